@@ -1,0 +1,56 @@
+"""Writes keys into a local cluster, fast, and counts what is there."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+
+from redis.connection import Connection
+
+from sidecar.demo.servers import LocalCluster, Node
+from sidecar.sweep.link import Link, pack
+from sidecar.sweep.slots import key_slot
+from sidecar.sweep.topology import Address, read_topology
+
+_AT_ONCE = 5000
+
+
+def link_to(node: Node) -> Link:
+    """Open a link to one server of the demo."""
+    connection = Connection(host="127.0.0.1", port=node.port, protocol=2, driver_info=None, socket_timeout=60)
+    return Link(connection, f"127.0.0.1:{node.port}")
+
+
+def write_keys(cluster: LocalCluster, keys: Iterable[bytes], value: bytes = b"x") -> None:
+    """Set each key, on the primary that owns it."""
+    with ExitStack() as links:
+        owner_of: dict[int, Link] = {}
+        by_port = {node.port: node for node in cluster.nodes}
+        seed = link_to(cluster.nodes[0])
+        links.callback(seed.close)
+        for shard in read_topology(seed, Address("127.0.0.1", cluster.nodes[0].port)).shards:
+            link = link_to(by_port[shard.address.port])
+            links.callback(link.close)
+            owner_of.update(dict.fromkeys(shard.slots, link))
+        source = iter(keys)
+        while part := list(itertools.islice(source, _AT_ONCE)):
+            batches: dict[Link, list[bytes]] = {}
+            for key in part:
+                batches.setdefault(owner_of[key_slot(key)], []).append(pack((b"SET", key, value)))
+            for link, commands in batches.items():
+                for reply in link.pipeline(commands):
+                    if isinstance(reply, Exception):
+                        raise reply
+
+
+def all_keys(node: Node) -> Iterator[bytes]:
+    """Yield every key of one server; while nothing changes, none is missing."""
+    link = link_to(node)
+    cursor = b"0"
+    try:
+        while True:
+            cursor, page = link.ask(b"SCAN", cursor, b"COUNT", 5000)
+            yield from page
+            if cursor == b"0":
+                return
+    finally:
+        link.close()

@@ -1,0 +1,240 @@
+r"""Redis's own glob matching, over bytes.
+
+Source: https://redis.io/docs/latest/commands/keys/ for the syntax; the corner cases (a `]` right after `[` closes the
+class, a reversed range is turned round, an unclosed class ends with the pattern, `\` at the very end is a backslash)
+are what the server's MATCH answers, and the tests compare the two.
+"""
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+MIN_LITERAL_START: Final = 3
+"""So many literal leading characters keep a pattern from being too broad."""
+
+_LAST_ASCII: Final = 127
+_STAR, _ANY, _OPEN, _CLOSE, _CARET, _ESCAPE, _DASH = (ord(char) for char in "*?[]^\\-")
+
+
+@dataclass(frozen=True)
+class Token:
+    """One element of a pattern: a star, or a set of byte values that one byte must be in."""
+
+    star: bool = False
+    accepts: frozenset[int] = frozenset()
+
+    @property
+    def literal(self) -> int | None:
+        """The one byte value that is accepted, or None where there are several or none."""
+        return next(iter(self.accepts)) if len(self.accepts) == 1 else None
+
+
+_EVERY_BYTE: Final = frozenset(range(256))
+
+
+def _signed(byte: int) -> int:
+    """Return what a byte is to a server on x86, whose `char` is signed: bytes above 127 sort before the others."""
+    return byte - 256 if byte > _LAST_ASCII else byte
+
+
+def _class(glob: bytes, at: int) -> tuple[Token, int, bool]:
+    """Read the class whose content starts at `at`; return it, where the glob goes on, and whether `]` closed it."""
+    negated = glob[at : at + 1] == b"^"
+    at += negated
+    members: set[int] = set()
+    while at < len(glob):
+        if glob[at] == _ESCAPE and at + 1 < len(glob):
+            members.add(glob[at + 1])
+            at += 2
+        elif glob[at] == _CLOSE:
+            break
+        elif at + 2 < len(glob) and glob[at + 1] == _DASH:
+            low, high = sorted((_signed(glob[at]), _signed(glob[at + 2])))
+            members.update(value % 256 for value in range(low, high + 1))
+            at += 3
+        else:
+            members.add(glob[at])
+            at += 1
+    closed = at < len(glob)
+    return Token(accepts=_EVERY_BYTE - members if negated else frozenset(members)), at + closed, closed
+
+
+def _ranges(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the ends of each `a-z` in a class's content."""
+    at = 0
+    while at < len(content):
+        if content[at] == _ESCAPE:
+            at += 2
+        elif at + 2 < len(content) and content[at + 1] == _DASH:
+            yield content[at], content[at + 2]
+            at += 3
+        else:
+            at += 1
+
+
+def _tokens(glob: bytes) -> Iterator[tuple[Token, bool]]:
+    """Yield each token of the glob, and whether it was written as plain text (not as a class)."""
+    at = 0
+    while at < len(glob):
+        char = glob[at]
+        at += 1
+        if char == _STAR:
+            yield Token(star=True), False
+        elif char == _ANY:
+            yield Token(accepts=_EVERY_BYTE), False
+        elif char == _OPEN:
+            token, at, _ = _class(glob, at)
+            yield token, False
+        else:
+            if char == _ESCAPE and at < len(glob):
+                char = glob[at]
+                at += 1
+            yield Token(accepts=frozenset({char})), True
+
+
+def _byte_class(accepts: frozenset[int]) -> bytes:
+    if accepts == _EVERY_BYTE:
+        return b"."
+    if not accepts:
+        return b"(?!)"
+    if len(accepts) == 1:
+        return re.escape(bytes(accepts))
+    return b"[" + b"".join(rb"\x%02x" % value for value in sorted(accepts)) + b"]"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A glob as the user wrote it, with what can be told from it without asking a server."""
+
+    text: str
+
+    @classmethod
+    def exactly(cls, key: str) -> "Pattern":
+        """Return the pattern that matches this key and no other."""
+        return cls("".join(f"\\{char}" for char in key))
+
+    @functools.cached_property
+    def raw(self) -> bytes:
+        """The glob's bytes (surrogates carry bytes of the command line that are not UTF-8)."""
+        return self.text.encode("utf-8", "surrogateescape")
+
+    @functools.cached_property
+    def tokens(self) -> tuple[Token, ...]:
+        """The elements, in order."""
+        return tuple(token for token, _ in _tokens(self.raw))
+
+    @functools.cached_property
+    def literal_start(self) -> bytes:
+        """The bytes that every match begins with, as far as they are written as plain text."""
+        start = bytearray()
+        for token, plain in _tokens(self.raw):
+            if not plain or token.literal is None:
+                break
+            start.append(token.literal)
+        return bytes(start)
+
+    @functools.cached_property
+    def exact(self) -> bool:
+        """Whether only one key can match."""
+        return len(self.literal_start) == len(self.tokens)
+
+    @property
+    def is_broad(self) -> bool:
+        """Whether fewer than MIN_LITERAL_START literal bytes lead it."""
+        return len(self.literal_start) < MIN_LITERAL_START
+
+    @property
+    def mistake(self) -> str | None:
+        """What makes it mean something else than was meant, as a clause; None for a sound pattern."""
+        if not self.raw:
+            return "is empty"
+        at = 0
+        while at < len(self.raw):
+            if self.raw[at] == _ESCAPE:
+                at += 2
+            elif self.raw[at] == _OPEN:
+                start = at
+                _, at, closed = _class(self.raw, at + 1)
+                if not closed:
+                    return "has a [ without its ] (write \\[ for the character itself)"
+                if any((low > _LAST_ASCII) != (high > _LAST_ASCII) for low, high in _ranges(self.raw[start + 1 : at])):
+                    return (
+                        "has a range from ASCII to a byte above 127, which servers on x86 and on ARM read differently"
+                    )
+            else:
+                at += 1
+        return None
+
+    @functools.cached_property
+    def regex(self) -> bytes:
+        """A regular expression that matches the same keys in time linear in the key for each star.
+
+        Between two stars the leftmost fit is as good as any other, so it is taken for good (an atomic group): a pattern
+        like `a*a*a*a*b` cannot make the sweep crawl.
+        """
+        if set(self.raw) == {_STAR}:  # an empty key: MATCH * lists it, MATCH ** does not
+            return rb"(?s:.*)\Z" if len(self.raw) == 1 else rb"(?s:.+)\Z"
+        runs: list[list[bytes]] = [[]]
+        for token in self.tokens:
+            if token.star:
+                runs.append([])
+            else:
+                runs[-1].append(_byte_class(token.accepts))
+        first, *rest = (b"".join(run) for run in runs)
+        if not rest:
+            return b"(?s:" + first + rb"\Z)"
+        *middle, last = rest
+        body = first + b"".join(b"(?>.*?" + run + b")" for run in middle if run)
+        return b"(?s:" + body + (rb".*" + last + rb"\Z" if last else b"") + b")"
+
+    def sample(self, fill: bytes) -> bytes | None:
+        """Make a key that this pattern matches, with `fill` for its first star; None where it has no star."""
+        if not any(token.star for token in self.tokens):
+            return None
+        key = bytearray()
+        for token in self.tokens:
+            if token.star:
+                key += fill
+                fill = b""
+            elif token.accepts:
+                key.append(_an_ordinary_byte(token.accepts))
+            else:
+                return None
+        return bytes(key)
+
+
+def _an_ordinary_byte(accepts: frozenset[int]) -> int:
+    """Return a letter or digit where one is accepted: nothing that could open a hash tag by accident."""
+    return min(accepts, key=lambda value: (not bytes([value]).isalnum(), value == ord("{"), value))
+
+
+class Matcher:
+    """Says which of several patterns owns a key: the first that matches it."""
+
+    def __init__(self, patterns: Sequence[Pattern], keep: Sequence[Pattern] = ()) -> None:
+        self._match = re.compile(b"|".join(b"(" + pattern.regex + b")" for pattern in patterns)).match
+        self.size = len(patterns)
+        """How many patterns there are."""
+        self._kept = re.compile(b"|".join(pattern.regex for pattern in keep)).match if keep else None
+
+    def split(self, keys: Sequence[bytes]) -> tuple[list[bytes], list[int], int]:
+        """Sort one slot's keys.
+
+        Returns:
+            The keys to delete; beside each, in a list of its own, the index of the pattern that owns it; and how many
+            more match a pattern but are spared by a keep pattern.
+        """
+        match, kept = self._match, self._kept
+        chosen: list[bytes] = []
+        owners: list[int] = []
+        spared = 0
+        for key in keys:
+            if found := match(key):
+                if kept and kept(key):
+                    spared += 1
+                else:
+                    chosen.append(key)
+                    owners.append(found.lastindex - 1)  # type: ignore[operator]  # each way to match is a group
+        return chosen, owners, spared

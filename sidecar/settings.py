@@ -1,0 +1,360 @@
+"""Every setting of k6-sweep: its meaning, unit and default, read once and then frozen."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sidecar.errors import SettingsError
+from sidecar.options import Parser, add_options, option, read
+from sidecar.patterns import MIN_LITERAL_START, Pattern
+from sidecar.redis_url import RedisUrl, Secret
+
+KUBELET_TERMINATION_LOG: Final = Path("/dev/termination-log")
+SETTLE_AFTER_K6: Final = 2.0
+SMALLEST_MESSAGE: Final = 512
+"""Bytes that status, totals and k6's end always fit in."""
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_WATCH: Final = ("watch",)
+_SWEEPING: Final = ("watch", "run")
+_REDIS = "Redis"
+_KEYS = "What to delete"
+_GUARDS = "Guards: each refuses (exit 4) before the first delete"
+_SWEEP = "How to sweep"
+_K6 = "Waiting for k6"
+_OUTPUT = "What it tells"
+
+
+def _seconds(text: str) -> float:
+    number, unit = text.strip(), "s"
+    for candidate in sorted(_UNITS, key=len, reverse=True):
+        if number.endswith(candidate):
+            number, unit = number[: -len(candidate)], candidate
+            break
+    try:
+        seconds = float(number) * _UNITS[unit]
+    except ValueError:
+        raise ValueError(f"must be a time in seconds such as 60, 60s, 5m or 1h, not {text!r}") from None
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"must be a time of 0 seconds or more, not {text!r}")
+    return seconds
+
+
+def _positive_seconds(text: str) -> float:
+    seconds = _seconds(text)
+    if not seconds:
+        raise ValueError("must be longer than 0 seconds")
+    return seconds
+
+
+def _count(low: int, high: int | None = None) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError(f"must be a whole number, not {text!r}") from None
+        if number < low or (high is not None and number > high):
+            raise ValueError(
+                f"must be {low} or more, not {number}" if high is None else f"must be {low} to {high}, not {number}"
+            )
+        return number
+
+    return parse
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}, not {text!r}")
+        return text
+
+    return parse
+
+
+def _pattern(text: str) -> Pattern:
+    pattern = Pattern(text)
+    if pattern.mistake:
+        raise ValueError(f"{text!r} {pattern.mistake}")
+    return pattern
+
+
+def _readable_file(text: str) -> Path:
+    path = Path(text)
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"names a file that cannot be read: {text!r} ({error.strerror})") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings. Durations are seconds; `None` means that the thing is not asked for."""
+
+    redis_url: RedisUrl = option(
+        _REDIS,
+        "One address of Redis: redis://HOST[:PORT][/DB], rediss://… for TLS, or unix:///PATH. One node, or the "
+        "configuration endpoint, is enough to find a whole cluster.",
+        parse=RedisUrl.parse,
+        metavar="URL",
+    )
+    redis_username: str | None = option(_REDIS, "The ACL user to log in as.", metavar="NAME", default=None)
+    redis_password: Secret | None = option(
+        _REDIS, "The password. A file (below) is safer.", parse=Secret, default=None, secret=True
+    )
+    redis_password_file: Path | None = option(
+        _REDIS,
+        "A file that holds the password; read again at each login, so it may be rotated.",
+        parse=_readable_file,
+        metavar="FILE",
+        default=None,
+    )
+    redis_ca_file: Path | None = option(
+        _REDIS,
+        "The authorities (PEM) to trust for TLS, instead of the system's.",
+        parse=_readable_file,
+        metavar="FILE",
+        default=None,
+    )
+    redis_cert_file: Path | None = option(
+        _REDIS,
+        "Our own certificate (PEM), where the server asks for one.",
+        parse=_readable_file,
+        metavar="FILE",
+        default=None,
+    )
+    redis_key_file: Path | None = option(
+        _REDIS, "The certificate's key (PEM).", parse=_readable_file, metavar="FILE", default=None
+    )
+    redis_tls_insecure: bool = option(
+        _REDIS,
+        "Don't check the server's certificate. Whoever sits between can then read the password.",
+        flag=True,
+        default=False,
+    )
+
+    pattern: tuple[Pattern, ...] = option(
+        _KEYS,
+        "A key pattern of the test's data, as Redis's MATCH reads it (repeatable). Nothing is deleted by default.",
+        parse=_pattern,
+        metavar="GLOB",
+        many=True,
+    )
+    keep: tuple[Pattern, ...] = option(
+        _KEYS,
+        "Spare what this pattern matches, whatever the others say (repeatable).",
+        parse=_pattern,
+        metavar="GLOB",
+        many=True,
+        default=(),
+    )
+    dry_run: bool = option(_KEYS, "Count, and delete nothing.", flag=True, default=False, commands=_SWEEPING)
+
+    allow_broad_patterns: bool = option(
+        _GUARDS,
+        f"Accept patterns with fewer than {MIN_LITERAL_START} literal leading characters.",
+        flag=True,
+        default=False,
+    )
+    allowed_namespace: tuple[str, ...] = option(
+        _GUARDS,
+        "Sweep only in a Kubernetes namespace that this glob matches (repeatable). An unknown namespace is not allowed.",
+        metavar="GLOB",
+        many=True,
+        default=(),
+    )
+    require_marker: str | None = option(
+        _GUARDS, "Sweep only a Redis that holds this key. The key itself is never swept.", metavar="KEY", default=None
+    )
+    max_keys: int | None = option(
+        _GUARDS,
+        "Refuse if more keys than this match; they are counted first.",
+        parse=_count(1),
+        metavar="N",
+        default=None,
+    )
+
+    timeout: float = option(
+        _SWEEP, "The longest that the whole sweep may take.", parse=_positive_seconds, metavar="SECONDS", default=60.0
+    )
+    settle: float = option(
+        _SWEEP,
+        "Sweep on until nothing new has appeared for so long: requests behind an ended k6 may still be in flight.",
+        parse=_seconds,
+        metavar="SECONDS",
+        default=0.0,
+        commands=_SWEEPING,
+        command_defaults={"watch": SETTLE_AFTER_K6},
+        shown_default=f"{SETTLE_AFTER_K6:g} in watch, 0 in run",
+    )
+    no_verify: bool = option(
+        _SWEEP,
+        "Leave out the second pass that proves that nothing remains.",
+        flag=True,
+        default=False,
+        commands=_SWEEPING,
+    )
+    batch_size: int = option(
+        _SWEEP,
+        "At most so many keys in one UNLINK and in one group of slots.",
+        parse=_count(1, 10_000),
+        metavar="N",
+        default=1000,
+    )
+    max_rate: int | None = option(
+        _SWEEP,
+        "Delete at most so many keys a second, over all shards.",
+        parse=_count(1),
+        metavar="N",
+        default=None,
+        commands=_SWEEPING,
+    )
+
+    k6_process: str = option(_K6, "The name of k6's executable.", metavar="NAME", default="k6", commands=_WATCH)
+    start_timeout: float = option(
+        _K6,
+        "How long to wait for k6 to appear. It never gives up as a native sidecar.",
+        parse=_seconds,
+        metavar="SECONDS",
+        default=300.0,
+        commands=_WATCH,
+    )
+    max_wait: float | None = option(
+        _K6,
+        "How long to wait for k6 to end; after that, sweep and say `incomplete`.",
+        parse=_positive_seconds,
+        metavar="SECONDS",
+        default=None,
+        commands=_WATCH,
+        shown_default="as long as it takes",
+    )
+    when: str = option(
+        _K6,
+        "Sweep only after this outcome of k6: always, success or failure.",
+        parse=_one_of("always", "success", "failure"),
+        metavar="OUTCOME",
+        default="always",
+        commands=_WATCH,
+    )
+    grace_period: float = option(
+        _K6,
+        "The pod's terminationGracePeriodSeconds: how long SIGTERM leaves to wait for k6 and sweep.",
+        parse=_positive_seconds,
+        metavar="SECONDS",
+        default=30.0,
+        commands=_WATCH,
+    )
+    native: bool = option(
+        _K6,
+        "Run as a native sidecar (an initContainer with restartPolicy Always): when done, wait for SIGTERM before exiting.",
+        flag=True,
+        default=False,
+        commands=_WATCH,
+    )
+
+    termination_log: Path | None = option(
+        _OUTPUT,
+        "The file for the termination message.",
+        parse=Path,
+        metavar="FILE",
+        default=None,
+        commands=("watch", "run", "check"),
+        shown_default=f"{KUBELET_TERMINATION_LOG} where it exists",
+    )
+    message_limit: int = option(
+        _OUTPUT,
+        "The termination message's size in bytes. Kubernetes keeps 4,096 of a container and 12,288 of a pod.",
+        parse=_count(SMALLEST_MESSAGE, 4096),
+        metavar="BYTES",
+        default=2048,
+    )
+    failure_policy: str = option(
+        _OUTPUT,
+        "fail: exit codes tell. ignore: exit 0 instead of 3 to 6, so that a Job doesn't fail; the message still tells.",
+        parse=_one_of("fail", "ignore"),
+        metavar="POLICY",
+        default="fail",
+    )
+    log_format: str = option(
+        _OUTPUT,
+        "How the log on standard error is written: json or text.",
+        parse=_one_of("json", "text"),
+        metavar="FORMAT",
+        default="json",
+    )
+    log_level: str = option(
+        _OUTPUT,
+        "debug, info, warning or error.",
+        parse=_one_of("debug", "info", "warning", "error"),
+        metavar="LEVEL",
+        default="info",
+    )
+
+    @property
+    def username(self) -> str | None:
+        """The user to log in as, wherever it was given."""
+        return self.redis_username or self.redis_url.username
+
+    @property
+    def broad_patterns(self) -> tuple[Pattern, ...]:
+        """The patterns that the breadth guard refuses."""
+        return () if self.allow_broad_patterns else tuple(pattern for pattern in self.pattern if pattern.is_broad)
+
+    def contradictions(self, command: str) -> list[str]:
+        """Return a sentence for each pair of settings that cannot both be meant."""
+        url, problems = self.redis_url, []
+        passwords = [
+            name
+            for name, given in (
+                ("the URL", url and url.password),
+                ("SWEEP_REDIS_PASSWORD", self.redis_password),
+                ("--redis-password-file", self.redis_password_file),
+            )
+            if given
+        ]
+        if len(passwords) > 1:
+            problems.append(f"the password is given in {' and in '.join(passwords)}; keep one")
+        if url and url.username and self.redis_username not in {None, url.username}:
+            problems.append("--redis-username and the URL name different users; keep one")
+        tls = {
+            "--redis-ca-file": self.redis_ca_file,
+            "--redis-cert-file": self.redis_cert_file,
+            "--redis-key-file": self.redis_key_file,
+            "--redis-tls-insecure": self.redis_tls_insecure,
+        }
+        without_tls = [name for name, given in tls.items() if given]
+        if url and not url.tls and without_tls:
+            problems.append(f"{', '.join(without_tls)} needs TLS: begin --redis-url with rediss://")
+        if self.redis_tls_insecure and self.redis_ca_file:
+            problems.append(
+                "--redis-tls-insecure and --redis-ca-file contradict each other: check the certificate or don't"
+            )
+        if bool(self.redis_cert_file) != bool(self.redis_key_file):
+            problems.append("--redis-cert-file and --redis-key-file belong together; one is missing")
+        problems += [
+            f"pattern {pattern.text!r} is both swept and kept; take it out of --pattern or of --keep"
+            for pattern in self.pattern
+            if pattern in self.keep
+        ]
+        default_settle = SETTLE_AFTER_K6 if command == "watch" else 0.0
+        if self.no_verify and self.settle not in {0.0, default_settle}:
+            problems.append("--settle needs the verifying passes that --no-verify leaves out; keep one")
+        return problems
+
+
+def parse(command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Read the command's settings from the command line and the environment.
+
+    Raises:
+        SettingsError: With all problems in one message.
+    """
+    add_options(parser, Settings, command)
+    settings, problems = read(Settings, command, parser, argv, environ)
+    problems += settings.contradictions(command)
+    if problems:
+        raise SettingsError(problems)
+    if settings.termination_log is None and KUBELET_TERMINATION_LOG.exists():
+        return dataclasses.replace(settings, termination_log=KUBELET_TERMINATION_LOG)
+    return settings

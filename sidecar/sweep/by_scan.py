@@ -1,0 +1,101 @@
+"""Sweeps one server with SCAN: outside cluster mode, and where a slot's keys must not be listed.
+
+Source: https://redis.io/docs/latest/commands/scan/ (a full iteration returns every key that was there all the time).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redis import exceptions
+
+from sidecar.errors import UnreachableError
+from sidecar.sweep.job import Job, Tally
+from sidecar.sweep.link import Link, pack
+from sidecar.sweep.replies import judge
+from sidecar.sweep.slots import ALL_SLOTS, key_slot
+
+_PROBED_AT_ONCE: Final = 256
+
+
+class ScanSweep:
+    """Sweeps all keys of one server over one link, from the first cursor to the last."""
+
+    def __init__(self, link: Link, job: Job, tally: Tally, clustered: bool) -> None:
+        self._link = link
+        self._job = job
+        self._tally = tally
+        self._clustered = clustered
+
+    def run(self, slots: Sequence[int]) -> None:
+        """Sweep the server; the tally says which of its slots are finished: those that it owned before and after.
+
+        Raises:
+            UnreachableError: The connection broke; the sweep of this server begins anew.
+            DeniedError: The server forbids a command.
+            LimitReachedError: The allowance is used up.
+        """
+        owned = self._answered(slots)
+        if not owned or not self._scan():
+            return
+        still_owned = self._answered(owned)
+        self._tally.finished.update(slot for slot in still_owned if slot not in self._tally.trouble)
+
+    def _answered(self, slots: Sequence[int]) -> Sequence[int]:
+        """Return the slots whose probe this server answers cleanly; outside a cluster one answer is for all."""
+        word = b"UNLINK" if self._job.delete else b"EXISTS"
+        answered = []
+        for start in range(0, len(slots) if self._clustered else 1, _PROBED_AT_ONCE):
+            part = slots[start : start + _PROBED_AT_ONCE] if self._clustered else slots[:1]
+            replies = self._link.pipeline([pack((word, self._job.probes.key(slot))) for slot in part])
+            answered += [slot for slot, reply in zip(part, replies, strict=True) if self._is_clean(slot, reply)]
+        return answered if self._clustered or not answered else slots
+
+    def _scan(self) -> bool:
+        """Walk the whole keyspace once; return whether it came to the end."""
+        cursor = b"0"
+        spared = 0
+        while self._job.remaining() > 0:
+            try:
+                cursor, page = self._link.ask(b"SCAN", cursor, b"COUNT", self._job.batch_size)
+            except exceptions.ResponseError as error:
+                return self._is_clean(ALL_SLOTS[0], error)
+            keys, owners, kept = self._job.matcher.split(page)
+            spared += kept
+            if not self._job.delete:
+                self._tally.own(owners)
+            elif not self._delete(keys, owners):
+                return False
+            if cursor == b"0":
+                self._tally.preserved += spared
+                return True
+        return False
+
+    def _delete(self, keys: Sequence[bytes], owners: Sequence[int]) -> bool:
+        """Delete the keys of one page; return whether there was time for it."""
+        if not keys:
+            return True
+        self._job.allowance.take(len(keys))
+        self._job.pace.wait(len(keys), at_most=self._job.remaining())
+        if self._job.remaining() <= 0:
+            return False
+        by_slot: dict[int, tuple[list[bytes], list[int]]] = {}
+        for key, owner in zip(keys, owners, strict=True):
+            batch, owned = by_slot.setdefault(key_slot(key) if self._clustered else ALL_SLOTS[0], ([], []))
+            batch.append(key)
+            owned.append(owner)
+        try:
+            replies = self._link.pipeline([pack((b"UNLINK", *batch)) for batch, _ in by_slot.values()])
+        except UnreachableError as error:
+            self._tally.unsure.append(f"a delete was not answered: {error}")
+            raise
+        for (slot, (_, owned)), reply in zip(by_slot.items(), replies, strict=True):
+            if self._is_clean(slot, reply):
+                self._tally.deleted += reply
+                self._tally.own(owned)
+        return True
+
+    def _is_clean(self, slot: int, reply: Any) -> bool:  # noqa: ANN401  # any reply
+        trouble = judge(reply, self._link.name)
+        if trouble:
+            self._tally.trouble[slot] = trouble.text
+        return trouble is None

@@ -1,0 +1,92 @@
+"""What every part of a sweep shares: what to look for, how much may be done, and what was done."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sidecar.patterns import Matcher
+from sidecar.sweep.slots import Probes
+
+
+class LimitReachedError(Exception):
+    """The next delete would go beyond `--max-keys`; it was not sent."""
+
+
+class Allowance:
+    """How many more keys may be deleted, over all shards; `None` is no bound."""
+
+    def __init__(self, keys: int | None) -> None:
+        self._left = keys
+        self._lock = threading.Lock()
+
+    def take(self, keys: int) -> None:
+        """Use up some of it.
+
+        Raises:
+            LimitReachedError: There is not so much left; nothing was taken.
+        """
+        if self._left is None:
+            return
+        with self._lock:
+            if keys > self._left:
+                raise LimitReachedError
+            self._left -= keys
+
+
+class Pace:
+    """Spreads the deletes of all shards over time: at most `rate` keys a second; `None` is as fast as it goes."""
+
+    def __init__(
+        self, rate: int | None, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._sleep = sleep
+        self._free_at = clock()
+        self._lock = threading.Lock()
+
+    def wait(self, keys: int, at_most: float) -> None:
+        """Wait until so many keys may be deleted, but no longer than `at_most` seconds."""
+        if self._rate is None or not keys:
+            return
+        with self._lock:
+            start = max(self._free_at, self._clock())
+            self._free_at = start + keys / self._rate
+        if (delay := min(start - self._clock(), at_most)) > 0:
+            self._sleep(delay)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One sweep's orders, the same for all shards."""
+
+    matcher: Matcher
+    probes: Probes
+    delete: bool
+    batch_size: int
+    remaining: Callable[[], float]
+    """Seconds left; at 0 or less everybody stops before the next write."""
+    pace: Pace
+    allowance: Allowance
+
+
+@dataclass
+class Tally:
+    """What was found and done on one shard in one pass; one thread writes it."""
+
+    matched: list[int]
+    """For each pattern, the keys that it owns: deleted, or in a dry run found."""
+    deleted: int = 0
+    preserved: int = 0
+    finished: set[int] = field(default_factory=set)
+    """The slots that were proven to be swept."""
+    unsure: list[str] = field(default_factory=list)
+    """Why `deleted` may be less than what happened; empty where it is exact."""
+    trouble: dict[int, str] = field(default_factory=dict)
+    """For slots that could not be finished, what the server said."""
+
+    def own(self, owners: Sequence[int]) -> None:
+        """Count keys for the patterns that own them."""
+        for owner in owners:
+            self.matched[owner] += 1

@@ -1,0 +1,57 @@
+"""What a sweep found and did."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class SweepStatus(StrEnum):
+    """How a sweep that ran has ended."""
+
+    COMPLETE = "complete"
+    DRY_RUN = "dry-run"
+    INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """The counts, and what they are worth."""
+
+    status: SweepStatus
+    deleted: int
+    """What the servers answered to UNLINK: keys that were there and are gone."""
+    matched: int
+    """Keys that were found and handed to UNLINK, or in a dry run would have been; an expired one is not in `deleted`."""
+    remaining: int | None
+    """What the last pass still found; None where no pass looked again."""
+    preserved: int
+    """Keys that match a pattern and were spared."""
+    exact: bool
+    """Whether `deleted` is the whole truth: no answer was lost, no primary changed, a replica has what was done."""
+    patterns: Mapping[str, int]
+    """Matched keys by pattern; a key counts for the first pattern that matches it."""
+    slots_done: int | None
+    """Slots that the last pass proved; None where the server has none or they could not be walked."""
+    slots_asked: int
+    """Slots that keys of the patterns can be in."""
+    shards: Mapping[str, int]
+    """Deleted keys by primary."""
+    passes: int
+    seconds: float
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a running pass is."""
+
+    run: int
+    """Which pass, from 1."""
+    slots_done: int
+    slots_asked: int
+    deleted: int
+    """Over all passes."""
+    matched: int
+    """Over all passes."""
+    seconds: float
+    """Since the sweep began."""
