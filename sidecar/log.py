@@ -31,6 +31,10 @@ class Log:
         """Tell what went wrong."""
         self._logger.error(event, extra={"fields": fields})
 
+    def exception(self, event: str, **fields: Any) -> None:  # noqa: ANN401
+        """Tell what went wrong, with the traceback of the exception that is being handled."""
+        self._logger.exception(event, extra={"fields": fields})
+
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -55,10 +59,18 @@ class _TextFormatter(logging.Formatter):
         return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
 
 
-def open_log(form: str, level: str, stream: TextIO | None = None) -> Log:
-    """Return the process's log; `form` is json or text, `level` one of logging's names in lower case."""
+def open_log(form: str | None, level: str, stream: TextIO | None = None) -> Log:
+    """Return the process's log.
+
+    Args:
+        form: json or text; None is text on a terminal and json elsewhere.
+        level: One of logging's levels, in lower case.
+        stream: Where to write; standard error if it isn't given.
+    """
+    stream = stream or sys.stderr
+    form = form or ("text" if stream.isatty() else "json")
     logger = logging.getLogger(LOGGER_NAME)
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     logger.handlers = [handler]
     logger.propagate = False

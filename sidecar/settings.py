@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sidecar.errors import SettingsError
 from sidecar.options import Parser, add_options, option, read
 from sidecar.patterns import MIN_LITERAL_START, Pattern
 from sidecar.redis_url import RedisUrl, Secret
@@ -277,12 +276,13 @@ class Settings:
         metavar="POLICY",
         default="fail",
     )
-    log_format: str = option(
+    log_format: str | None = option(
         _OUTPUT,
         "How the log on standard error is written: json or text.",
         parse=_one_of("json", "text"),
         metavar="FORMAT",
-        default="json",
+        default=None,
+        shown_default="text on a terminal, else json",
     )
     log_level: str = option(
         _OUTPUT,
@@ -344,17 +344,16 @@ class Settings:
         return problems
 
 
-def parse(command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+def parse(
+    command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]
+) -> tuple[Settings, list[str]]:
     """Read the command's settings from the command line and the environment.
 
-    Raises:
-        SettingsError: With all problems in one message.
+    Returns:
+        The settings, and a sentence for each problem; with any problem the settings are good for reporting it only.
     """
     add_options(parser, Settings, command)
     settings, problems = read(Settings, command, parser, argv, environ)
-    problems += settings.contradictions(command)
-    if problems:
-        raise SettingsError(problems)
     if settings.termination_log is None and KUBELET_TERMINATION_LOG.exists():
-        return dataclasses.replace(settings, termination_log=KUBELET_TERMINATION_LOG)
-    return settings
+        settings = dataclasses.replace(settings, termination_log=KUBELET_TERMINATION_LOG)
+    return settings, problems + settings.contradictions(command)

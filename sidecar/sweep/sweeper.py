@@ -10,9 +10,10 @@ from sidecar.errors import RedisError, RefusedError, UnreachableError
 from sidecar.log import Log
 from sidecar.patterns import Matcher, Pattern
 from sidecar.settings import Settings
-from sidecar.sweep.guard import check_breadth, check_marker
+from sidecar.sweep.guard import check_breadth
 from sidecar.sweep.job import Allowance, Job, Pace
 from sidecar.sweep.link import Connect
+from sidecar.sweep.marker import check_marker
 from sidecar.sweep.result import Progress, SweepReport, SweepStatus
 from sidecar.sweep.rounds import PassResult, Rounds
 from sidecar.sweep.slots import Probes, format_ranges, reachable_slots

@@ -49,6 +49,11 @@ class Topology:
         """Return the node id that owns each covered slot."""
         return {slot: shard.node_id for shard in self.shards for slot in shard.slots}
 
+    def uncovered(self) -> list[int]:
+        """Return the slots that no primary owns."""
+        owned = self.owners()
+        return [slot for slot in ALL_SLOTS if slot not in owned]
+
     def shard_of(self, slot: int) -> Shard | None:
         """Return the primary that owns a slot; None where nobody does."""
         return next((shard for shard in self.shards if slot in shard.slots), None)

@@ -1,0 +1,142 @@
+"""The command line: reads arguments and environment, runs one command, prints its report, exits with its code."""
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from sidecar import commands
+from sidecar.errors import SweepError
+from sidecar.lifecycle import forbid_inspection
+from sidecar.log import Log, open_log
+from sidecar.message import TerminationMessage
+from sidecar.options import Parser
+from sidecar.report import Report
+from sidecar.settings import Settings, parse
+
+_SERVICE_ACCOUNT_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+COMMANDS: Final[Mapping[str, tuple[str, Callable[[commands.Context], Report]]]] = {
+    "watch": ("wait until k6 has ended, then sweep: the sidecar", commands.watch),
+    "run": ("sweep now, once", commands.run),
+    "check": ("try everything that a sweep needs; delete nothing", commands.check),
+}
+_DEMO: Final = "show it on this machine: a Redis Cluster, a k6, and the sweep"
+
+_HELP: Final = """\
+Usage: k6-sweep COMMAND [OPTIONS]
+
+Sweeps a k6 load test's keys from the whole Redis Cluster once the test has ended.
+
+Commands:
+{commands}
+
+`k6-sweep COMMAND --help` lists a command's options. Each is also an environment variable, SWEEP_ and its name:
+--redis-url is SWEEP_REDIS_URL. An option beats its variable.
+
+Exit codes:
+  0  complete, dry-run, skipped (--when) or ready (check)
+  1  internal error
+  2  settings that cannot be used
+  3  incomplete: something may remain
+  4  refused by a guard; nothing was deleted
+  5  failed: Redis out of reach or permission denied; nothing was deleted
+  6  unseen: k6 never appeared; nothing was deleted
+"""
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Run one command; return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments.pop(0) if arguments else ""
+    if command in {"-h", "--help", "help"}:
+        sys.stdout.write(_help())
+        return 0
+    if command == "--version":
+        sys.stdout.write(f"k6-sweep {importlib.metadata.version('k6-sweep')}\n")
+        return 0
+    if command == "demo" and not arguments:
+        return _demo()
+    if command not in COMMANDS:
+        said = f"unknown command {command!r}" if command != "demo" else "demo takes no options"
+        sys.stderr.write((f"k6-sweep: {said}\n\n" if command else "") + _help())
+        return 2
+    forbid_inspection()
+    return _run(command, arguments, environ)
+
+
+def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    summary, work = COMMANDS[command]
+    parser = Parser(
+        prog=f"k6-sweep {command}",
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL. docs/settings.md says more.",
+        allow_abbrev=False,
+    )
+    settings, problems = parse(command, parser, arguments, environ)
+    log = open_log(settings.log_format, settings.log_level)
+    tell = _teller(settings, log)
+    if problems:
+        log.error("these settings cannot be used: " + "; ".join(problems))
+        report = Report("error", errors=tuple(problems), code=2)
+    else:
+        context = commands.Context(
+            settings, log, tell, in_pod="KUBERNETES_SERVICE_HOST" in environ, namespace=_namespace(environ)
+        )
+        try:
+            report = work(context)
+        except SweepError as error:
+            report = commands.failure(error)
+        except Exception as error:  # noqa: BLE001  # the last place that can still tell of it
+            log.exception("internal error")
+            report = Report("error", errors=(f"internal error: {type(error).__name__}: {error}",))
+        for problem in report.errors:
+            log.error(problem, status=report.status)
+    tell(report)
+    sys.stdout.write(report.line() + "\n")
+    return report.exit_code(settings.failure_policy)
+
+
+def _teller(settings: Settings, log: Log) -> Callable[[Report], None]:
+    """Return what puts reports into the termination message; a file that cannot be written is logged once, not fatal."""
+    message = TerminationMessage(settings.termination_log) if settings.termination_log else None
+    failed = False
+
+    def tell(report: Report) -> None:
+        nonlocal failed
+        try:
+            if message:
+                message.write(report.message(settings.message_limit))
+        except OSError as error:
+            if not failed:
+                log.error("the termination message cannot be written", file=str(settings.termination_log), error=str(error))
+            failed = True
+
+    return tell
+
+
+def _namespace(environ: Mapping[str, str]) -> str | None:
+    """Return the pod's namespace: from the downward API, else as the service account has it."""
+    if given := environ.get("POD_NAMESPACE"):
+        return given
+    try:
+        return _SERVICE_ACCOUNT_NAMESPACE.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def _demo() -> int:
+    from sidecar.demo.show import show  # noqa: PLC0415  # needs the packages of the extra `demo`
+
+    try:
+        return show()
+    except SweepError as error:
+        sys.stderr.write(f"k6-sweep demo: {error}\n")
+        return error.exit_code
+
+
+def _help() -> str:
+    lines = [f"  {name:8}{summary}" for name, (summary, _) in COMMANDS.items()]
+    return _HELP.format(commands="\n".join([*lines, f"  {'demo':8}{_DEMO}"]))

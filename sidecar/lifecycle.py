@@ -1,0 +1,105 @@
+"""Signals as facts, a wait that they can end, and how much time they leave."""
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from types import FrameType, TracebackType
+from typing import Any, Final, Self
+
+EXIT_RESERVE: Final = 2.0
+"""Seconds of the grace period that are kept for the report and the exit."""
+
+
+class Events:
+    """What may happen while the process waits: SIGTERM, SIGINT, and descriptors that become readable.
+
+    As a context it takes the signals over, and gives them back at its end.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.first_signal: float | None = None
+        """When the first signal came, on the clock."""
+        self.urgent = False
+        """Whether to stop at the next batch: after SIGINT or a second SIGTERM."""
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._former: dict[int, Any] = {}
+        self._former_wakeup = -1
+        self._receiver, self._sender = socket.socketpair()
+        for end in (self._receiver, self._sender):
+            end.setblocking(False)
+
+    def __enter__(self) -> Self:
+        self._former_wakeup = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._former[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, former in self._former.items():
+            signal.signal(number, former)
+        signal.set_wakeup_fd(self._former_wakeup)
+        self._receiver.close()
+        self._sender.close()
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT or self.first_signal is not None:
+            self.urgent = True
+        if self.first_signal is None:
+            self.first_signal = self._clock()
+
+    def on_readable(self, descriptor: int, callback: Callable[[], None]) -> None:
+        """Call back, once and during a wait, when the descriptor can be read."""
+        self._callbacks[descriptor] = callback
+
+    def wait(self, descriptors: Iterable[int], timeout: float | None) -> set[int]:
+        """Sleep until a descriptor is readable, a signal comes, or the time (seconds; None is forever) is up.
+
+        Returns:
+            The readable ones of `descriptors`; empty after a signal, a callback, or in vain.
+        """
+        wanted = set(descriptors)
+        poller = select.poll()
+        for descriptor in {*wanted, *self._callbacks, self._receiver.fileno()}:
+            poller.register(descriptor, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poller.poll(None if timeout is None else max(0.0, timeout * 1000))}
+        if self._receiver.fileno() in ready:
+            self._receiver.recv(4096)
+        for descriptor in ready & self._callbacks.keys():
+            self._callbacks.pop(descriptor)()
+        return ready & wanted
+
+    def stop_waiting_at(self, grace_period: float, timeout: float) -> float | None:
+        """Return when, on the clock, waiting for k6 must end so that the sweep fits into the grace period.
+
+        None while no signal has come. Half of a grace period that is too short for both goes to the sweep.
+        """
+        if self.first_signal is None:
+            return None
+        return self.first_signal + max(grace_period - timeout - EXIT_RESERVE, grace_period / 2)
+
+    def sweep_time_left(self, deadline: float, grace_period: float) -> float:
+        """Return the seconds left to sweep: until the deadline, or what a signal has left of the grace period."""
+        if self.urgent:
+            return 0.0
+        now = self._clock()
+        if self.first_signal is not None:
+            reserve = min(EXIT_RESERVE, grace_period / 4)
+            deadline = min(deadline, self.first_signal + grace_period - reserve)
+        return deadline - now
+
+
+def forbid_inspection() -> None:
+    """Close our environment and memory to neighbours of the same user who share the process namespace.
+
+    Source: https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
+    """
+    import ctypes  # noqa: PLC0415  # only here, and not where it isn't Linux
+
+    if os.name == "posix" and hasattr(ctypes.CDLL(None), "prctl"):
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)

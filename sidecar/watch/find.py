@@ -1,0 +1,121 @@
+"""Recognises k6 among all processes, and the first process of the container that it runs in."""
+
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Final
+
+import psutil
+
+from sidecar.errors import RefusedError, SettingsError
+
+_SUBCOMMANDS: Final = frozenset(
+    "archive cloud completion deps features help inspect login new pause resume run scale stats status version x".split()
+)
+_TESTING: Final = frozenset({"run", "cloud"})
+_INFRA: Final = frozenset({"pause", "catatonit"})
+"""The first process of a pod, where its containers share one process namespace."""
+
+SHARE_THE_NAMESPACE: Final = "set `shareProcessNamespace: true` in the pod's spec"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A k6 process, and the first process of its container where there is one to be waited for too."""
+
+    k6: psutil.Process
+    leader: psutil.Process | None
+
+
+def is_k6(name: str, cmdline: Iterable[str], k6_process: str) -> bool:
+    """Whether a process is a k6 that runs a test: `k6 run` or `k6 cloud`, not a shell that merely says so."""
+    words = list(cmdline)
+    called = PurePath(words[0]).name if words else ""
+    if k6_process not in {name, called}:
+        return False
+    return next((word for word in words[1:] if word in _SUBCOMMANDS), None) in _TESTING
+
+
+def lineage(process: psutil.Process) -> list[psutil.Process]:
+    """Return the process and its ancestors, the topmost last, as far as they can be seen."""
+    line = [process]
+    while True:
+        try:
+            parent = line[-1].parent()
+        except psutil.NoSuchProcess:
+            return line
+        if parent is None or parent in line:
+            return line
+        line.append(parent)
+
+
+def own_lineage() -> frozenset[int]:
+    """Return the process numbers of ourselves and our ancestors."""
+    return frozenset(process.pid for process in lineage(psutil.Process()))
+
+
+def find_k6(k6_process: str, ours: frozenset[int]) -> Iterator[Found]:
+    """Yield every k6 that runs a test, with its container's first process.
+
+    Raises:
+        RefusedError: A k6 is, or is under, the first process of the namespace that we are in as a guest: the kernel
+            would end us together with it.
+    """
+    for process in psutil.process_iter():
+        if process.pid in ours:
+            continue
+        try:
+            matches = is_k6(process.name(), process.cmdline(), k6_process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if matches:
+            yield Found(process, _leader(process, ours))
+
+
+def _leader(k6: psutil.Process, ours: frozenset[int]) -> psutil.Process | None:
+    top = lineage(k6)[-1]
+    if top.pid in ours:
+        return None  # the same session, shell or machine: what is above k6 there doesn't end with it
+    if top.pid == 1:
+        _refuse_to_be_a_guest(top)
+        return None  # handed over to the pod's first process, which outlives it
+    try:
+        return top if top.ppid() == 0 else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _refuse_to_be_a_guest(first: psutil.Process) -> None:
+    try:
+        name = first.name()
+    except psutil.NoSuchProcess:
+        name = ""
+    if name not in _INFRA:
+        raise RefusedError(
+            f"k6 runs in a process namespace whose first process is its own ({name}, pid 1): when that ends, the kernel ends "
+            f"k6-sweep with it, before it can sweep. Instead of joining k6's namespace, {SHARE_THE_NAMESPACE}"
+        )
+
+
+def check_namespace_of_processes(in_pod: bool) -> None:
+    """See whether k6 can be told from other processes here.
+
+    Raises:
+        RefusedError: All processes of the machine are in sight (hostPID), other pods' k6 among them.
+        SettingsError: Only our own container's are, so k6 will never be.
+    """
+    if not in_pod:
+        return
+    try:
+        if psutil.Process(2).name() == "kthreadd":
+            raise RefusedError(
+                "this pod shares the node's processes (hostPID), so any pod's k6 looks like ours; remove `hostPID: true` and "
+                + SHARE_THE_NAMESPACE
+            )
+    except psutil.NoSuchProcess:
+        pass
+    if 1 in own_lineage():
+        raise SettingsError(
+            [f"k6 cannot be seen from here: the pod's containers don't share their processes; {SHARE_THE_NAMESPACE}"]
+        )

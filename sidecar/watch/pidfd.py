@@ -1,0 +1,109 @@
+"""Holds on to a process by a descriptor: its end is seen at once, and its number cannot pass to a stranger unnoticed."""
+
+import errno
+import os
+import select
+import struct
+from fcntl import ioctl
+from typing import Final, Self
+
+import psutil
+
+_PIDFD_GET_INFO: Final = 0xC0_40_FF_0B
+"""_IOWR(0xFF, 11, 64 bytes); see linux/pidfd.h."""
+_INFO_EXIT: Final = 1 << 3
+_INFO_SIZE: Final = 64
+_REAP_PATIENCE_MS: Final = 1000
+
+
+class Gone(Exception):  # noqa: N818  # an ordinary outcome
+    """The process has already ended."""
+
+
+class PidfdUnsupportedError(Exception):
+    """This kernel has no pidfd."""
+
+
+class ProcessHandle:
+    """One process, whoever its parent is."""
+
+    def __init__(self, pid: int, descriptor: int) -> None:
+        self.pid = pid
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, process: psutil.Process) -> Self:
+        """Take hold of the process that psutil saw.
+
+        Raises:
+            Gone: It has ended, or its number has passed to another process.
+            PidfdUnsupportedError: The kernel cannot do it.
+        """
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            raise Gone from None
+        except OSError as error:
+            if error.errno in {errno.ENOSYS, errno.EPERM}:
+                raise PidfdUnsupportedError from error
+            if error.errno == errno.EINVAL:
+                raise Gone from None
+            raise
+        try:
+            same = psutil.Process(process.pid).create_time() == process.create_time()
+        except psutil.NoSuchProcess:
+            same = False
+        if not same:
+            os.close(descriptor)
+            raise Gone
+        return cls(process.pid, descriptor)
+
+    def fileno(self) -> int:
+        """Return the descriptor: readable once the whole process, with all threads, has ended."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Let go."""
+        os.close(self._descriptor)
+
+    def exit_code(self) -> int | None:
+        """Return the code of an ended process as a shell would, 128 + N for signal N; None where the kernel doesn't tell.
+
+        Linux 6.15 and newer keep it, for everybody who holds a pidfd, once the parent has reaped the process: that
+        follows the end within moments, so it is waited for, but not for long.
+
+        Source: https://docs.kernel.org/filesystems/proc.html and linux/pidfd.h (PIDFD_GET_INFO, PIDFD_INFO_EXIT).
+        """
+        poller = select.poll()
+        poller.register(self._descriptor, 0)
+        poller.poll(_REAP_PATIENCE_MS)
+        request = bytearray(_INFO_SIZE)
+        struct.pack_into("=Q", request, 0, _INFO_EXIT)
+        try:
+            ioctl(self._descriptor, _PIDFD_GET_INFO, request)
+        except OSError:
+            return None
+        (mask,) = struct.unpack_from("=Q", request, 0)
+        if not mask & _INFO_EXIT:
+            return None
+        (status,) = struct.unpack_from("=i", request, _INFO_SIZE - 4)
+        return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def kernel_tells_exit_codes() -> bool:
+    """Try, with a child of our own, whether this kernel gives the exit code of an ended process."""
+    expected = 7
+    child = os.fork()
+    if not child:
+        os._exit(expected)
+    try:
+        descriptor = os.pidfd_open(child)
+    except OSError:
+        os.waitpid(child, 0)
+        return False
+    handle = ProcessHandle(child, descriptor)
+    try:
+        os.waitpid(child, 0)
+        return handle.exit_code() == expected
+    finally:
+        handle.close()

@@ -1,0 +1,135 @@
+"""Waits for the end of k6 by watching processes: never by guessing, and without waking up while k6 runs."""
+
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+import psutil
+
+from sidecar.lifecycle import Events
+from sidecar.log import Log
+from sidecar.settings import Settings
+from sidecar.watch.find import Found, find_k6, own_lineage
+from sidecar.watch.outcome import K6Outcome
+from sidecar.watch.pidfd import Gone, PidfdUnsupportedError, ProcessHandle
+
+_SHORTEST_LOOK: Final = 0.1
+"""Seconds between two looks for a k6 that has not appeared."""
+_LOOK_SHARE: Final = 20
+"""Looking takes at most one part in so many of the time."""
+_LOOK_WITHOUT_PIDFD: Final = 1.0
+
+
+class ProcessWatch:
+    """One wait for k6, from its appearance to its end."""
+
+    def __init__(self, settings: Settings, events: Events, log: Log) -> None:
+        self._settings = settings
+        self._events = events
+        self._log = log
+        self._ours = own_lineage()
+        self._alive: dict[psutil.Process, ProcessHandle | None] = {}
+        """What we wait for; without a handle where the kernel has no pidfd."""
+        self._leaders: set[psutil.Process] = set()
+        self._codes: dict[psutil.Process, int | None] = {}
+        """How what we waited for has ended."""
+        self._missed = False
+        """Whether a k6 was seen that ended before we could take hold of it."""
+
+    def run(self) -> K6Outcome:
+        """Wait for k6 to appear and then for it, and its container, to end.
+
+        Raises:
+            RefusedError: k6 is where its end would be ours.
+        """
+        if not self._appeared():
+            return K6Outcome(seen=False, ended=False)
+        deadline = None if self._settings.max_wait is None else time.monotonic() + self._settings.max_wait
+        while True:
+            self._wait_for_known(deadline)
+            if self._alive:
+                self._log.warning("k6 is still running, but the time to wait for it is over")
+                return K6Outcome(seen=True, ended=False)
+            if not self._look():  # once more: none may be left
+                code = self._exit_code()
+                return K6Outcome(seen=True, ended=True, exit_code=code, ended_at=datetime.now(UTC))
+
+    def _appeared(self) -> bool:
+        give_up = None if self._settings.native else time.monotonic() + self._settings.start_timeout
+        while True:
+            began = time.monotonic()
+            if self._look():
+                return True
+            now = time.monotonic()
+            if self._events.first_signal is not None or (give_up is not None and now >= give_up):
+                return False
+            pause = max(_SHORTEST_LOOK, (now - began) * _LOOK_SHARE)
+            self._events.wait([], pause if give_up is None else min(pause, give_up - now))
+
+    def _look(self) -> bool:
+        """Take hold of every k6 in sight that we don't know; return whether one was seen that we didn't know."""
+        new = False
+        for found in find_k6(self._settings.k6_process, self._ours):
+            if found.k6 in self._alive or found.k6 in self._codes:
+                continue
+            new = True
+            self._log.info("k6 is running", pid=found.k6.pid, container=found.leader.pid if found.leader else None)
+            self._hold(found)
+        return new
+
+    def _hold(self, found: Found) -> None:
+        for process in {found.k6, found.leader} - {None}:
+            assert process is not None
+            if process in self._alive or process in self._codes:
+                continue
+            if process == found.leader:
+                self._leaders.add(process)
+            try:
+                self._alive[process] = ProcessHandle.open(process)
+            except Gone:
+                self._codes[process] = None
+            except PidfdUnsupportedError:
+                self._alive[process] = None
+
+    def _wait_for_known(self, deadline: float | None) -> None:
+        """Wait until all that we hold has ended, or the time for waiting is over."""
+        while self._alive:
+            limits = [limit for limit in (deadline, self._reserve_begins()) if limit is not None]
+            left = min(limits) - time.monotonic() if limits else None
+            if self._events.urgent or (left is not None and left <= 0):
+                return
+            handles = {handle.fileno(): process for process, handle in self._alive.items() if handle is not None}
+            blind = len(handles) < len(self._alive)
+            timeout = min([_LOOK_WITHOUT_PIDFD] * blind + [left] * (left is not None), default=None)
+            ended = [handles[ready] for ready in self._events.wait(handles, timeout)]
+            ended += [process for process, handle in self._alive.items() if handle is None and not _lives(process)]
+            for process in ended:
+                self._end(process)
+
+    def _reserve_begins(self) -> float | None:
+        return self._events.stop_waiting_at(self._settings.grace_period, self._settings.timeout)
+
+    def _end(self, process: psutil.Process) -> None:
+        handle = self._alive.pop(process)
+        code = None
+        if handle is not None:
+            code = handle.exit_code()
+            handle.close()
+        self._codes[process] = code
+        what = "the k6 container's first process" if process in self._leaders else "k6"
+        self._log.info(f"{what} has ended", pid=process.pid, exit_code=code)
+        if self._alive and self._leaders & self._alive.keys() and not self._alive.keys() - self._leaders:
+            self._log.info("k6 has ended, its container has not: waiting for it")
+
+    def _exit_code(self) -> int | None:
+        """Return what the Job sees: the containers' codes where there are containers, else k6's; the first bad one."""
+        codes = [self._codes[process] for process in (self._leaders or self._codes)]
+        bad = [code for code in codes if code]
+        return bad[0] if bad else (None if None in codes or not codes else 0)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
