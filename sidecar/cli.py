@@ -72,14 +72,15 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
     parser = Parser(
         prog=f"k6-sweep {command}",
         description=summary[0].upper() + summary[1:] + ".",
-        epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL. docs/settings.md says more.",
+        usage=f"k6-sweep {command} [OPTIONS]",
+        epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL.",
         allow_abbrev=False,
     )
     settings, problems = parse(command, parser, arguments, environ)
     log = open_log(settings.log_format, settings.log_level)
     tell = _teller(settings, log)
     if problems:
-        log.error("these settings cannot be used: " + "; ".join(problems))
+        log.error(f"these settings cannot be used: {'; '.join(problems)}")
         report = Report("error", errors=tuple(problems), code=2)
     else:
         context = commands.Context(
@@ -89,7 +90,7 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
             report = work(context)
         except SweepError as error:
             report = commands.failure(error)
-        except Exception as error:  # noqa: BLE001  # the last place that can still tell of it
+        except Exception as error:  # the last place that can still tell of it
             log.exception("internal error")
             report = Report("error", errors=(f"internal error: {type(error).__name__}: {error}",))
         for problem in report.errors:
@@ -100,7 +101,7 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
 
 
 def _teller(settings: Settings, log: Log) -> Callable[[Report], None]:
-    """Return what puts reports into the termination message; a file that cannot be written is logged once, not fatal."""
+    """Return what puts reports into the termination message; a failure to is logged once, not fatal."""
     message = TerminationMessage(settings.termination_log) if settings.termination_log else None
     failed = False
 
@@ -111,7 +112,9 @@ def _teller(settings: Settings, log: Log) -> Callable[[Report], None]:
                 message.write(report.message(settings.message_limit))
         except OSError as error:
             if not failed:
-                log.error("the termination message cannot be written", file=str(settings.termination_log), error=str(error))
+                log.warning(
+                    "the termination message cannot be written", file=str(settings.termination_log), error=str(error)
+                )
             failed = True
 
     return tell

@@ -144,9 +144,7 @@ def _sweep(context: Context, events: Events, k6: K6Outcome | None) -> Report:
     context.tell(Report("sweeping", dry_run=settings.dry_run, k6=k6))
     log.info("the sweep begins", dry_run=settings.dry_run)
     try:
-        result = sweep(
-            settings, Connector(settings), lambda: events.sweep_time_left(deadline, grace), log, on_progress
-        )
+        result = sweep(settings, Connector(settings), lambda: events.sweep_time_left(deadline, grace), log, on_progress)
     except (RefusedError, RedisError) as error:
         return Report(error.status, dry_run=settings.dry_run, k6=k6, errors=(str(error),), code=error.exit_code)
     if k6 is None or k6.ended:

@@ -7,7 +7,7 @@ from pathlib import Path
 class TerminationMessage:
     """The file that the kubelet made for the message.
 
-    It is mounted into the container, so it must not be replaced, and a reader or a SIGKILL may come at any time, so it is
+    It is mounted into the container, so it must not be replaced; a reader or a SIGKILL may come at any time, so it is
     not truncated: each text goes over the last in one write, padded with spaces to its length.
 
     Source: https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/

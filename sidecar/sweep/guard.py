@@ -17,8 +17,8 @@ def check_breadth(settings: Settings) -> None:
     if broad := settings.broad_patterns:
         names = ", ".join(repr(pattern.text) for pattern in broad)
         raise RefusedError(
-            f"pattern {names} begins with fewer than {MIN_LITERAL_START} literal characters and could match anybody's keys; "
-            "make it longer, or accept it with --allow-broad-patterns"
+            f"pattern {names} begins with fewer than {MIN_LITERAL_START} literal characters: it could match anybody's "
+            "keys; make it longer, or accept it with --allow-broad-patterns"
         )
 
 

@@ -1,7 +1,7 @@
 """One connection to one Redis server: login, TLS, pipelines, and its errors in our words."""
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
 import hiredis
@@ -11,13 +11,14 @@ from redis.connection import Connection, SSLConnection, UnixDomainSocketConnecti
 from sidecar.errors import DeniedError, SettingsError, UnreachableError
 from sidecar.redis_url import RedisUrl
 from sidecar.settings import Settings
+from sidecar.sweep.replies import text_of
 
 CONNECT_TIMEOUT: Final = 5.0
 REPLY_TIMEOUT: Final = 5.0
 """A server that is silent for so many seconds is taken for lost; the sweep asks again within its deadline."""
 
-pack = hiredis.pack_command
-"""Packs one command, a tuple of bytes, str and int, into the bytes that go over the wire."""
+pack: Callable[[tuple[bytes | str | int, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub names a pair
+"""Packs one command, word by word, into the bytes that go over the wire."""
 
 
 class Connect(Protocol):
@@ -31,8 +32,8 @@ class Connect(Protocol):
 class Link:
     """A logged-in connection to one server.
 
-    Its methods raise `UnreachableError` when the connection breaks; the link is then of no use. They raise `DeniedError`
-    when the server refuses for good.
+    Its methods raise `UnreachableError` when the connection breaks (the link is then of no use), and `DeniedError` when
+    the server refuses for good.
     """
 
     def __init__(self, connection: Connection, name: str) -> None:
@@ -67,9 +68,11 @@ class Link:
                 except exceptions.ResponseError as error:
                     replies.append(error)
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
-            raise DeniedError(f"{self.name} wants a login: {_text(error)}; check the user and the password") from error
+            raise DeniedError(
+                f"{self.name} wants a login: {text_of(error)}; check the user and the password"
+            ) from error
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
-            raise UnreachableError(f"lost the connection to {self.name}: {_text(error)}") from error
+            raise UnreachableError(f"lost the connection to {self.name}: {text_of(error)}") from error
         return replies
 
 
@@ -111,7 +114,7 @@ class Connector:
             options["password"] = ""
         connection: Connection
         if self.seed.socket_path is not None:
-            connection = UnixDomainSocketConnection(path=self.seed.socket_path, **options)  # type: ignore[assignment]  # the same interface
+            connection = UnixDomainSocketConnection(path=self.seed.socket_path, **options)  # type: ignore[abstract,assignment]  # the same interface
         elif self.seed.tls:
             connection = SSLConnection(host=host, port=port, **options, **_tls(settings))
         else:
@@ -146,23 +149,18 @@ def _tls(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _text(error: BaseException) -> str:
-    """Return the server's words, with the code that redis-py takes off them, in one line."""
-    code = getattr(error, "status_code", None)
-    return " ".join(f"{code} {error}".split() if code else str(error).split())
-
-
 def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
     """Raise what a failed connect means."""
     if isinstance(error, exceptions.AuthenticationError):
         user = settings.username or "default"
         raise DeniedError(
-            f'cannot log in to {name} as "{user}": {_text(error)}; check SWEEP_REDIS_PASSWORD_FILE or SWEEP_REDIS_PASSWORD'
+            f'cannot log in to {name} as "{user}": {text_of(error)}; '
+            "check SWEEP_REDIS_PASSWORD_FILE or SWEEP_REDIS_PASSWORD"
         ) from error
     if isinstance(error, exceptions.BusyLoadingError):
-        raise UnreachableError(f"{name} is loading its data: {_text(error)}") from error
+        raise UnreachableError(f"{name} is loading its data: {text_of(error)}") from error
     if isinstance(error, exceptions.ResponseError):
-        raise DeniedError(f"{name} refused the connection: {_text(error)}") from error
+        raise DeniedError(f"{name} refused the connection: {text_of(error)}") from error
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
         raise DeniedError(
@@ -173,4 +171,4 @@ def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
             f"no TLS with {name}: {cause.reason or cause}; if it doesn't speak TLS, begin --redis-url with redis://"
         ) from error
     hint = "" if settings.redis_url.tls else " (if it speaks TLS only, begin --redis-url with rediss://)"
-    raise UnreachableError(f"cannot reach {name}: {_text(error)}{hint}") from error
+    raise UnreachableError(f"cannot reach {name}: {text_of(error)}{hint}") from error

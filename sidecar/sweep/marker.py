@@ -29,8 +29,12 @@ def check_marker(marker: str | None, topology: Topology, connect: Connect) -> No
     finally:
         link.close()
     if isinstance(reply, exceptions.NoPermissionError):
-        raise DeniedError(f"{link.name} forbids to look for the marker: {text_of(reply)}; --require-marker needs EXISTS on it")
+        raise DeniedError(
+            f"{link.name} forbids to look for the marker: {text_of(reply)}; --require-marker needs EXISTS on it"
+        )
     if trouble := judge(reply, link.name):
         raise UnreachableError(f"{link.name} could not be asked for the marker: {trouble.text}")
     if not reply:
-        raise RefusedError(f"this Redis does not hold the key {marker!r} that --require-marker asks for: is it the right one?")
+        raise RefusedError(
+            f"this Redis does not hold the key {marker!r} that --require-marker asks for: is it the right one?"
+        )

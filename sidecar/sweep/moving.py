@@ -1,8 +1,9 @@
 """Sweeps a slot that is on its way from one node to another: half of its keys here, half there.
 
-Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (ASK redirection). The node that the slot
-leaves answers ASK for every key that it no longer holds; the other takes a command for the slot only after ASKING, and a
-command on a single key is never turned away there.
+The node that the slot leaves answers ASK for every key that it no longer holds; the other takes a command for the slot
+only after ASKING, and a command on a single key is never turned away there.
+
+Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (ASK redirection).
 """
 
 from typing import Any, Final
@@ -21,8 +22,8 @@ _ASKING: Final = pack((b"ASKING",))
 def sweep_moving_slot(source: Link, trouble: Trouble, slot: int, job: Job, tally: Tally, connect: Connect) -> None:
     """Sweep one moving slot on both nodes; the tally says whether it is finished.
 
-    Keys only ever go from the source to the target, so the source is listed first. The slot is finished if at the end it
-    is still on the same way: then every key was on one of the two when that one was listed.
+    Keys only ever go from the source to the target, so the source is listed first. The slot is finished if at the end
+    it is still on the same way: then every key was on one of the two when that one was listed.
 
     Raises:
         UnreachableError: One of the two cannot be reached.

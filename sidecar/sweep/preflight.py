@@ -1,4 +1,4 @@
-"""Tries, before it matters, whether a sweep could do its work: every primary, the login, each permission, the guards."""
+"""Tries, before it matters, whether a sweep could do its work: primaries, login, permissions, guards."""
 
 import secrets
 from dataclasses import dataclass
@@ -85,6 +85,10 @@ def _try_listing(link: Link, shard: Shard) -> list[str]:
     if any(is_denied(reply) for reply in replies):
         scan = link.pipeline([pack((b"SCAN", b"0", b"COUNT", 1))])
         if is_denied(scan[0]):
-            raise DeniedError(f"{link.name} forbids both CLUSTER GETKEYSINSLOT and SCAN; one of them is needed to find keys")
-        return ["listing a slot's keys (CLUSTER COUNTKEYSINSLOT, GETKEYSINSLOT) is not permitted; SCAN will be used, slower"]
+            raise DeniedError(
+                f"{link.name} forbids both CLUSTER GETKEYSINSLOT and SCAN; one of them is needed to find keys"
+            )
+        return [
+            "listing a slot's keys (CLUSTER COUNTKEYSINSLOT, GETKEYSINSLOT) is not permitted; SCAN will be used, slower"
+        ]
     return []

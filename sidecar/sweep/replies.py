@@ -33,9 +33,9 @@ class Trouble:
 
 
 def text_of(error: Exception) -> str:
-    """Return the server's words with the code that redis-py takes off them."""
+    """Return the server's words in one line, with the code that redis-py takes off them."""
     code = getattr(error, "status_code", None)
-    return f"{code} {error}" if code else str(error)
+    return " ".join(f"{code or ''} {error}".split())
 
 
 def judge(reply: Any, server: str) -> Trouble | None:  # noqa: ANN401  # any reply

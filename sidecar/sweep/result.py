@@ -21,7 +21,7 @@ class SweepReport:
     deleted: int
     """What the servers answered to UNLINK: keys that were there and are gone."""
     matched: int
-    """Keys that were found and handed to UNLINK, or in a dry run would have been; an expired one is not in `deleted`."""
+    """Keys that were found and handed to UNLINK, or would have been; `deleted` lacks those that had just expired."""
     remaining: int | None
     """What the last pass still found; None where no pass looked again."""
     preserved: int

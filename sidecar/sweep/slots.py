@@ -52,7 +52,7 @@ def reachable_slots(patterns: Sequence[Pattern]) -> Sequence[int]:
 
 
 class Probes:
-    """For each slot a key that does not exist, which the sweep's permissions cover: a write to it proves who owns the slot.
+    """For each slot a key that does not exist and that the permissions cover: a write to it proves who owns the slot.
 
     A pattern's wildcards are filled so that the key matches it, because an ACL may allow nothing else.
     """

@@ -106,7 +106,9 @@ class _Sweep:
             matcher=Matcher(settings.pattern, keep=(*settings.keep, *marker)),
             probes=Probes(settings.pattern, secrets.token_hex(8).encode()),
             delete=delete,
-            batch_size=settings.batch_size if settings.max_rate is None else min(settings.batch_size, settings.max_rate),
+            batch_size=settings.batch_size
+            if settings.max_rate is None
+            else min(settings.batch_size, settings.max_rate),
             remaining=self._remaining,
             pace=Pace(settings.max_rate),
             allowance=Allowance(settings.max_keys),
@@ -187,12 +189,18 @@ class _Sweep:
             self._raise_cause(last)
         shards: Counter[str] = Counter()
         patterns = dict.fromkeys((pattern.text for pattern in settings.pattern), 0)
-        for address, tally in ((address, tally) for each in self._passes for address, several in each.tallies.items() for tally in several):
+        for address, tally in (
+            (address, tally) for each in self._passes for address, several in each.tallies.items() for tally in several
+        ):
             shards[str(address)] += tally.deleted
             for pattern, count in zip(settings.pattern, tally.matched, strict=True):
                 patterns[pattern.text] += count
         return SweepReport(
-            status=SweepStatus.INCOMPLETE if not whole else SweepStatus.DRY_RUN if settings.dry_run else SweepStatus.COMPLETE,
+            status=SweepStatus.INCOMPLETE
+            if not whole
+            else SweepStatus.DRY_RUN
+            if settings.dry_run
+            else SweepStatus.COMPLETE,
             deleted=deleted,
             matched=matched,
             remaining=self._still_there(whole, verified),
@@ -229,7 +237,10 @@ class _Sweep:
         if last.denied:
             yield str(last.denied)
         if last.over_limit:
-            yield f"more keys than the {self._settings.max_keys} of --max-keys have appeared since they were counted; stopped before deleting them"
+            yield (
+                f"more keys than the {self._settings.max_keys} of --max-keys have appeared since they were counted; "
+                "stopped before deleting them"
+            )
         yield from list(last.unreachable.values())[:_MOST_REASONS]
         if not whole and self._remaining() <= 0:
             yield "time was up before the sweep was done (--timeout, or what a signal left of --grace-period)"

@@ -93,7 +93,9 @@ def read_topology(link: Link, address: Address) -> Topology:
     try:
         entries = link.ask(b"CLUSTER", b"SLOTS")
     except exceptions.NoPermissionError as error:
-        raise DeniedError(f"{link.name} forbids it: {text_of(error)}; give the user the permissions of docs/redis.md") from error
+        raise DeniedError(
+            f"{link.name} forbids it: {text_of(error)}; give the user the permissions of docs/redis.md"
+        ) from error
     except exceptions.ResponseError as error:
         raise UnreachableError(f"{link.name} does not tell its cluster: {text_of(error)}") from error
     return Topology(clustered=True, shards=tuple(_shards(entries, address)))
@@ -111,9 +113,7 @@ def _shards(entries: Iterable[Any], address: Address) -> list[Shard]:
         named = host.decode() if host and host != b"?" else address.host
         primaries[node_id] = (Address(named, port), len(replicas))
         slots.setdefault(node_id, []).extend(range(first, last + 1))
-    return [
-        Shard(where, node_id, replicas, tuple(slots[node_id])) for node_id, (where, replicas) in primaries.items()
-    ]
+    return [Shard(where, node_id, replicas, tuple(slots[node_id])) for node_id, (where, replicas) in primaries.items()]
 
 
 def discover(connect: Connect, addresses: Iterable[Address]) -> Topology:

@@ -1,6 +1,5 @@
 """Recognises k6 among all processes, and the first process of the container that it runs in."""
 
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -11,7 +10,8 @@ import psutil
 from sidecar.errors import RefusedError, SettingsError
 
 _SUBCOMMANDS: Final = frozenset(
-    "archive cloud completion deps features help inspect login new pause resume run scale stats status version x".split()
+    {"archive", "cloud", "completion", "deps", "help", "inspect", "login", "new"}
+    | {"pause", "resume", "run", "scale", "stats", "status", "version", "x"}
 )
 _TESTING: Final = frozenset({"run", "cloud"})
 _INFRA: Final = frozenset({"pause", "catatonit"})
@@ -93,8 +93,8 @@ def _refuse_to_be_a_guest(first: psutil.Process) -> None:
         name = ""
     if name not in _INFRA:
         raise RefusedError(
-            f"k6 runs in a process namespace whose first process is its own ({name}, pid 1): when that ends, the kernel ends "
-            f"k6-sweep with it, before it can sweep. Instead of joining k6's namespace, {SHARE_THE_NAMESPACE}"
+            f"k6 runs in a process namespace whose first process is its own ({name}, pid 1): when that ends, the "
+            f"kernel ends k6-sweep with it, before it can sweep. Don't join k6's namespace: {SHARE_THE_NAMESPACE}"
         )
 
 
@@ -110,8 +110,8 @@ def check_namespace_of_processes(in_pod: bool) -> None:
     try:
         if psutil.Process(2).name() == "kthreadd":
             raise RefusedError(
-                "this pod shares the node's processes (hostPID), so any pod's k6 looks like ours; remove `hostPID: true` and "
-                + SHARE_THE_NAMESPACE
+                "this pod shares the node's processes (hostPID), so any pod's k6 looks like ours; "
+                "remove `hostPID: true` and " + SHARE_THE_NAMESPACE
             )
     except psutil.NoSuchProcess:
         pass

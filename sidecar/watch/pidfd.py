@@ -1,4 +1,4 @@
-"""Holds on to a process by a descriptor: its end is seen at once, and its number cannot pass to a stranger unnoticed."""
+"""Holds on to a process by a descriptor: its end is seen at once, and its number passes to no stranger unnoticed."""
 
 import errno
 import os
@@ -67,7 +67,7 @@ class ProcessHandle:
         os.close(self._descriptor)
 
     def exit_code(self) -> int | None:
-        """Return the code of an ended process as a shell would, 128 + N for signal N; None where the kernel doesn't tell.
+        """Return an ended process's code as a shell would, 128 + N for signal N; None where the kernel doesn't tell.
 
         Linux 6.15 and newer keep it, for everybody who holds a pidfd, once the parent has reaped the process: that
         follows the end within moments, so it is waited for, but not for long.

