@@ -1,7 +1,7 @@
 """Every setting of k6-sweep: its meaning, unit and default, read once and then frozen."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,13 +9,13 @@ from typing import Final
 from sidecar.options import Parser, add_options, option, read
 from sidecar.patterns import MIN_LITERAL_START, Pattern
 from sidecar.redis_url import RedisUrl, Secret
+from sidecar.values import one_of, pattern_of, positive_seconds, readable_file, seconds, whole_number
 
 KUBELET_TERMINATION_LOG: Final = Path("/dev/termination-log")
 SETTLE_AFTER_K6: Final = 2.0
 SMALLEST_MESSAGE: Final = 512
 """Bytes that status, totals and k6's end always fit in."""
 
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _WATCH: Final = ("watch",)
 _SWEEPING: Final = ("watch", "run")
 _REDIS = "Redis"
@@ -24,68 +24,6 @@ _GUARDS = "Guards: each refuses (exit 4) before the first delete"
 _SWEEP = "How to sweep"
 _K6 = "Waiting for k6"
 _OUTPUT = "What it tells"
-
-
-def _seconds(text: str) -> float:
-    number, unit = text.strip(), "s"
-    for candidate in sorted(_UNITS, key=len, reverse=True):
-        if number.endswith(candidate):
-            number, unit = number[: -len(candidate)], candidate
-            break
-    try:
-        seconds = float(number) * _UNITS[unit]
-    except ValueError:
-        raise ValueError(f"must be a time in seconds such as 60, 60s, 5m or 1h, not {text!r}") from None
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"must be a time of 0 seconds or more, not {text!r}")
-    return seconds
-
-
-def _positive_seconds(text: str) -> float:
-    seconds = _seconds(text)
-    if not seconds:
-        raise ValueError("must be longer than 0 seconds")
-    return seconds
-
-
-def _count(low: int, high: int | None = None) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise ValueError(f"must be a whole number, not {text!r}") from None
-        if number < low or (high is not None and number > high):
-            raise ValueError(
-                f"must be {low} or more, not {number}" if high is None else f"must be {low} to {high}, not {number}"
-            )
-        return number
-
-    return parse
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"must be one of {', '.join(words)}, not {text!r}")
-        return text
-
-    return parse
-
-
-def _pattern(text: str) -> Pattern:
-    pattern = Pattern(text)
-    if pattern.mistake:
-        raise ValueError(f"{text!r} {pattern.mistake}")
-    return pattern
-
-
-def _readable_file(text: str) -> Path:
-    path = Path(text)
-    try:
-        with path.open("rb"):
-            return path
-    except OSError as error:
-        raise ValueError(f"names a file that cannot be read: {text!r} ({error.strerror})") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,26 +44,26 @@ class Settings:
     redis_password_file: Path | None = option(
         _REDIS,
         "A file that holds the password; read again at each login, so it may be rotated.",
-        parse=_readable_file,
+        parse=readable_file,
         metavar="FILE",
         default=None,
     )
     redis_ca_file: Path | None = option(
         _REDIS,
         "The authorities (PEM) to trust for TLS, instead of the system's.",
-        parse=_readable_file,
+        parse=readable_file,
         metavar="FILE",
         default=None,
     )
     redis_cert_file: Path | None = option(
         _REDIS,
         "Our own certificate (PEM), where the server asks for one.",
-        parse=_readable_file,
+        parse=readable_file,
         metavar="FILE",
         default=None,
     )
     redis_key_file: Path | None = option(
-        _REDIS, "The certificate's key (PEM).", parse=_readable_file, metavar="FILE", default=None
+        _REDIS, "The certificate's key (PEM).", parse=readable_file, metavar="FILE", default=None
     )
     redis_tls_insecure: bool = option(
         _REDIS,
@@ -137,14 +75,14 @@ class Settings:
     pattern: tuple[Pattern, ...] = option(
         _KEYS,
         "A key pattern of the test's data, as Redis's MATCH reads it (repeatable). Nothing is deleted by default.",
-        parse=_pattern,
+        parse=pattern_of,
         metavar="GLOB",
         many=True,
     )
     keep: tuple[Pattern, ...] = option(
         _KEYS,
         "Spare what this pattern matches, whatever the others say (repeatable).",
-        parse=_pattern,
+        parse=pattern_of,
         metavar="GLOB",
         many=True,
         default=(),
@@ -170,18 +108,18 @@ class Settings:
     max_keys: int | None = option(
         _GUARDS,
         "Refuse if more keys than this match; they are counted first.",
-        parse=_count(1),
+        parse=whole_number(1),
         metavar="N",
         default=None,
     )
 
     timeout: float = option(
-        _SWEEP, "The longest that the whole sweep may take.", parse=_positive_seconds, metavar="SECONDS", default=60.0
+        _SWEEP, "The longest that the whole sweep may take.", parse=positive_seconds, metavar="SECONDS", default=60.0
     )
     settle: float = option(
         _SWEEP,
         "Sweep on until nothing new has appeared for so long: requests behind an ended k6 may still be in flight.",
-        parse=_seconds,
+        parse=seconds,
         metavar="SECONDS",
         default=0.0,
         commands=_SWEEPING,
@@ -198,14 +136,14 @@ class Settings:
     batch_size: int = option(
         _SWEEP,
         "At most so many keys in one UNLINK and in one group of slots.",
-        parse=_count(1, 10_000),
+        parse=whole_number(1, 10_000),
         metavar="N",
         default=1000,
     )
     max_rate: int | None = option(
         _SWEEP,
         "Delete at most so many keys a second, over all shards.",
-        parse=_count(1),
+        parse=whole_number(1),
         metavar="N",
         default=None,
         commands=_SWEEPING,
@@ -215,7 +153,7 @@ class Settings:
     start_timeout: float = option(
         _K6,
         "How long to wait for k6 to appear. It never gives up as a native sidecar.",
-        parse=_seconds,
+        parse=seconds,
         metavar="SECONDS",
         default=300.0,
         commands=_WATCH,
@@ -223,7 +161,7 @@ class Settings:
     max_wait: float | None = option(
         _K6,
         "How long to wait for k6 to end; after that, sweep and say `incomplete`.",
-        parse=_positive_seconds,
+        parse=positive_seconds,
         metavar="SECONDS",
         default=None,
         commands=_WATCH,
@@ -232,7 +170,7 @@ class Settings:
     when: str = option(
         _K6,
         "Sweep only after this outcome of k6: always, success or failure.",
-        parse=_one_of("always", "success", "failure"),
+        parse=one_of("always", "success", "failure"),
         metavar="OUTCOME",
         default="always",
         commands=_WATCH,
@@ -240,7 +178,7 @@ class Settings:
     grace_period: float = option(
         _K6,
         "The pod's terminationGracePeriodSeconds: how long SIGTERM leaves to wait for k6 and sweep.",
-        parse=_positive_seconds,
+        parse=positive_seconds,
         metavar="SECONDS",
         default=30.0,
         commands=_WATCH,
@@ -265,21 +203,21 @@ class Settings:
     message_limit: int = option(
         _OUTPUT,
         "The termination message's size in bytes. Kubernetes keeps 4,096 of a container and 12,288 of a pod.",
-        parse=_count(SMALLEST_MESSAGE, 4096),
+        parse=whole_number(SMALLEST_MESSAGE, 4096),
         metavar="BYTES",
         default=2048,
     )
     failure_policy: str = option(
         _OUTPUT,
         "fail: exit codes tell. ignore: exit 0 instead of 3 to 6, so that a Job doesn't fail; the message still tells.",
-        parse=_one_of("fail", "ignore"),
+        parse=one_of("fail", "ignore"),
         metavar="POLICY",
         default="fail",
     )
     log_format: str | None = option(
         _OUTPUT,
         "How the log on standard error is written: json or text.",
-        parse=_one_of("json", "text"),
+        parse=one_of("json", "text"),
         metavar="FORMAT",
         default=None,
         shown_default="text on a terminal, else json",
@@ -287,7 +225,7 @@ class Settings:
     log_level: str = option(
         _OUTPUT,
         "debug, info, warning or error.",
-        parse=_one_of("debug", "info", "warning", "error"),
+        parse=one_of("debug", "info", "warning", "error"),
         metavar="LEVEL",
         default="info",
     )
