@@ -232,8 +232,6 @@ class _Sweep:
 
     def _reasons(self, last: PassResult, whole: bool) -> Iterator[str]:
         """Yield what the report's reader has to know, the most important first."""
-        if last.open:
-            yield from self._open_slots(last)
         if last.denied:
             yield str(last.denied)
         if last.over_limit:
@@ -241,6 +239,8 @@ class _Sweep:
                 f"more keys than the {self._settings.max_keys} of --max-keys have appeared since they were counted; "
                 "stopped before deleting them"
             )
+        if last.open:
+            yield from self._open_slots(last)
         yield from list(last.unreachable.values())[:_MOST_REASONS]
         if not whole and self._remaining() <= 0:
             yield "time was up before the sweep was done (--timeout, or what a signal left of --grace-period)"

@@ -1,0 +1,57 @@
+"""Real servers for the tests that are about servers."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.demo.servers import LocalCluster, Node, find_redis_server, local_cluster, start_server, stop
+
+SERVERS = "K6_SWEEP_TEST_SERVERS"
+"""The variable that lists the server binaries to test against, separated by colons; unset: the one that is found."""
+
+
+def _binaries() -> list[str]:
+    return [path for path in os.environ.get(SERVERS, "").split(":") if path] or [find_redis_server()]
+
+
+def _name(binary: str) -> str:
+    return "-".join(Path(binary).parts[-3:]).strip("-/")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "server_binary" in metafunc.fixturenames:
+        metafunc.parametrize("server_binary", _binaries(), ids=_name, scope="session")
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(server_binary: str) -> Iterator[LocalCluster]:
+    with local_cluster(server_binary, primaries=3, replicas=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster: LocalCluster) -> LocalCluster:
+    """Three primaries with a replica each, empty; a test that changes who owns what starts its own."""
+    for node in shared_cluster.primaries:
+        node.ask("FLUSHALL")
+        node.ask("ACL", "SETUSER", "default", "reset", "on", "nopass", "~*", "&*", "+@all")
+    return shared_cluster
+
+
+@pytest.fixture
+def small_cluster(server_binary: str) -> Iterator[LocalCluster]:
+    """Three primaries that a test may take apart."""
+    options = {"cluster-require-full-coverage": "no", "cluster-node-timeout": "2000"}
+    with local_cluster(server_binary, primaries=3, options=options) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def standalone(server_binary: str, tmp_path: Path) -> Iterator[Node]:
+    node = start_server(server_binary, tmp_path)
+    try:
+        yield node
+    finally:
+        stop([node])

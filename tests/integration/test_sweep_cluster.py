@@ -1,0 +1,391 @@
+"""The sweep against a real Redis Cluster."""
+
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from sidecar.demo.keys import write_keys
+from sidecar.demo.servers import LocalCluster, Node, start_server, stop
+from sidecar.errors import DeniedError, RefusedError, UnreachableError
+from sidecar.sweep.link import Connector, Link, pack
+from sidecar.sweep.slots import TAGS, key_slot
+from sidecar.sweep.sweeper import sweep
+from tests.support import KINDS, keys_of, quiet_log, settings_for, sweep_now
+
+
+def binary_keys(count: int, seed: int) -> set[bytes]:
+    """Keys of all kinds of bytes, about half of them under the patterns of KINDS."""
+    chance = random.Random(seed)
+    starts = [f"{kind}:".encode() for kind in KINDS] + [b"user:", b"queue", b"streams:", b"\xff\x00:", b"session:{"]
+    return {chance.choice(starts) + chance.randbytes(chance.randrange(1, 12)) for _ in range(count)}
+
+
+def matching(keys: set[bytes]) -> set[bytes]:
+    return {key for key in keys if key.startswith(tuple(f"{kind}:".encode() for kind in KINDS))}
+
+
+def test_exactly_the_matching_keys_go(cluster: LocalCluster) -> None:
+    """Of keys with any bytes in them, those that match are gone after a sweep, and not one other."""
+    keys = binary_keys(30_000, seed=1)
+    write_keys(cluster, keys)
+    report = sweep_now(settings_for(cluster.url, patterns=[f"{kind}:*" for kind in KINDS]))
+    assert keys_of(cluster.primaries) == keys - matching(keys)
+    assert report.status == "complete"
+    assert report.deleted == report.matched == len(matching(keys))
+    assert report.remaining == 0
+    assert report.exact
+    assert report.slots_done == report.slots_asked == 16384
+    assert report.passes == 2
+    assert report.errors == ()
+
+
+def test_counts_by_pattern_and_shard(cluster: LocalCluster) -> None:
+    """A key counts for the first pattern that matches it, and for the primary that held it."""
+    write_keys(cluster, (f"queue:{'a' if i % 3 else 'b'}{i}".encode() for i in range(3000)))
+    report = sweep_now(settings_for(cluster.url, patterns=["queue:b*", "queue:*", "queue:a1*"]))
+    assert report.patterns == {"queue:b*": 1000, "queue:*": 2000, "queue:a1*": 0}
+    assert len(report.shards) == 3
+    assert sum(report.shards.values()) == 3000
+    assert all(report.shards.values())
+
+
+def test_a_dry_run_deletes_nothing(cluster: LocalCluster) -> None:
+    """A dry run counts what a sweep would delete and leaves everything."""
+    keys = binary_keys(5000, seed=2)
+    write_keys(cluster, keys)
+    report = sweep_now(settings_for(cluster.url, "--dry-run", patterns=[f"{kind}:*" for kind in KINDS]))
+    assert keys_of(cluster.primaries) == keys
+    assert report.status == "dry-run"
+    assert (report.deleted, report.matched, report.remaining) == (0, len(matching(keys)), len(matching(keys)))
+
+
+def test_kept_keys_stay(cluster: LocalCluster) -> None:
+    """What a keep pattern matches is spared, whatever the patterns say, and counted."""
+    write_keys(cluster, (f"test:{'keep' if i % 4 == 0 else 'go'}:{i}".encode() for i in range(2000)))
+    report = sweep_now(settings_for(cluster.url, "--keep", "test:keep:*"))
+    assert len(keys_of(cluster.primaries)) == report.preserved == 500
+    assert report.deleted == 1500
+    assert report.status == "complete"
+
+
+def test_a_fat_slot_is_emptied_behind_keepers(cluster: LocalCluster) -> None:
+    """A slot with more keys than one listing holds is swept whole, whatever stands in front."""
+    write_keys(cluster, (f"{'keep' if i < 11_000 else 'test'}:{{tag}}:{i}".encode() for i in range(25_000)))
+    report = sweep_now(settings_for(cluster.url))
+    assert report.status == "complete"
+    assert report.deleted == 14_000
+    assert {key[:4] for key in keys_of(cluster.primaries)} == {b"keep"}
+
+
+def test_a_fat_slot_is_counted_whole_in_a_dry_run(cluster: LocalCluster) -> None:
+    """A dry run counts each key of a fat slot once."""
+    write_keys(cluster, (f"test:{{tag}}:{i}".encode() for i in range(12_000)))
+    assert sweep_now(settings_for(cluster.url, "--dry-run")).matched == 12_000
+
+
+def test_pinned_patterns_visit_only_their_slots(cluster: LocalCluster) -> None:
+    """Where every pattern pins a hash tag, no other slot is asked."""
+    write_keys(cluster, [b"test:{a}:1", b"test:{b}:1", b"test:{c}:1", b"exact"])
+    report = sweep_now(settings_for(cluster.url, patterns=["test:{a}:*", "test:{b}:*", "exact"]))
+    assert report.slots_asked == 3
+    assert report.deleted == 3
+    assert keys_of(cluster.primaries) == {b"test:{c}:1"}
+
+
+def test_expired_keys_do_not_remain(cluster: LocalCluster) -> None:
+    """Keys that expire before their delete are not in `deleted`, and nothing remains."""
+    write_keys(cluster, (f"test:{i}".encode() for i in range(100)))
+    owner = cluster.primaries[0]
+    for index in range(200):
+        owner.ask("SET", b"test:{%b}%d" % (TAGS[index], index), "x", "PX", 1 + index // 4)
+    report = sweep_now(settings_for(cluster.url))
+    assert report.status == "complete"
+    assert 100 <= report.deleted <= report.matched
+    assert report.remaining == 0
+    assert keys_of(cluster.primaries) == set()
+
+
+@pytest.mark.parametrize("seed_node", [0, 3], ids=["primary", "replica"])
+def test_any_node_is_enough_to_find_the_cluster(cluster: LocalCluster, seed_node: int) -> None:
+    """The address of one node, a replica's as well, leads to every shard."""
+    write_keys(cluster, (f"test:{i}".encode() for i in range(300)))
+    url = f"redis://127.0.0.1:{cluster.nodes[seed_node].port}"
+    assert sweep_now(settings_for(url)).deleted == 300
+
+
+def test_more_than_max_keys_is_refused_before_the_first_delete(cluster: LocalCluster) -> None:
+    """One key too many, and nothing at all is deleted; the bound itself is allowed."""
+    write_keys(cluster, (f"test:{i}".encode() for i in range(500)))
+    with pytest.raises(RefusedError, match="500 keys match, more than the 499"):
+        sweep_now(settings_for(cluster.url, "--max-keys", "499"))
+    assert len(keys_of(cluster.primaries)) == 500
+    assert sweep_now(settings_for(cluster.url, "--max-keys", "500")).deleted == 500
+
+
+def test_later_passes_stay_within_max_keys(cluster: LocalCluster) -> None:
+    """Keys that appear after the count are not deleted beyond the bound; the report says so."""
+    write_keys(cluster, (f"test:{i}".encode() for i in range(400)))
+    written = False
+
+    def write_more(_: object) -> None:
+        nonlocal written
+        if not written and not sum(node.ask("DBSIZE") for node in cluster.primaries):
+            written = True
+            write_keys(cluster, (f"test:late{i}".encode() for i in range(400)))
+
+    report = sweep_now(settings_for(cluster.url, "--max-keys", "500", "--settle", "0.5"), on_progress=write_more)
+    assert written
+    assert report.status == "incomplete"
+    assert 400 <= report.deleted <= 500
+    assert "--max-keys" in report.errors[0]
+
+
+def test_the_marker_is_required_and_never_swept(cluster: LocalCluster) -> None:
+    """Without the marker nothing is deleted; with it all but the marker, even if a pattern matches it."""
+    write_keys(cluster, [b"test:1", b"test:2"])
+    settings = settings_for(cluster.url, "--require-marker", "test:this-is-[staging]*")
+    with pytest.raises(RefusedError, match="does not hold the key"):
+        sweep_now(settings)
+    write_keys(cluster, [b"test:this-is-[staging]*", b"test:this-is-staging1"])
+    report = sweep_now(settings)
+    assert keys_of(cluster.primaries) == {b"test:this-is-[staging]*"}
+    assert report.deleted == 3
+
+
+def test_late_writers_are_waited_for(cluster: LocalCluster) -> None:
+    """Keys that are written after the first pass, within the settle time, are swept too."""
+    write_keys(cluster, (f"test:{i}".encode() for i in range(100)))
+    batches = iter(range(3))
+
+    def write_more(_: object) -> None:
+        if not keys_of(cluster.primaries) and (batch := next(batches, None)) is not None:
+            write_keys(cluster, (f"test:late{batch}:{i}".encode() for i in range(50)))
+
+    report = sweep_now(settings_for(cluster.url, "--settle", "0.4"), on_progress=write_more)
+    assert report.status == "complete"
+    assert report.deleted == 250
+    assert keys_of(cluster.primaries) == set()
+
+
+def test_time_up_is_incomplete(cluster: LocalCluster) -> None:
+    """Without time nothing is claimed: the report is incomplete, and names the slots."""
+    write_keys(cluster, (f"test:{i}".encode() for i in range(100)))
+    looks = iter([1.0] * 5)
+    settings = settings_for(cluster.url)
+    report = sweep(settings, Connector(settings), lambda: next(looks, 0.0), quiet_log(), lambda _: None)
+    assert report.status == "incomplete"
+    assert re.search(r"slots not proven to be swept: \d+-16383", report.errors[0])
+    assert any("time was up" in error for error in report.errors)
+
+
+class Interfering:
+    """Connects like the real thing, and does something the n-th time that a link is used."""
+
+    def __init__(self, real: Connector, moment: int, action: Callable[[], None]) -> None:
+        self._real = real
+        self._left = moment
+        self._action = action
+
+    def __call__(self, host: str, port: int) -> Link:
+        link = self._real(host, port)
+        pipeline = link.pipeline
+
+        def interfered(commands: list[bytes]) -> list[object]:
+            self._left -= 1
+            if self._left == 0:
+                self._action()
+            return pipeline(commands)
+
+        link.pipeline = interfered  # type: ignore[method-assign,assignment]
+        return link
+
+
+def test_a_lost_connection_is_made_anew(cluster: LocalCluster) -> None:
+    """When the server drops our connections in the middle, the sweep goes on; its counts are called what they are."""
+    write_keys(cluster, (f"test:{i}".encode() for i in range(20_000)))
+    settings = settings_for(cluster.url)
+
+    def kill() -> None:
+        for node in cluster.primaries:
+            node.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    report = sweep_now(settings, Interfering(Connector(settings), 60, kill))
+    assert report.status == "complete"
+    assert keys_of(cluster.primaries) == set()
+    assert report.deleted <= 20_000
+    assert report.deleted == 20_000 or not report.exact
+
+
+def move_slot(slot: int, source: Node, target: Node, others: tuple[Node, ...] = (), keys: int = -1) -> None:
+    """Move a slot as redis-cli does; with `keys`, stop half-way after so many."""
+    ids = {node.port: node.ask("CLUSTER", "MYID") for node in (source, target)}
+    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
+    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
+    for key in source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100_000)[: keys if keys >= 0 else None]:
+        source.ask("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+    if keys < 0:
+        for node in (target, source, *others):
+            node.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+
+
+def test_slots_that_move_away_are_followed(small_cluster: LocalCluster) -> None:
+    """Slots that change their owner after the topology was read are swept at the new one."""
+    first, second, third = small_cluster.primaries
+    write_keys(small_cluster, (f"test:{i}".encode() for i in range(20_000)))
+    settings = settings_for(small_cluster.url)
+
+    def move() -> None:
+        for slot in range(5000, 5010):
+            move_slot(slot, first, second, (third,))
+
+    report = sweep_now(settings, Interfering(Connector(settings), 8, move))
+    assert report.status == "complete"
+    assert keys_of(small_cluster.primaries) == set()
+    assert report.deleted == 20_000
+    assert not report.exact  # owners changed
+
+
+def test_half_moved_slots_are_worked_off_on_both_nodes(small_cluster: LocalCluster) -> None:
+    """A slot that stays half here and half there for good is swept on both, and only what matches."""
+    first, second, _ = small_cluster.primaries
+    keys = {
+        f"{kind}:{{{TAGS[slot].decode()}}}:{i}" for kind in ("test", "user") for slot in range(20) for i in range(8)
+    }
+    write_keys(small_cluster, (key.encode() for key in keys))
+    for slot in range(20):
+        move_slot(slot, first, second, keys=slot % 17)
+    settings = settings_for(small_cluster.url)
+    dry = sweep_now(settings_for(small_cluster.url, "--dry-run"))
+    assert (dry.status, dry.matched) == ("dry-run", 160)
+    report = sweep_now(settings)
+    assert report.status == "complete"
+    assert report.deleted == 160
+    assert keys_of(small_cluster.primaries) == {key.encode() for key in keys if key.startswith("user")}
+
+
+def test_uncovered_slots_are_named(small_cluster: LocalCluster) -> None:
+    """A primary that is gone for good leaves an incomplete report with its slots; the others' keys are swept."""
+    write_keys(small_cluster, (f"test:{i}".encode() for i in range(3000)))
+    lost = small_cluster.primaries[2]
+    lost.process.kill()
+    lost.process.wait()
+    report = sweep_now(settings_for(small_cluster.url), seconds=5)
+    assert report.status == "incomplete"
+    assert report.slots_done == 16384 - 5462
+    assert any("10922-16383" in error for error in report.errors)
+    assert keys_of(small_cluster.primaries[:2]) == set()
+    assert report.deleted > 0
+
+
+def test_slots_without_an_owner_are_named(small_cluster: LocalCluster) -> None:
+    """Slots that nobody was given are named as such."""
+    small_cluster.primaries[0].ask("CLUSTER", "DELSLOTS", 17, 18)
+    for node in small_cluster.primaries[1:]:
+        node.ask("CLUSTER", "DELSLOTS", 17, 18)
+    report = sweep_now(settings_for(small_cluster.url), seconds=3)
+    assert report.status == "incomplete"
+    assert "17-18" in report.errors[0]
+
+
+def test_an_unacknowledged_delete_is_not_exact(small_cluster: LocalCluster, server_binary: str) -> None:
+    """With a replica that does not answer, the counts are not called exact."""
+    replica = start_server(server_binary, small_cluster.folder, {"cluster-enabled": "yes"})
+    try:
+        primary = small_cluster.primaries[0]
+        replica.ask("CLUSTER", "MEET", "127.0.0.1", primary.port)
+        _until(lambda: len(replica.ask("CLUSTER", "NODES").splitlines()) == 4)
+        replica.ask("CLUSTER", "REPLICATE", primary.ask("CLUSTER", "MYID"))
+        _until(lambda: b"master_link_status:up" in replica.ask("INFO", "replication"))
+        _until(lambda: any(len(entry) > 3 for entry in primary.ask("CLUSTER", "SLOTS")))
+        write_keys(small_cluster, (f"test:{i}".encode() for i in range(300)))
+        os.kill(replica.process.pid, signal.SIGSTOP)
+        report = sweep_now(settings_for(small_cluster.url))
+    finally:
+        stop([replica])
+    assert report.status == "complete"
+    assert not report.exact
+    assert any("no replica" in error for error in report.errors)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+LEAST = "~test:* -@all +unlink +asking +wait +cluster|slots +cluster|getkeysinslot +cluster|countkeysinslot"
+LEAST_62 = "~test:* -@all +unlink +asking +wait +cluster"
+
+
+def limit_default_user(cluster: LocalCluster, rules: str) -> None:
+    for node in cluster.primaries:
+        try:
+            node.ask("ACL", "SETUSER", "sweeper", "reset", "on", ">secret", *rules.split())
+        except Exception as error:
+            raise AssertionError(rules) from error
+
+
+def test_a_user_with_the_least_permissions_can_sweep(cluster: LocalCluster) -> None:
+    """The documented permissions are enough."""
+    write_keys(cluster, (f"test:{i}".encode() for i in range(500)))
+    limit_default_user(cluster, LEAST)
+    report = sweep_now(settings_for(cluster.url.replace("//", "//sweeper:secret@")))
+    assert (report.status, report.deleted, report.exact) == ("complete", 500, True)
+
+
+def test_scan_where_listing_slots_is_denied(cluster: LocalCluster) -> None:
+    """A user who may not list slots sweeps with SCAN, as completely."""
+    keys = binary_keys(6000, seed=3)
+    write_keys(cluster, keys)
+    limit_default_user(cluster, "~* -@all +unlink +scan +wait +cluster|slots")
+    settings = settings_for(cluster.url.replace("//", "//sweeper:secret@"), patterns=[f"{kind}:*" for kind in KINDS])
+    report = sweep_now(settings)
+    assert report.status == "complete"
+    assert report.slots_done is None
+    assert report.deleted == len(matching(keys))
+    assert keys_of(cluster.primaries) == keys - matching(keys)
+
+
+def test_a_missing_permission_is_named(cluster: LocalCluster) -> None:
+    """Without UNLINK nothing is deleted, and the error says which command was forbidden."""
+    write_keys(cluster, [b"test:1"])
+    limit_default_user(cluster, LEAST.replace("+unlink", ""))
+    with pytest.raises(DeniedError, match=r"(?i)unlink"):
+        sweep_now(settings_for(cluster.url.replace("//", "//sweeper:secret@")))
+    assert keys_of(cluster.primaries) == {b"test:1"}
+
+
+def test_a_wrong_password_is_final(cluster: LocalCluster) -> None:
+    """A wrong password fails at once, naming server and user, never the password."""
+    limit_default_user(cluster, LEAST)
+    with pytest.raises(DeniedError, match=r'cannot log in to 127\.0\.0\.1:\d+ as "sweeper"') as caught:
+        sweep_now(settings_for(cluster.url.replace("//", "//sweeper:wrong-one@")))
+    assert "wrong-one" not in str(caught.value)
+
+
+def test_nobody_there() -> None:
+    """An address where nobody listens is retried until the time is up, then told."""
+    with pytest.raises(UnreachableError, match=r"cannot reach 127\.0\.0\.1:1"):
+        sweep_now(settings_for("redis://127.0.0.1:1"), seconds=1)
+
+
+def test_probes_leave_nothing_behind(cluster: LocalCluster) -> None:
+    """The probes are never written: an empty cluster is empty after a sweep and a dry run."""
+    sweep_now(settings_for(cluster.url))
+    sweep_now(settings_for(cluster.url, "--dry-run"))
+    assert sum(node.ask("DBSIZE") for node in cluster.primaries) == 0
+
+
+def test_slots_agree_with_the_server(cluster: LocalCluster) -> None:
+    """Our key-to-slot function is the server's, hash tags and binary keys included."""
+    link = cluster.nodes[0].link()
+    keys = [*binary_keys(500, seed=4), b"", b"{}", b"{}a", b"a{b}c", b"{{a}}", b"a{}{b}", b"{a", b"}a{b}"]
+    replies = link.pipeline([pack((b"CLUSTER", b"KEYSLOT", key)) for key in keys])
+    link.close()
+    assert replies == [key_slot(key) for key in keys]
