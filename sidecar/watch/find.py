@@ -1,5 +1,6 @@
 """Recognises k6 among all processes, and the first process of the container that it runs in."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -66,15 +67,17 @@ def find_k6(k6_process: str, ours: frozenset[int]) -> Iterator[Found]:
         if process.pid in ours:
             continue
         try:
-            matches = is_k6(process.name(), process.cmdline(), k6_process)
+            if not is_k6(process.name(), process.cmdline(), k6_process):
+                continue
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        if matches:
-            yield Found(process, _leader(process, ours))
+        line = lineage(process)
+        if os.getpid() not in {above.pid for above in line}:  # a child of ours has our command line
+            yield Found(process, _leader(line[-1], ours))
 
 
-def _leader(k6: psutil.Process, ours: frozenset[int]) -> psutil.Process | None:
-    top = lineage(k6)[-1]
+def _leader(top: psutil.Process, ours: frozenset[int]) -> psutil.Process | None:
+    """Return k6's topmost ancestor if it is the first process of a container, which ends with it."""
     if top.pid in ours:
         return None  # the same session, shell or machine: what is above k6 there doesn't end with it
     if top.pid == 1:

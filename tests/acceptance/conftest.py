@@ -1,0 +1,61 @@
+"""A k6 script, a Redis with a key to sweep, a pod."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.demo.servers import Node, find_redis_server, start_server, stop
+from tests.acceptance.pod import FAILING_SCRIPT, IN_POD, SLEEP_SCRIPT, Pod, Sidecar, start_sidecar, why_no_namespaces
+
+
+@pytest.fixture(scope="session")
+def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    node = start_server(find_redis_server(), tmp_path_factory.mktemp("redis"))
+    try:
+        yield node
+    finally:
+        stop([node])
+
+
+@pytest.fixture
+def redis_node(_redis: Node) -> Node:
+    """A Redis with one key of the test and one of somebody else."""
+    _redis.ask("FLUSHALL")
+    _redis.ask("MSET", "test:1", "x", "user:1", "x")
+    return _redis
+
+
+@pytest.fixture
+def redis_url(redis_node: Node) -> str:
+    return f"redis://127.0.0.1:{redis_node.port}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that every user of the pod can reach, with the k6 scripts."""
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == os.geteuid() and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o055)
+    (tmp_path / "sleep.js").write_text(SLEEP_SCRIPT)
+    (tmp_path / "failing.js").write_text(FAILING_SCRIPT)
+    return tmp_path
+
+
+@pytest.fixture
+def pod(folder: Path) -> Iterator[Pod]:
+    if reason := why_no_namespaces():
+        pytest.skip(reason)
+    with Pod(folder) as started:
+        yield started
+
+
+@pytest.fixture
+def sidecar_in(pod: Pod, folder: Path, redis_url: str) -> Callable[..., Sidecar]:
+    """Start a sidecar as a container of the pod."""
+
+    def start(*options: str, **more: object) -> Sidecar:
+        return start_sidecar(folder, redis_url, *options, launch=pod.sidecar_container, env=IN_POD, **more)  # type: ignore[arg-type]
+
+    return start

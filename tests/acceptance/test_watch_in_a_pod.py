@@ -1,0 +1,347 @@
+"""`k6-sweep watch` in a pod whose containers share a process namespace, beside a real k6."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sidecar.demo.servers import Node
+from sidecar.watch.pidfd import kernel_tells_exit_codes
+from tests.acceptance.pod import IN_POD, K6, Pod, Sidecar, start_sidecar, until, why_no_namespaces
+
+StartSidecar = Callable[..., Sidecar]
+
+TOLD = kernel_tells_exit_codes()
+
+
+def k6_run(folder: Path, script: str = "sleep.js", *before: str) -> list[str]:
+    return [K6, *before, "run", "--quiet", "--no-usage-report", "--address", "localhost:0", str(folder / script)]
+
+
+def code(expected: int) -> int | None:
+    """What the report must say of k6's exit code on this kernel."""
+    return expected if TOLD else None
+
+
+def assert_swept(report: dict[str, object], node: Node) -> None:
+    assert report["status"] == "complete"
+    assert report["deleted"] == 1
+    assert node.ask("KEYS", "*") == [b"user:1"]
+
+
+WRAPPERS: dict[str, Callable[[list[str]], list[str]]] = {
+    "direct": lambda k6: k6,
+    "tini": lambda k6: ["tini", "-s", "--", *k6],
+    "timeout": lambda k6: ["timeout", "60", *k6],
+    "shell": lambda k6: ["sh", "-c", f"{shlex.join(k6)}; exit $?"],
+    "two in a row": lambda k6: ["sh", "-c", f"{shlex.join(k6)} && {shlex.join(k6)}"],
+    "background of a shell that waits": lambda k6: ["sh", "-c", f"{shlex.join(k6)} & wait $!"],
+    "-v before run": lambda k6: [k6[0], "-v", *k6[1:]],
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS.values(), ids=WRAPPERS.keys())
+def test_waits_for_the_whole_container(
+    wrapper: Callable[[list[str]], list[str]], pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
+) -> None:
+    """However k6 is wrapped, the sweep comes after the container's first process and every k6 have ended."""
+    sidecar = sidecar_in()
+    container = pod.container(*wrapper(k6_run(folder)))
+    until(lambda: sidecar.says("k6 is running"))
+    while container.poll() is None:
+        assert redis_node.ask("EXISTS", "test:1") == 1 or container.wait(timeout=1) == 0
+        time.sleep(0.02)
+    report = sidecar.report()
+    assert_swept(report, redis_node)
+    assert report["k6"]["ended"]
+    assert report["k6"]["exit_code"] == code(0)
+
+
+def test_a_failed_threshold_is_named(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
+    """k6's 99 is in the report, in words too, and doesn't keep the sweep from being done."""
+    sidecar = sidecar_in()
+    assert pod.container(*k6_run(folder, "failing.js")).wait() == 99
+    report = sidecar.report()
+    assert_swept(report, redis_node)
+    assert report["k6"]["exit_code"] == code(99)
+    assert report["k6"]["reason"] == ("thresholds failed" if TOLD else None)
+
+
+def test_a_killed_k6_is_swept_after(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
+    """SIGKILL, as the kernel sends it when memory runs out, is an end like any other, and is called 137."""
+    sidecar = sidecar_in()
+    pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "60"})
+    until(lambda: sidecar.says("k6 is running"))
+    assert sidecar.still_waits()
+    _outside(K6).kill()
+    report = sidecar.report()
+    assert_swept(report, redis_node)
+    assert report["k6"]["exit_code"] == code(137)
+
+
+def _outside(name: str) -> psutil.Process:
+    """Find the k6 of the test, as the test sees it from outside the pod."""
+    mine = psutil.Process().children(recursive=True)
+    (found,) = [process for process in mine if process.cmdline()[:1] == [name]]
+    return found
+
+
+def test_the_containers_code_is_told_not_k6s(pod: Pod, sidecar_in: StartSidecar, folder: Path) -> None:
+    """What the Job sees is the container's code, whatever k6's own was."""
+    sidecar = sidecar_in()
+    pod.container("sh", "-c", f"{shlex.join(k6_run(folder))}; exit 42")
+    assert sidecar.report()["k6"]["exit_code"] == code(42)
+
+
+def test_a_container_that_outlives_k6_is_waited_for(
+    pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
+) -> None:
+    """k6 gone while its shell lives on: another k6 may follow, so nothing is swept until the shell has ended."""
+    sidecar = sidecar_in()
+    shell = pod.container("sh", "-c", f"{shlex.join(k6_run(folder))} & wait; read line", stdin=subprocess.PIPE)
+    until(lambda: sidecar.says("waiting for it"))
+    assert sidecar.still_waits()
+    assert redis_node.ask("EXISTS", "test:1") == 1
+    shell.communicate(b"go\n")
+    assert_swept(sidecar.report(), redis_node)
+
+
+def test_a_background_k6_that_outlives_its_shell_is_waited_for(
+    pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
+) -> None:
+    """A k6 that was handed over to the pod's first process is waited for, seen before or after that."""
+    before = sidecar_in()
+    command = f"{shlex.join(k6_run(folder))} & sleep 1"
+    shell = pod.container("sh", "-c", command, env=os.environ | {"SECONDS": "4"})
+    until(lambda: before.says("k6 is running"))
+    shell.wait()
+    after = sidecar_in()
+    until(lambda: after.says("k6 is running"))
+    assert before.still_waits()
+    assert after.still_waits()
+    assert before.report()["k6"]["ended"]
+    assert after.report()["k6"]["ended"]
+    assert redis_node.ask("KEYS", "*") == [b"user:1"]
+
+
+def test_cloud_runs_count(pod: Pod, sidecar_in: StartSidecar, redis_node: Node) -> None:
+    """`k6 cloud run` is a test too."""
+    sidecar = sidecar_in()
+    stand_in = shlex.join([sys.executable, "-c", "import time; time.sleep(1.5)", "cloud", "run", "script.js"])
+    pod.container("bash", "-c", f"exec -a k6 {stand_in}", uid=0)
+    until(lambda: sidecar.says("k6 is running"))
+    assert_swept(sidecar.report(), redis_node)
+
+
+DECOYS = {
+    "a shell that says k6": ["sh", "-c", "sleep 60; : k6 run script.js"],
+    "an argument": [sys.executable, "-c", "import time; time.sleep(60)", "k6", "run"],
+    "k6 that does something else": [
+        "bash",
+        "-c",
+        f"exec -a k6 {sys.executable} -c 'import time; time.sleep(60)' version",
+    ],
+    "a name that begins alike": [
+        "bash",
+        "-c",
+        f"exec -a k6-sweep {sys.executable} -c 'import time; time.sleep(60)' run",
+    ],
+}
+
+
+@pytest.mark.parametrize("decoy", DECOYS.values(), ids=DECOYS.keys())
+def test_a_decoy_is_not_k6(decoy: list[str], pod: Pod, sidecar_in: StartSidecar, redis_node: Node) -> None:
+    """A process that merely has "k6" in its command line is not taken for k6: k6 is unseen, nothing is deleted."""
+    pod.container(*decoy, uid=0)
+    sidecar = sidecar_in("--start-timeout", "1")
+    report = sidecar.report()
+    assert (report["status"], report["deleted"], sidecar.process.returncode) == ("unseen", 0, 6)
+    assert redis_node.ask("EXISTS", "test:1") == 1
+
+
+def test_a_sidecar_that_looks_like_k6_itself(
+    pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
+) -> None:
+    """Our own command line may say "k6 … run": we don't wait for ourselves."""
+
+    def as_k6(command: list[str]) -> list[str]:
+        path = shlex.quote(":".join(sys.path))  # under another name Python doesn't find its virtual environment
+        return ["bash", "-c", f"PYTHONPATH={path} exec -a k6 {shlex.join([*command, '--keep', 'run'])}"]
+
+    sidecar = sidecar_in(wrap=as_k6)
+    assert sidecar.still_waits()
+    pod.container(*k6_run(folder))
+    assert_swept(sidecar.report(), redis_node)
+
+
+def test_a_late_k6_is_waited_for(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
+    """k6 may start long after the sidecar: until then nothing is swept."""
+    sidecar = sidecar_in()
+    assert sidecar.still_waits(2.5)
+    pod.container(*k6_run(folder))
+    assert_swept(sidecar.report(), redis_node)
+
+
+def test_several_k6_in_several_containers(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
+    """All k6 of all containers are waited for, and the bad exit code is the one that is told."""
+    sidecar = sidecar_in()
+    first = pod.container("sh", "-c", f"{shlex.join(k6_run(folder))} & {shlex.join(k6_run(folder))} & wait")
+    second = pod.container(*k6_run(folder), uid=1002, env=os.environ | {"SECONDS": "4"})
+    until(lambda: sum("k6 is running" in event for event in sidecar.events()) == 3)
+    assert first.wait() == 0
+    assert second.poll() is None
+    assert sidecar.still_waits()
+    _outside(K6).kill()
+    second.wait()
+    report = sidecar.report()
+    assert_swept(report, redis_node)
+    assert report["k6"]["exit_code"] == code(137)
+
+
+def test_k6_as_pid_1_is_refused(folder: Path, redis_url: str, redis_node: Node) -> None:
+    """In k6's own namespace the kernel would end us with k6: that is said, and nothing is deleted."""
+    if reason := why_no_namespaces():
+        pytest.skip(reason)
+    with Pod(folder, infra=["env", "SECONDS=60", *k6_run(folder)]) as pod:
+        until(lambda: _is_running_in(pod))
+        sidecar = start_sidecar(folder, redis_url, launch=pod.sidecar_container, env=IN_POD)
+        report = sidecar.report()
+    assert (report["status"], sidecar.process.returncode) == ("refused", 4)
+    assert "pid 1" in report["errors"][0]
+    assert "shareProcessNamespace" in report["errors"][0]
+    assert redis_node.ask("EXISTS", "test:1") == 1
+
+
+def _is_running_in(pod: Pod) -> bool:
+    return any(process.cmdline()[:1] == [K6] for process in pod._first_processes())
+
+
+def test_host_processes_are_refused(pod: Pod, sidecar_in: StartSidecar, redis_node: Node) -> None:
+    """Where pid 2 is the kernel's thread daemon we see the node's processes, other pods' k6 among them."""
+    name_it = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'kthreadd'); time.sleep(60)"
+    pod.container(sys.executable, "-c", name_it, uid=0)
+    time.sleep(0.5)
+    sidecar = sidecar_in()
+    report = sidecar.report()
+    assert (report["status"], sidecar.process.returncode) == ("refused", 4)
+    assert "hostPID" in report["errors"][0]
+    assert redis_node.ask("EXISTS", "test:1") == 1
+
+
+def test_an_unshared_namespace_is_a_settings_error(folder: Path, redis_url: str) -> None:
+    """Where only our own container is in sight, k6 never will be: that is told at once."""
+    if reason := why_no_namespaces():
+        pytest.skip(reason)
+
+    def alone(command: list[str]) -> list[str]:
+        return ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *command]
+
+    sidecar = start_sidecar(folder, redis_url, wrap=alone, env=IN_POD)
+    report = sidecar.report()
+    assert (report["status"], sidecar.process.returncode) == ("error", 2)
+    assert "shareProcessNamespace" in report["errors"][0]
+
+
+@pytest.mark.parametrize(
+    ("when", "script", "status"),
+    [
+        ("success", "sleep.js", "complete"),
+        ("success", "failing.js", "skipped"),
+        ("failure", "failing.js", "complete"),
+        ("failure", "sleep.js", "skipped"),
+    ],
+)
+def test_when(
+    when: str, script: str, status: str, pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
+) -> None:
+    """--when sweeps after the outcome that it names, and is a settings error where the kernel can't tell it."""
+    sidecar = sidecar_in("--when", when)
+    pod.container(*k6_run(folder, script))
+    report = sidecar.report()
+    if not TOLD:
+        assert (report["status"], sidecar.process.returncode) == ("error", 2)
+        return
+    assert (report["status"], sidecar.process.returncode) == (status, 0)
+    assert redis_node.ask("EXISTS", "test:1") == (0 if status == "complete" else 1)
+
+
+def _signal(sidecar: Sidecar, number: signal.Signals) -> None:
+    """Signal the sidecar's own process, as the kubelet does."""
+    (first,) = psutil.Process(sidecar.process.pid).children()
+    first.send_signal(number)
+
+
+def test_sigterm_waits_for_k6_within_the_grace_period(
+    pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
+) -> None:
+    """After SIGTERM k6 may still run its teardown: its end is waited for, then the sweep is done."""
+    sidecar = sidecar_in("--grace-period", "60", "--timeout", "10")
+    pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "3"})
+    until(lambda: sidecar.says("k6 is running"))
+    _signal(sidecar, signal.SIGTERM)
+    assert sidecar.still_waits()
+    report = sidecar.report()
+    assert_swept(report, redis_node)
+    assert report["k6"]["ended"]
+
+
+def test_sigterm_with_a_k6_that_does_not_end(
+    pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
+) -> None:
+    """When the reserve of the grace period is reached, what can be swept is swept, and called incomplete."""
+    sidecar = sidecar_in("--grace-period", "6", "--timeout", "2")
+    pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "60"})
+    until(lambda: sidecar.says("k6 is running"))
+    _signal(sidecar, signal.SIGTERM)
+    report = sidecar.report()
+    assert (report["status"], report["deleted"], sidecar.process.returncode) == ("incomplete", 1, 3)
+    assert report["k6"]["ended"] is False
+    assert redis_node.ask("KEYS", "*") == [b"user:1"]
+
+
+def test_sigint_and_a_second_sigterm_end_the_wait(
+    pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
+) -> None:
+    """Whoever insists gets an end at once, and a report that says that nothing was swept."""
+    impatient, twice = sidecar_in("--grace-period", "60"), sidecar_in("--grace-period", "60")
+    pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "60"})
+    until(lambda: impatient.says("k6 is running") and twice.says("k6 is running"))
+    _signal(impatient, signal.SIGINT)
+    _signal(twice, signal.SIGTERM)
+    assert twice.still_waits()
+    _signal(twice, signal.SIGTERM)
+    for sidecar in (impatient, twice):
+        report = sidecar.report()
+        assert (report["status"], report["deleted"], sidecar.process.returncode) == ("incomplete", 0, 3)
+    assert redis_node.ask("EXISTS", "test:1") == 1
+
+
+def test_sigterm_before_k6_is_unseen(sidecar_in: StartSidecar, redis_node: Node) -> None:
+    """SIGTERM before k6 ever appeared: nothing is known of a test, nothing is deleted."""
+    sidecar = sidecar_in()
+    _signal(sidecar, signal.SIGTERM)
+    report = sidecar.report()
+    assert (report["status"], sidecar.process.returncode) == ("unseen", 6)
+    assert redis_node.ask("EXISTS", "test:1") == 1
+
+
+def test_a_native_sidecar_stays_until_sigterm(
+    pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
+) -> None:
+    """When done, a native sidecar waits for SIGTERM with its message written, then exits with its true code."""
+    sidecar = sidecar_in("--native", "--start-timeout", "0")
+    assert sidecar.still_waits()
+    pod.container(*k6_run(folder))
+    until(lambda: sidecar.status() == "complete")
+    time.sleep(0.5)
+    assert sidecar.process.poll() is None
+    _signal(sidecar, signal.SIGTERM)
+    assert_swept(sidecar.report(), redis_node)
+    assert sidecar.process.returncode == 0
