@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14; do \
 	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test lint check bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -21,19 +21,21 @@ $(BIN)/.installed: pyproject.toml
 demo: $(BIN)/.installed  ## show the main job: a Redis Cluster, a k6 and the sweep, on this machine
 	@$(BIN)/k6-sweep demo
 
-test: $(BIN)/.installed  ## run the tests
-	@$(BIN)/python -m pytest
+test: $(BIN)/.installed  ## run the tests, with branch coverage
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
-check: $(BIN)/.installed  ## run what CI runs: lint, types, layers, drift, spelling, tests with coverage
+lint: $(BIN)/.installed  ## lint, format, types, layers, spelling, generated docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	$(BIN)/python docs/generate.py --check
+
+check: lint test  ## everything that CI runs
 
 bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the wait
 	$(BIN)/python bench/sweep.py

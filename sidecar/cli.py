@@ -84,7 +84,7 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
         report = Report("error", errors=tuple(problems), code=2)
     else:
         context = commands.Context(
-            settings, log, tell, in_pod="KUBERNETES_SERVICE_HOST" in environ, namespace=_namespace(environ)
+            settings, log, tell, in_pod=bool(environ.get("KUBERNETES_SERVICE_HOST")), namespace=_namespace(environ)
         )
         try:
             report = work(context)

@@ -154,7 +154,11 @@ def read(
     except _UsageError as error:
         known, unknown = argparse.Namespace(), []
         problems.append(f"{error}; see k6-sweep {command} --help")
-    problems += [_unknown_option(text, specs, command) for text in unknown]
+    problems += [
+        _unknown_option(text, specs, command)
+        for before, text in zip(["", *unknown], unknown, strict=False)
+        if text.startswith("-") or not before.startswith("-")  # the value of an unknown option may be a secret
+    ]
     problems += [
         _unknown_variable(name, specs)
         for name in sorted(environ)

@@ -14,6 +14,7 @@ from sidecar.settings import Settings
 from sidecar.sweep.replies import text_of
 
 CONNECT_TIMEOUT: Final = 5.0
+_TRY_TLS: Final = " (if it speaks TLS only, begin --redis-url with rediss://)"
 REPLY_TIMEOUT: Final = 5.0
 """A server that is silent for so many seconds is taken for lost; the sweep asks again within its deadline."""
 
@@ -36,9 +37,11 @@ class Link:
     the server refuses for good.
     """
 
-    def __init__(self, connection: Connection, name: str) -> None:
+    def __init__(self, connection: Connection, name: str, hint: str = "") -> None:
         self._connection = connection
         self.name = name
+        self._hint = hint
+        """What to try if the server hangs up before its first reply."""
 
     def close(self) -> None:
         """End the connection."""
@@ -72,7 +75,8 @@ class Link:
                 f"{self.name} wants a login: {text_of(error)}; check the user and the password"
             ) from error
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
-            raise UnreachableError(f"lost the connection to {self.name}: {text_of(error)}") from error
+            raise UnreachableError(f"lost the connection to {self.name}: {text_of(error)}{self._hint}") from error
+        self._hint = ""
         return replies
 
 
@@ -123,7 +127,7 @@ class Connector:
             connection.connect()
         except (exceptions.RedisError, OSError) as error:
             _refuse(error, name, settings)
-        return Link(connection, name)
+        return Link(connection, name, hint="" if self.seed.tls else _TRY_TLS)
 
 
 def _password(settings: Settings) -> str | None:
@@ -166,9 +170,9 @@ def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
         raise DeniedError(
             f"the certificate of {name} is not trusted: {cause.verify_message}; give its authority with --redis-ca-file"
         ) from error
-    if isinstance(cause, ssl.SSLError):
+    if isinstance(cause, ssl.SSLError) or "handshake" in str(cause):  # a plain server may just never answer one
         raise DeniedError(
-            f"no TLS with {name}: {cause.reason or cause}; if it doesn't speak TLS, begin --redis-url with redis://"
+            f"no TLS with {name}: {cause}; if it doesn't speak TLS, begin --redis-url with redis://"
         ) from error
-    hint = "" if settings.redis_url.tls else " (if it speaks TLS only, begin --redis-url with rediss://)"
+    hint = "" if settings.redis_url.tls else _TRY_TLS
     raise UnreachableError(f"cannot reach {name}: {text_of(error)}{hint}") from error

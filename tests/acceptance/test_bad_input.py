@@ -1,0 +1,235 @@
+"""What a user may get wrong: each ends in a clear message, its exit code, and nothing deleted."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.demo.servers import Node, find_redis_server, start_server, stop
+from tests.acceptance.pod import until
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    report: dict[str, Any]
+    log: str
+
+
+def k6_sweep(*arguments: str, env: Mapping[str, str] = {}) -> Ended:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "sidecar", *arguments],
+        capture_output=True,
+        text=True,
+        env=clean | dict(env),
+        timeout=60,
+        check=False,
+    )
+    return Ended(done.returncode, json.loads(done.stdout), done.stderr)
+
+
+@pytest.fixture
+def good(redis_url: str) -> list[str]:
+    return ["--redis-url", redis_url, "--pattern", "test:*", "--timeout", "2"]
+
+
+SETTINGS: dict[str, tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = {
+    "no URL, no pattern": (
+        [],
+        {},
+        ["--redis-url (SWEEP_REDIS_URL) is required", "--pattern (SWEEP_PATTERN) is required"],
+    ),
+    "unknown option": (["--patern", "x"], {}, ["unknown option --patern; did you mean --pattern?"]),
+    "unknown variable": (
+        [],
+        {"SWEEP_REDIS_ULR": "x"},
+        ["unknown variable SWEEP_REDIS_ULR; did you mean SWEEP_REDIS_URL?"],
+    ),
+    "another command's option": (["--when", "success"], {}, ["--when is not an option of run, but of watch"]),
+    "a password as option": (
+        ["--redis-password", "geheim"],
+        {},
+        ["--redis-password is read from SWEEP_REDIS_PASSWORD only"],
+    ),
+    "a value is missing": (["--timeout"], {}, ["--timeout", "expected one argument"]),
+    "malformed URLs": (["--redis-url", "http://me:geheim@h"], {}, ["--redis-url must begin with redis://"]),
+    "a malformed port": (["--redis-url", "redis://:geheim@h:99999"], {}, ["--redis-url has a malformed host or port"]),
+    "an unclosed bracket": (["--pattern", "test:[ab"], {}, ["'test:[ab' has a [ without its ]"]),
+    "an empty pattern": (["--pattern", ""], {}, ["'' is empty"]),
+    "a file that is not there": (
+        ["--redis-password-file", "/no/such"],
+        {},
+        ["--redis-password-file names a file that cannot be read"],
+    ),
+    "two passwords": (
+        ["--redis-url", "redis://:geheim@h", "--pattern", "test:*"],
+        {"SWEEP_REDIS_PASSWORD": "geheim"},
+        ["the password is given in the URL and in SWEEP_REDIS_PASSWORD"],
+    ),
+    "TLS options without TLS": (
+        ["--redis-url", "redis://h", "--redis-tls-insecure"],
+        {},
+        ["--redis-tls-insecure needs TLS"],
+    ),
+    "swept and kept": (["--pattern", "test:*", "--keep", "test:*"], {}, ["both swept and kept"]),
+    "no verify, but settle": (["--no-verify", "--settle", "5"], {}, ["--settle needs the verifying passes"]),
+    "not a number": (["--batch-size", "many"], {}, ["--batch-size must be a whole number"]),
+    "not a time": (["--timeout", "soon"], {}, ["--timeout must be a time in seconds"]),
+    "not a word": (["--log-format", "xml"], {}, ["--log-format must be one of json, text"]),
+    "a bad variable": ([], {"SWEEP_DRY_RUN": "perhaps"}, ["SWEEP_DRY_RUN must be true or false"]),
+    "a stray word": (["now"], {}, ["unexpected argument 'now'"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "env", "said"), SETTINGS.values(), ids=SETTINGS.keys())
+def test_settings_that_cannot_be_used(arguments: Sequence[str], env: Mapping[str, str], said: Sequence[str]) -> None:
+    """Every problem with the settings is named, and no secret is."""
+    ended = k6_sweep("run", *arguments, env=env)
+    assert (ended.code, ended.report["status"], ended.report["deleted"]) == (2, "error", 0)
+    told = "\n".join(ended.report["errors"])
+    assert [text for text in said if text not in told] == []
+    assert [text for text in said if text not in json.loads(ended.log)["event"]] == []
+    assert "geheim" not in told + ended.log
+
+
+def test_all_problems_come_at_once() -> None:
+    """Five mistakes, one run, five sentences."""
+    ended = k6_sweep(
+        "watch",
+        "--redis-url",
+        "http://h",
+        "--timeout",
+        "soon",
+        "--wehn",
+        "x",
+        "--when",
+        "maybe",
+        env={"SWEEP_MAX_KEYS": "0"},
+    )
+    assert ended.code == 2
+    assert len(ended.report["errors"]) == 6  # the sixth: no pattern
+
+
+def test_a_broad_pattern_is_refused(good: list[str], redis_node: Node) -> None:
+    """A pattern that could be anybody's is refused unless that is accepted in so many words."""
+    ended = k6_sweep("run", *good, "--pattern", "t*")
+    assert (ended.code, ended.report["status"]) == (4, "refused")
+    assert "'t*' begins with fewer than 3 literal characters" in ended.report["errors"][0]
+    assert redis_node.ask("DBSIZE") == 2
+    assert k6_sweep("run", *good, "--pattern", "t*", "--allow-broad-patterns").report["deleted"] == 1
+
+
+@pytest.mark.parametrize("namespace", [None, "production"])
+def test_a_namespace_that_is_not_allowed_is_refused(namespace: str | None, good: list[str], redis_node: Node) -> None:
+    """Outside the allowed namespaces, and where none is known, nothing is deleted."""
+    env = {"POD_NAMESPACE": namespace} if namespace else {}
+    for command in ("run", "watch", "check"):
+        ended = k6_sweep(command, *good, "--allowed-namespace", "load-*", env=env)
+        assert (ended.code, ended.report["status"]) == (4, "refused")
+        assert "--allowed-namespace permits only load-*" in ended.report["errors"][0]
+    assert redis_node.ask("DBSIZE") == 2
+    assert k6_sweep("run", *good, "--allowed-namespace", "load-*", env={"POD_NAMESPACE": "load-test"}).code == 0
+
+
+def test_an_unreachable_host() -> None:
+    """Nobody at the address: exit 5, after trying as long as --timeout allows; `check` doesn't try again."""
+    target = ["--redis-url", "redis://127.0.0.1:1", "--pattern", "test:*", "--timeout", "1"]
+    for command in ("run", "check"):
+        ended = k6_sweep(command, *target)
+        assert (ended.code, ended.report["status"]) == (5, "failed")
+        assert "cannot reach 127.0.0.1:1" in ended.report["errors"][0]
+
+
+def test_a_wrong_password(good: list[str], redis_node: Node, tmp_path: Path) -> None:
+    """A wrong password from a file: exit 5, and the message says who could not log in where."""
+    redis_node.ask("ACL", "SETUSER", "tester", "on", ">right", "~*", "+@all")
+    secret = tmp_path / "password"
+    secret.write_text("wrong\n")
+    login = ["--redis-username", "tester", "--redis-password-file", str(secret)]
+    for command in ("run", "check"):
+        ended = k6_sweep(command, *good, *login)
+        assert (ended.code, ended.report["status"]) == (5, "failed")
+        assert f'cannot log in to 127.0.0.1:{redis_node.port} as "tester": WRONGPASS' in ended.report["errors"][0]
+    assert redis_node.ask("DBSIZE") == 2
+    secret.write_text("right\n")
+    assert k6_sweep("run", *good, *login).report["deleted"] == 1
+
+
+def test_a_missing_permission(good: list[str], redis_node: Node) -> None:
+    """A user without UNLINK: exit 5, and the message names the command."""
+    redis_node.ask("ACL", "SETUSER", "reader", "on", "nopass", "~*", "+@read")
+    login = {"SWEEP_REDIS_USERNAME": "reader", "SWEEP_REDIS_PASSWORD": "x"}
+    for command in ("run", "check"):
+        ended = k6_sweep(command, *good, env=login)
+        assert (ended.code, ended.report["status"]) == (5, "failed")
+        assert "unlink" in ended.report["errors"][0].lower()
+    assert redis_node.ask("DBSIZE") == 2
+
+
+def test_a_read_only_replica(redis_node: Node, tmp_path: Path) -> None:
+    """A replica as the only address: exit 5, with the advice to give its primary's."""
+    replica = start_server(find_redis_server(), tmp_path, {"replicaof": f"127.0.0.1 {redis_node.port}"})
+    try:
+        until(lambda: b"master_link_status:up" in replica.ask("INFO", "replication"))
+        ended = k6_sweep("run", "--redis-url", f"redis://127.0.0.1:{replica.port}", "--pattern", "test:*")
+    finally:
+        stop([replica])
+    assert (ended.code, ended.report["status"]) == (5, "failed")
+    assert "is a read-only replica; give its primary's address" in ended.report["errors"][0]
+    assert redis_node.ask("DBSIZE") == 2
+
+
+def test_an_unwritable_message_file_is_not_fatal(good: list[str]) -> None:
+    """Where the message cannot be written, the sweep is done all the same, and the log says so once."""
+    ended = k6_sweep("run", *good, "--termination-log", "/no/such/folder/message")
+    assert (ended.code, ended.report["deleted"]) == (0, 1)
+    assert ended.log.count("termination message cannot be written") == 1
+
+
+def test_failure_policy_ignore(good: list[str]) -> None:
+    """With the policy `ignore` a refusal exits 0, and the report still tells; bad settings stay 2."""
+    ended = k6_sweep("run", *good, "--pattern", "t*", "--failure-policy", "ignore")
+    assert (ended.code, ended.report["status"]) == (0, "refused")
+    assert k6_sweep("run", "--failure-policy", "ignore").code == 2
+
+
+def test_check_says_that_all_is_well(good: list[str], redis_node: Node) -> None:
+    """A preflight of a good set-up exits 0 and deletes nothing."""
+    ended = k6_sweep("check", *good)
+    assert (ended.code, ended.report["status"], ended.report["errors"]) == (0, "ready", [])
+    assert redis_node.ask("DBSIZE") == 2
+
+
+def test_watch_warns_early_when_redis_is_not_ready(tmp_path: Path) -> None:
+    """While it waits, the watch already tells in its message that the sweep would fail, and goes on waiting."""
+    message = tmp_path / "message"
+    target = ["--redis-url", "redis://127.0.0.1:1", "--pattern", "test:*", "--termination-log", str(message)]
+    ended = k6_sweep("watch", *target, "--start-timeout", "3", "--k6-process", "no-such-process")
+    assert (ended.code, ended.report["status"]) == (6, "unseen")
+    assert "cannot reach 127.0.0.1:1" in ended.log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "Usage: k6-sweep COMMAND"),
+        (["--help"], 0, "Exit codes:"),
+        (["--version"], 0, "k6-sweep "),
+        (["sweep"], 2, "unknown command 'sweep'"),
+        (["run", "--help"], 0, "--redis-url URL"),
+    ],
+)
+def test_help(arguments: list[str], code: int, said: str) -> None:
+    """Help is where one looks for it."""
+    done = subprocess.run([sys.executable, "-m", "sidecar", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr

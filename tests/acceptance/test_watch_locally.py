@@ -1,0 +1,123 @@
+"""`k6-sweep watch` outside a pod, where what is above k6 may never end."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sidecar.demo.servers import Node, find_k6
+from sidecar.watch.pidfd import kernel_tells_exit_codes
+from tests.acceptance.pod import Sidecar, start_sidecar, until, watch_command
+
+LOCALLY = {"KUBERNETES_SERVICE_HOST": ""}
+
+
+@pytest.fixture
+def k6(folder: Path) -> list[str]:
+    """A k6 with a name that no other k6 of this machine has."""
+    private = folder / "k6-of-this-test"
+    private.symlink_to(find_k6())
+    return [str(private), "run", "--quiet", "--no-usage-report", "--address", "localhost:0", str(folder / "sleep.js")]
+
+
+@pytest.fixture
+def sidecar(folder: Path, redis_url: str) -> Iterator[Sidecar]:
+    started = start_sidecar(folder, redis_url, "--k6-process", "k6-of-this-test")
+    yield started
+    started.process.kill()
+
+
+def assert_swept(sidecar: Sidecar, node: Node) -> dict[str, object]:
+    report = sidecar.report()
+    assert (report["status"], report["deleted"]) == ("complete", 1)
+    assert node.ask("KEYS", "*") == [b"user:1"]
+    k6: dict[str, object] = report["k6"]
+    return k6
+
+
+def test_under_an_agent_that_lives_on(k6: list[str], sidecar: Sidecar, folder: Path, redis_node: Node) -> None:
+    """A CI agent that started k6 and goes on living is not waited for."""
+    body = f"import subprocess, time; subprocess.run({k6!r}); time.sleep(60)"
+    agent = subprocess.Popen([sys.executable, "-c", body], cwd=folder)
+    assert_swept(sidecar, redis_node)
+    assert agent.poll() is None
+    agent.kill()
+    agent.wait()
+
+
+def test_under_make(k6: list[str], folder: Path, redis_node: Node, redis_url: str) -> None:
+    """k6 and the sidecar side by side in one makefile: the sidecar ends after k6, and make after both."""
+    watch = watch_command(redis_url, folder / "message", "--k6-process", "k6-of-this-test")
+    (folder / "Makefile").write_text(f"all: test clean\ntest:\n\t{shlex.join(k6)}\nclean:\n\t{shlex.join(watch)}\n")
+    subprocess.run(["make", "--jobs=2", "all"], cwd=folder, check=True, timeout=60, env=os.environ | LOCALLY)
+    assert redis_node.ask("KEYS", "*") == [b"user:1"]
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="needs tmux (Debian: tmux)")
+def test_in_another_tmux_pane(k6: list[str], sidecar: Sidecar, folder: Path, redis_node: Node) -> None:
+    """A k6 in a tmux pane is waited for; the tmux server, which stays, is not."""
+    tmux = ["tmux", "-S", str(folder / "tmux")]
+    subprocess.run([*tmux, "new-session", "-d", f"{shlex.join(k6)}; sleep 60"], check=True)
+    try:
+        assert_swept(sidecar, redis_node)
+        subprocess.run([*tmux, "has-session"], check=True)
+    finally:
+        subprocess.run([*tmux, "kill-server"], check=True)
+
+
+def test_a_zombie_that_nobody_reaps_has_ended(k6: list[str], sidecar: Sidecar, folder: Path, redis_node: Node) -> None:
+    """A k6 whose parent never asks for its end has ended all the same; its exit code stays unknown."""
+    body = f"import subprocess, time; k6 = subprocess.Popen({k6!r}); time.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", body], cwd=folder)
+    outcome = assert_swept(sidecar, redis_node)
+    (child,) = psutil.Process(parent.pid).children()
+    assert child.status() == psutil.STATUS_ZOMBIE
+    assert (outcome["ended"], outcome["exit_code"]) == (True, None)
+    parent.kill()
+    parent.wait()
+
+
+def test_the_exit_code_of_a_process_that_is_not_ours(k6: list[str], sidecar: Sidecar, redis_node: Node) -> None:
+    """The kernel tells the code of a k6 that somebody else started, where it can."""
+    body = f"import subprocess; subprocess.run({k6!r})"
+    subprocess.run([sys.executable, "-c", body], check=True, timeout=60)
+    outcome = assert_swept(sidecar, redis_node)
+    assert outcome["exit_code"] == (0 if kernel_tells_exit_codes() else None)
+
+
+def test_waiting_is_light(k6: list[str], sidecar: Sidecar, redis_node: Node) -> None:
+    """While k6 runs, the sidecar has loaded neither redis nor kubernetes, and never wakes up."""
+    run = subprocess.Popen(k6, env=os.environ | {"SECONDS": "60"})
+    until(lambda: sidecar.says("k6 is running") and sidecar.says("the preflight found nothing wrong"))
+    time.sleep(0.5)
+    process = psutil.Process(sidecar.process.pid)
+    loaded = {Path(region.path).name for region in process.memory_maps()}
+    before = process.num_ctx_switches().voluntary
+    time.sleep(2)
+    assert process.num_ctx_switches().voluntary == before
+    assert not {name for name in loaded if "hiredis" in name or "_ssl" in name}
+    assert process.memory_info().rss < 25 * 2**20
+    run.kill()
+    run.wait()
+    assert_swept(sidecar, redis_node)
+
+
+def test_the_environment_is_closed_to_neighbours(sidecar: Sidecar) -> None:
+    """A neighbour of the same user without capabilities can read neither our environment nor our files."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to take its capabilities off")
+    proc = f"/proc/{sidecar.process.pid}"
+    peek = f"import os; os.listdir('{proc}/root'); open('{proc}/environ').read()"
+    drop = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+    done = subprocess.run([*drop, sys.executable, "-c", peek], capture_output=True, text=True, check=False)
+    assert "PermissionError" in done.stderr
+    sidecar.process.send_signal(signal.SIGINT)
+    assert sidecar.report()["status"] == "unseen"

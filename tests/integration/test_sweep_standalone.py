@@ -1,0 +1,58 @@
+"""The sweep against a single Redis: SCAN, database numbers, a Unix socket."""
+
+from pathlib import Path
+
+from sidecar.demo.keys import all_keys
+from sidecar.demo.servers import Node, start_server, stop
+from sidecar.sweep.link import pack
+from tests.integration.test_sweep_cluster import binary_keys, matching
+from tests.support import KINDS, settings_for, sweep_now
+
+
+def fill(node: Node, keys: set[bytes], database: int = 0) -> None:
+    link = node.link()
+    link.ask("SELECT", database)
+    link.pipeline([pack((b"SET", key, b"x")) for key in keys])
+    link.close()
+
+
+def test_exactly_the_matching_keys_go(standalone: Node) -> None:
+    """On a single server, too, exactly what matches is gone; it has no slots to count."""
+    keys = binary_keys(20_000, seed=7)
+    fill(standalone, keys)
+    report = sweep_now(settings_for(f"redis://127.0.0.1:{standalone.port}", patterns=[f"{kind}:*" for kind in KINDS]))
+    assert set(all_keys(standalone)) == keys - matching(keys)
+    assert (report.status, report.deleted, report.remaining) == ("complete", len(matching(keys)), 0)
+    assert report.slots_done is None
+    assert list(report.shards) == [f"127.0.0.1:{standalone.port}"]
+
+
+def test_only_the_given_database_is_swept(standalone: Node) -> None:
+    """The URL's database number decides which keys are swept."""
+    fill(standalone, {b"test:1"}, database=0)
+    fill(standalone, {b"test:2", b"user:2"}, database=3)
+    assert sweep_now(settings_for(f"redis://127.0.0.1:{standalone.port}/3")).deleted == 1
+    assert set(all_keys(standalone)) == {b"test:1"}
+
+
+def test_keep_dry_run_and_max_keys(standalone: Node) -> None:
+    """The guards hold in SCAN mode as well."""
+    fill(standalone, {f"test:{i}".encode() for i in range(3000)} | {b"test:keep:1"})
+    url = f"redis://127.0.0.1:{standalone.port}"
+    dry = sweep_now(settings_for(url, "--dry-run", "--keep", "test:keep:*"))
+    assert (dry.deleted, dry.matched, dry.preserved) == (0, 3000, 1)
+    assert sweep_now(settings_for(url, "--max-keys", "3000", "--keep", "test:keep:*")).deleted == 3000
+    assert set(all_keys(standalone)) == {b"test:keep:1"}
+
+
+def test_over_a_unix_socket(server_binary: str, tmp_path: Path) -> None:
+    """A Unix socket leads to the server that listens there."""
+    socket = tmp_path / "redis.sock"
+    node = start_server(server_binary, tmp_path, {"unixsocket": str(socket)})
+    try:
+        fill(node, {b"test:1", b"user:1"})
+        report = sweep_now(settings_for(f"unix://{socket}"))
+        assert (report.status, report.deleted) == ("complete", 1)
+        assert set(all_keys(node)) == {b"user:1"}
+    finally:
+        stop([node])
