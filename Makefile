@@ -38,8 +38,8 @@ lint: $(BIN)/.installed  ## lint, format, types, layers, spelling, generated doc
 check: lint test  ## everything that CI runs
 
 bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the wait
-	$(BIN)/python bench/sweep.py
-	$(BIN)/python bench/wait.py
+	$(BIN)/python -m bench.sweep
+	$(BIN)/python -m bench.wait
 
 docs: $(BIN)/.installed  ## write the generated parts of docs/ anew
 	$(BIN)/python docs/generate.py

@@ -1,11 +1,10 @@
 """Writes the parts of docs/ that come from the code; with --check it only says whether they are as they should be."""
 
-import dataclasses
 import sys
 from pathlib import Path
 
 from sidecar.cli import COMMANDS
-from sidecar.options import flag_name, options_of, variable_name
+from sidecar.options import default_text, flag_name, options_of, variable_name
 from sidecar.settings import Settings
 
 TARGET = Path(__file__).parent / "settings.md"
@@ -24,20 +23,6 @@ setting is a problem too; those that Kubernetes adds for a Service named `sweep`
 """
 
 
-def _default(name: str) -> str:
-    spec = options_of(Settings)[name]
-    if spec.shown_default:
-        return spec.shown_default
-    (default,) = (field.default for field in dataclasses.fields(Settings) if field.name == name)
-    if default is dataclasses.MISSING:
-        return "**required**"
-    if default is None or default == ():
-        return "–"
-    if isinstance(default, bool):
-        return f"`{str(default).lower()}`"
-    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
-
-
 def render() -> str:
     """Return docs/settings.md."""
     lines = [HEAD]
@@ -46,11 +31,13 @@ def render() -> str:
         if spec.group != heading:
             heading = spec.group
             lines += [f"\n## {heading}\n", "| option | variable | default | commands | |", "|---|---|---|---|---|"]
-        option = "–" if spec.secret else f"`{flag_name(name)}{'' if spec.flag else ' ' + spec.metavar}`"
+        option = "(none)" if spec.secret else f"`{flag_name(name)}{'' if spec.flag else ' ' + spec.metavar}`"
         commands = (
             "all" if all(spec.serves(command) for command in COMMANDS) else ", ".join(sorted(spec.commands or ()))
         )
-        lines.append(f"| {option} | `{variable_name(name)}` | {_default(name)} | {commands} | {spec.help} |")
+        lines.append(
+            f"| {option} | `{variable_name(name)}` | {default_text(Settings, name)} | {commands} | {spec.help} |"
+        )
     return "\n".join(lines) + "\n"
 
 

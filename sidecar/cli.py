@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, tuple[str, Callable[[commands.Context], Report]]]] 
     "run": ("sweep now, once", commands.run),
     "check": ("try everything that a sweep needs; delete nothing", commands.check),
 }
+_FINE: Final = frozenset({"complete", "dry-run", "skipped", "ready"})
 _DEMO: Final = "show it on this machine: a Redis Cluster, a k6, and the sweep"
 
 _HELP: Final = """\
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     if command == "demo" and not arguments:
         return _demo()
     if command not in COMMANDS:
-        said = f"unknown command {command!r}" if command != "demo" else "demo takes no options"
+        said = "demo takes no options" if command == "demo" else "the first argument must be a command"
         sys.stderr.write((f"k6-sweep: {said}\n\n" if command else "") + _help())
         return 2
     forbid_inspection()
@@ -78,7 +79,7 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
     )
     settings, problems = parse(command, parser, arguments, environ)
     log = open_log(settings.log_format, settings.log_level)
-    tell = _teller(settings, log)
+    tell = _Teller(settings, log)
     if problems:
         log.error(f"these settings cannot be used: {'; '.join(problems)}")
         report = Report("error", errors=tuple(problems), code=2)
@@ -92,32 +93,33 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
             report = commands.failure(error)
         except Exception as error:  # the last place that can still tell of it
             log.exception("internal error")
-            report = Report("error", errors=(f"internal error: {type(error).__name__}: {error}",))
-        for problem in report.errors:
-            log.error(problem, status=report.status)
+            progress = tell.last.progress if tell.last else None  # some keys may be gone
+            report = Report("error", progress=progress, errors=(f"internal error: {type(error).__name__}",))
+        for problem in report.as_dict()["errors"]:
+            (log.info if report.status in _FINE else log.error)(problem)
+        log.info("done", status=report.status)
     tell(report)
     sys.stdout.write(report.line() + "\n")
     return report.exit_code(settings.failure_policy)
 
 
-def _teller(settings: Settings, log: Log) -> Callable[[Report], None]:
-    """Return what puts reports into the termination message; a failure to is logged once, not fatal."""
-    message = TerminationMessage(settings.termination_log) if settings.termination_log else None
-    failed = False
+class _Teller:
+    """Puts reports into the termination message; that it cannot be written is logged once, and is not fatal."""
 
-    def tell(report: Report) -> None:
-        nonlocal failed
+    def __init__(self, settings: Settings, log: Log) -> None:
+        self._message = TerminationMessage(settings.termination_log) if settings.termination_log else None
+        self._limit = settings.message_limit
+        self._log = log
+        self.last: Report | None = None
+
+    def __call__(self, report: Report) -> None:
+        self.last = report
         try:
-            if message:
-                message.write(report.message(settings.message_limit))
+            if self._message:
+                self._message.write(report.message(self._limit))
         except OSError as error:
-            if not failed:
-                log.warning(
-                    "the termination message cannot be written", file=str(settings.termination_log), error=str(error)
-                )
-            failed = True
-
-    return tell
+            self._message = None
+            self._log.warning("the termination message cannot be written", error=str(error))
 
 
 def _namespace(environ: Mapping[str, str]) -> str | None:

@@ -59,16 +59,15 @@ def check(context: Context) -> Report:
 
 def watch(context: Context) -> Report:
     """Wait for the end of k6, then sweep."""
-    settings, log = context.settings, context.log
     with Events() as events:
         try:
             report = _watch(context, events)
         except SweepError as error:
             report = failure(error)
-        if settings.native and events.first_signal is None:
+        if context.settings.native and events.first_signal is None:
             # The kubelet restarts a native sidecar that exits early, and that would be a second sweep.
             context.tell(report)
-            log.info("done; waiting for SIGTERM, as a native sidecar does", status=report.status)
+            context.log.info("done; waiting for SIGTERM, as a native sidecar does", status=report.status)
             while events.first_signal is None:
                 events.wait([], None)
         return report
@@ -91,8 +90,9 @@ def _watch(context: Context, events: Events) -> Report:
         )
     context.tell(Report("waiting", dry_run=settings.dry_run))
     log.info("waiting for k6", process=settings.k6_process)
-    _preflight_aside(context, events)
+    end_preflight = _preflight_aside(context, events)
     k6 = ProcessWatch(settings, events, log).run()
+    end_preflight()
     if not k6.seen:
         why = (
             "a signal came before any k6 was seen"
@@ -126,8 +126,10 @@ def _sweep(context: Context, events: Events, k6: K6Outcome | None) -> Report:
 
     settings, log = context.settings, context.log
     deadline = time.monotonic() + settings.timeout
-    grace = settings.grace_period
     next_message, next_line = time.monotonic() + _MESSAGE_EVERY, time.monotonic() + _LOG_EVERY
+
+    def remaining() -> float:
+        return events.sweep_time_left(deadline, settings.grace_period)
 
     def on_progress(progress: Progress) -> None:
         nonlocal next_message, next_line
@@ -144,7 +146,7 @@ def _sweep(context: Context, events: Events, k6: K6Outcome | None) -> Report:
     context.tell(Report("sweeping", dry_run=settings.dry_run, k6=k6))
     log.info("the sweep begins", dry_run=settings.dry_run)
     try:
-        result = sweep(settings, Connector(settings), lambda: events.sweep_time_left(deadline, grace), log, on_progress)
+        result = sweep(settings, Connector(settings, remaining), remaining, log, on_progress)
     except (RefusedError, RedisError) as error:
         return Report(error.status, dry_run=settings.dry_run, k6=k6, errors=(str(error),), code=error.exit_code)
     if k6 is None or k6.ended:
@@ -153,8 +155,12 @@ def _sweep(context: Context, events: Events, k6: K6Outcome | None) -> Report:
     return Report("incomplete", dry_run=settings.dry_run, sweep=result, k6=k6, errors=(alive,))
 
 
-def _preflight_aside(context: Context, events: Events) -> None:
-    """Try Redis in a process of its own, so that the wait stays light and is not held up; tell what is found."""
+def _preflight_aside(context: Context, events: Events) -> Callable[[], None]:
+    """Try Redis in a process of its own, so that the wait stays light and is not held up; tell what is found.
+
+    Returns:
+        What ends it if it is not done when the wait is over: its news must not come after the sweep's.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -163,8 +169,9 @@ def _preflight_aside(context: Context, events: Events) -> None:
 
     def on_result() -> None:
         with os.fdopen(reader, "rb") as pipe:
-            problems = json.loads(pipe.read() or b"[]")
+            answer = pipe.read()
         os.waitpid(child, 0)
+        problems = json.loads(answer) if answer else ["the preflight ended without an answer"]
         for problem in problems:
             context.log.warning("a sweep would not do its work as it is", problem=problem)
         if problems:
@@ -172,11 +179,18 @@ def _preflight_aside(context: Context, events: Events) -> None:
         else:
             context.log.info("the preflight found nothing wrong")
 
+    def end() -> None:
+        if events.forget(reader):
+            os.close(reader)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
     events.on_readable(reader, on_result)
+    return end
 
 
 def _run_preflight(settings: Settings, writer: int) -> None:
-    """Be the child: write a JSON list of problems, and end."""
+    """Be the child: write a JSON list of problems in one piece, and end."""
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -11,6 +11,8 @@ from typing import Any, Final, Self
 
 EXIT_RESERVE: Final = 2.0
 """Seconds of the grace period that are kept for the report and the exit."""
+_LONGEST_WAIT: Final = 24 * 3600.0
+"""poll() takes no more than some weeks; whoever waits longer waits again."""
 
 
 class Events:
@@ -57,6 +59,10 @@ class Events:
         """Call back, once and during a wait, when the descriptor can be read."""
         self._callbacks[descriptor] = callback
 
+    def forget(self, descriptor: int) -> bool:
+        """Don't call back any more; return whether the call was still to come."""
+        return self._callbacks.pop(descriptor, None) is not None
+
     def wait(self, descriptors: Iterable[int], timeout: float | None) -> set[int]:
         """Sleep until a descriptor is readable, a signal comes, or the time (seconds; None is forever) is up.
 
@@ -67,7 +73,8 @@ class Events:
         poller = select.poll()
         for descriptor in {*wanted, *self._callbacks, self._receiver.fileno()}:
             poller.register(descriptor, select.POLLIN)
-        ready = {descriptor for descriptor, _ in poller.poll(None if timeout is None else max(0.0, timeout * 1000))}
+        milliseconds = None if timeout is None else 1000 * min(max(0.0, timeout), _LONGEST_WAIT)
+        ready = {descriptor for descriptor, _ in poller.poll(milliseconds)}
         if self._receiver.fileno() in ready:
             self._receiver.recv(4096)
         for descriptor in ready & self._callbacks.keys():

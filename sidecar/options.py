@@ -87,6 +87,21 @@ def options_of(settings: type) -> dict[str, Option]:
     return {field.name: field.metadata["option"] for field in dataclasses.fields(settings)}
 
 
+def default_text(settings: type, field: str) -> str:
+    """Return a setting's default in words."""
+    spec = options_of(settings)[field]
+    if spec.shown_default:
+        return spec.shown_default
+    if spec.required:
+        return "required"
+    (default,) = (each.default for each in dataclasses.fields(settings) if each.name == field)
+    if default is None or default == ():
+        return "none"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
 def flag_name(field: str) -> str:
     """Return the option's name on the command line."""
     return "--" + field.replace("_", "-")
@@ -132,7 +147,7 @@ def add_options(parser: argparse.ArgumentParser, settings: type, command: str) -
             dest=name,
             action="append" if spec.many else "store",
             metavar="BOOL" if spec.flag else spec.metavar,
-            help=spec.help.replace("%", "%%"),
+            help=f"{spec.help} ({default_text(settings, name)})".replace("%", "%%"),
             default=None,
             **value,
         )
@@ -153,7 +168,8 @@ def read(
         known, unknown = parser.parse_known_args(argv)
     except _UsageError as error:
         known, unknown = argparse.Namespace(), []
-        problems.append(f"{error}; see k6-sweep {command} --help")
+        said = re.sub(r"'.*'", "", str(error))  # what was given may be a secret
+        problems.append(f"{said}; see k6-sweep {command} --help")
     problems += [
         _unknown_option(text, specs, command)
         for before, text in zip(["", *unknown], unknown, strict=False)
@@ -211,7 +227,7 @@ def _unknown_option(text: str, specs: Mapping[str, Option], command: str) -> str
         if flag_name(field) == name:
             return f"{name} is not an option of {command}, but of {', '.join(sorted(spec.commands or ()))}"
     if not name.startswith("-"):
-        return f"unexpected argument {text!r}"
+        return "an argument that belongs to no option (it is not repeated here: it may be a secret)"
     return f"unknown option {name}" + _suggestion(name, [flag_name(field) for field in specs])
 
 

@@ -6,10 +6,12 @@ are what the server's MATCH answers, and the tests compare the two.
 """
 
 import functools
+import itertools
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MIN_LITERAL_START: Final = 3
 """So many literal leading characters keep a pattern from being too broad."""
@@ -141,9 +143,14 @@ class Pattern:
         return len(self.literal_start) == len(self.tokens)
 
     @property
+    def is_prefix(self) -> bool:
+        """Whether it matches just the keys that begin with its literal start."""
+        return self.tokens[-1:] == (Token(star=True),) and len(self.literal_start) == len(self.tokens) - 1
+
+    @property
     def is_broad(self) -> bool:
-        """Whether fewer than MIN_LITERAL_START literal bytes lead it."""
-        return len(self.literal_start) < MIN_LITERAL_START
+        """Whether fewer than MIN_LITERAL_START literal characters lead it."""
+        return len(self.literal_start.decode("utf-8", "replace")) < MIN_LITERAL_START
 
     @property
     def mistake(self) -> str | None:
@@ -210,31 +217,75 @@ def _an_ordinary_byte(accepts: frozenset[int]) -> int:
     return min(accepts, key=lambda value: (not bytes([value]).isalnum(), value == ord("{"), value))
 
 
+class Split(NamedTuple):
+    """A list of keys, sorted out."""
+
+    chosen: Sequence[bytes]
+    """Those to delete."""
+    counts: Sequence[int]
+    """How many of them each pattern owns: the first pattern that matches owns a key."""
+    spared: int
+    """How many more match a pattern, but a keep pattern too."""
+
+
 class Matcher:
-    """Says which of several patterns owns a key: the first that matches it."""
+    """Says which keys of a list are to go, and which of several patterns owns each."""
 
     def __init__(self, patterns: Sequence[Pattern], keep: Sequence[Pattern] = ()) -> None:
-        self._match = re.compile(b"|".join(b"(" + pattern.regex + b")" for pattern in patterns)).match
         self.size = len(patterns)
         """How many patterns there are."""
+        self._nothing = Split((), [0] * self.size, 0)
+        self._ranges = _disjoint_ranges(patterns)
+        self._match = re.compile(b"|".join(b"(" + pattern.regex + b")" for pattern in patterns)).match
         self._kept = re.compile(b"|".join(pattern.regex for pattern in keep)).match if keep else None
 
-    def split(self, keys: Sequence[bytes]) -> tuple[list[bytes], list[int], int]:
-        """Sort one slot's keys.
-
-        Returns:
-            The keys to delete; beside each, in a list of its own, the index of the pattern that owns it; and how many
-            more match a pattern but are spared by a keep pattern.
-        """
-        match, kept = self._match, self._kept
+    def split(self, keys: list[bytes]) -> Split:
+        """Sort out a list of keys; its order may change."""
+        if not keys:
+            return self._nothing
         chosen: list[bytes] = []
-        owners: list[int] = []
+        counts = [0] * self.size
         spared = 0
-        for key in keys:
-            if found := match(key):
-                if kept and kept(key):
-                    spared += 1
-                else:
-                    chosen.append(key)
-                    owners.append(found.lastindex - 1)  # type: ignore[operator]  # each way to match is a group
-        return chosen, owners, spared
+        for owner, owned in self._owned(keys):
+            going = [key for key in owned if not self._kept(key)] if self._kept else owned
+            spared += len(owned) - len(going)
+            counts[owner] += len(going)
+            chosen += going
+        return Split(chosen, counts, spared)
+
+    def _owned(self, keys: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield patterns with keys that they own."""
+        if self._ranges is None:
+            match = self._match
+            for key in keys:
+                if found := match(key):
+                    yield found.lastindex - 1, [key]  # type: ignore[operator]  # each way to match is a group
+            return
+        # A prefix is a range of the sorted keys, found in a few steps: half the time that the other way takes.
+        keys.sort()
+        high = 0
+        for start, end, owner in self._ranges:
+            low = bisect_left(keys, start, high)
+            high = bisect_left(keys, end, low) if end else len(keys)
+            if low < high:
+                yield owner, keys[low:high]
+
+
+def _disjoint_ranges(patterns: Sequence[Pattern]) -> list[tuple[bytes, bytes, int]] | None:
+    """Return the ranges of keys, in order, that patterns like `prefix*` match, each with the pattern's index.
+
+    A range ends before its second key; an empty one stands for the end of all keys. None where a pattern is of another
+    form, or where a key could be in two ranges.
+    """
+    if not all(pattern.is_prefix for pattern in patterns):
+        return None
+    starts = sorted((pattern.literal_start, owner) for owner, pattern in enumerate(patterns))
+    if any(second.startswith(first) for (first, _), (second, _) in itertools.pairwise(starts)):
+        return None
+    return [(start, _successor(start), owner) for start, owner in starts]
+
+
+def _successor(prefix: bytes) -> bytes:
+    """Return the first key behind all that begin with the prefix; empty where there is none."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else b""

@@ -17,10 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from redis.connection import Connection
-
 from sidecar.errors import SweepError
-from sidecar.sweep.link import Link
+from sidecar.sweep.link import Link, open_plain
 from sidecar.sweep.slots import SLOT_COUNT
 from sidecar.sweep.topology import Address, read_topology
 
@@ -51,8 +49,7 @@ class Node:
 
     def link(self) -> Link:
         """Open a connection to it."""
-        connection = Connection(host="127.0.0.1", port=self.port, protocol=2, driver_info=None, socket_timeout=60)
-        return Link(connection, str(self.address))
+        return open_plain(self.address.host, self.port, timeout=60)
 
     def ask(self, *command: bytes | str | int) -> Any:  # noqa: ANN401  # a reply has any shape
         """Send one command over a connection of its own."""

@@ -11,7 +11,7 @@ from redis import exceptions
 from sidecar.errors import UnreachableError
 from sidecar.sweep.job import Job, Tally
 from sidecar.sweep.link import Link, pack
-from sidecar.sweep.replies import judge
+from sidecar.sweep.replies import Verdict, denial, judge
 from sidecar.sweep.slots import ALL_SLOTS, key_slot
 
 _PROBED_AT_ONCE: Final = 256
@@ -25,6 +25,7 @@ class ScanSweep:
         self._job = job
         self._tally = tally
         self._clustered = clustered
+        self._denied: str | None = None
 
     def run(self, slots: Sequence[int]) -> None:
         """Sweep the server; the tally says which of its slots are finished: those that it owned before and after.
@@ -38,6 +39,8 @@ class ScanSweep:
         if not owned or not self._scan():
             return
         still_owned = self._answered(owned)
+        if not self._clustered and self._tally.trouble:
+            return  # there is no telling which slots a key belongs to
         self._tally.finished.update(slot for slot in still_owned if slot not in self._tally.trouble)
 
     def _answered(self, slots: Sequence[int]) -> Sequence[int]:
@@ -48,6 +51,7 @@ class ScanSweep:
             part = slots[start : start + _PROBED_AT_ONCE] if self._clustered else slots[:1]
             replies = self._link.pipeline([pack((word, self._job.probes.key(slot))) for slot in part])
             answered += [slot for slot, reply in zip(part, replies, strict=True) if self._is_clean(slot, reply)]
+            self._raise_denial()
         return answered if self._clustered or not answered else slots
 
     def _scan(self) -> bool:
@@ -58,44 +62,52 @@ class ScanSweep:
             try:
                 cursor, page = self._link.ask(b"SCAN", cursor, b"COUNT", self._job.batch_size)
             except exceptions.ResponseError as error:
-                return self._is_clean(ALL_SLOTS[0], error)
-            keys, owners, kept = self._job.matcher.split(page)
-            spared += kept
+                self._is_clean(ALL_SLOTS[0], error)
+                self._raise_denial()
+                return False
+            split = self._job.matcher.split(page)
+            spared += split.spared
             if not self._job.delete:
-                self._tally.own(owners)
-            elif not self._delete(keys, owners):
+                self._tally.own(split.counts)
+            elif not self._delete(split.chosen):
                 return False
             if cursor == b"0":
                 self._tally.preserved += spared
                 return True
         return False
 
-    def _delete(self, keys: Sequence[bytes], owners: Sequence[int]) -> bool:
+    def _delete(self, keys: Sequence[bytes]) -> bool:
         """Delete the keys of one page; return whether there was time for it."""
         if not keys:
             return True
         self._job.allowance.take(len(keys))
-        self._job.pace.wait(len(keys), at_most=self._job.remaining())
+        self._job.pace.wait(len(keys), self._job.remaining)
         if self._job.remaining() <= 0:
             return False
-        by_slot: dict[int, tuple[list[bytes], list[int]]] = {}
-        for key, owner in zip(keys, owners, strict=True):
-            batch, owned = by_slot.setdefault(key_slot(key) if self._clustered else ALL_SLOTS[0], ([], []))
-            batch.append(key)
-            owned.append(owner)
+        by_slot: dict[int, list[bytes]] = {}
+        for key in keys:
+            by_slot.setdefault(key_slot(key) if self._clustered else ALL_SLOTS[0], []).append(key)
         try:
-            replies = self._link.pipeline([pack((b"UNLINK", *batch)) for batch, _ in by_slot.values()])
+            replies = self._link.pipeline([pack((b"UNLINK", *batch)) for batch in by_slot.values()])
         except UnreachableError as error:
             self._tally.unsure.append(f"a delete was not answered: {error}")
             raise
-        for (slot, (_, owned)), reply in zip(by_slot.items(), replies, strict=True):
+        for (slot, batch), reply in zip(by_slot.items(), replies, strict=True):
             if self._is_clean(slot, reply):
                 self._tally.deleted += reply
-                self._tally.own(owned)
+                self._tally.own(self._job.matcher.split(batch).counts)
+        self._raise_denial()
         return True
 
     def _is_clean(self, slot: int, reply: Any) -> bool:  # noqa: ANN401  # any reply
-        trouble = judge(reply, self._link.name)
+        trouble = judge(reply)
         if trouble:
             self._tally.trouble[slot] = trouble.text
+        if trouble and trouble.verdict is Verdict.DENIED:
+            self._denied = trouble.text
         return trouble is None
+
+    def _raise_denial(self) -> None:
+        """Raise what the server refused for good, after the other replies were counted."""
+        if self._denied:
+            raise denial(self._link.name, self._denied)

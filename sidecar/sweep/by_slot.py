@@ -5,15 +5,13 @@ Source: https://redis.io/docs/latest/commands/cluster-getkeysinslot/ and …/clu
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
-
-from redis import exceptions
+from typing import Any, Final, NamedTuple
 
 from sidecar.errors import UnreachableError
+from sidecar.patterns import Split
 from sidecar.sweep.job import Job, Tally
 from sidecar.sweep.link import Link, pack
-from sidecar.sweep.replies import Trouble, Verdict, is_denied, judge
+from sidecar.sweep.replies import Trouble, Verdict, denial, is_denied, judge
 
 LIST_LIMIT: Final = 5000
 """Keys asked of a slot at once: GETKEYSINSLOT stalls the server for 0.5 to 2 ms at this number."""
@@ -26,16 +24,15 @@ class ListingDeniedError(Exception):
     """The server does not let us list a slot's keys."""
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """A slot's keys that are to go, and what pattern owns each."""
+class _Chosen(NamedTuple):
+    """A slot, and what its list was sorted into."""
 
     slot: int
-    keys: Sequence[bytes]
-    owners: Sequence[int]
-    spared: int
+    split: Split
     whole: bool
     """Whether the list had all of the slot's keys."""
+    stay: int
+    """How many of them stay."""
 
 
 class SlotSweep:
@@ -45,11 +42,15 @@ class SlotSweep:
     delete, and if the list was whole: a listing alone is also given, stale or empty, by a node that owns nothing.
     """
 
-    def __init__(self, link: Link, job: Job, tally: Tally) -> None:
+    def __init__(self, link: Link, job: Job, tally: Tally, sizes: dict[int, int]) -> None:
+        """Prepare; `sizes` holds the number of keys of slots where it is known from before, and learns of others."""
         self._link = link
         self._job = job
         self._tally = tally
+        self._sizes = sizes
         self._limits: dict[int, int] = {}
+        self._write = b"UNLINK" if job.delete else b"EXISTS"
+        self._denied: str | None = None
         self.moving: dict[int, Trouble] = {}
         """The slots that turned out to be on their way to another node."""
 
@@ -67,23 +68,26 @@ class SlotSweep:
         chosen: list[_Chosen] = []
         while True:
             group = again.popleft() if again else next(groups, [])
-            if (not group and not chosen) or self._job.remaining() <= 0:
+            if not group and not chosen:
                 return
-            # One write deletes what the last one listed and lists the next group: one round trip a group.
-            deletes = [self._delete_commands(each) for each in chosen]
             self._permit(chosen)
             if self._job.remaining() <= 0:
                 return
+            # One write deletes what the last one listed and lists the next group: one round trip a group.
+            deletes = [self._delete_commands(each) for each in chosen]
             replies = iter(self._send([command for each in deletes for command in each], self._list_commands(group)))
             for each, commands in zip(chosen, deletes, strict=True):
                 self._settle(each, [next(replies) for _ in commands])
             chosen = []
             for slot in group:
-                if (found := self._choose(slot, next(replies), next(replies))) is not None:
+                found = self._choose(slot, probe=next(replies), listing=next(replies))
+                if found is not None:
                     chosen.append(found)
                     if not found.whole:
                         again.append([slot])
-            if group and not chosen and len(group) > 1:
+            if self._denied:  # told only now: the other replies of the write had to be counted first
+                raise denial(self._link.name, self._denied)
+            if len(group) > 1 and not chosen:
                 return  # not one slot answered: this node has lost its place, or the cluster is down
 
     def _groups(self, slots: Sequence[int]) -> Iterator[list[int]]:
@@ -93,41 +97,51 @@ class SlotSweep:
         filled = 0
         for start in range(0, len(slots), _COUNTED_AT_ONCE):
             part = slots[start : start + _COUNTED_AT_ONCE]
-            counts = self._link.pipeline([pack((b"CLUSTER", b"COUNTKEYSINSLOT", slot)) for slot in part])
-            for slot, count in zip(part, counts, strict=True):
-                if is_denied(count):
-                    raise ListingDeniedError
-                size = _SLOT_COST + (0 if isinstance(count, Exception) else min(count, LIST_LIMIT))
-                if group and filled + size > budget:
+            self._count([slot for slot in part if slot not in self._sizes])
+            for slot in part:
+                cost = _SLOT_COST + min(self._sizes.get(slot, 0), LIST_LIMIT)
+                if group and filled + cost > budget:
                     yield group
                     group, filled = [], 0
                 group.append(slot)
-                filled += size
+                filled += cost
         if group:
             yield group
 
-    def _probe_command(self, slot: int) -> bytes:
-        return pack((b"UNLINK" if self._job.delete else b"EXISTS", self._job.probes.key(slot)))
+    def _count(self, slots: Sequence[int]) -> None:
+        counts = self._link.pipeline([pack((b"CLUSTER", b"COUNTKEYSINSLOT", slot)) for slot in slots]) if slots else []
+        for slot, count in zip(slots, counts, strict=True):
+            if is_denied(count):
+                raise ListingDeniedError
+            if not isinstance(count, Exception):
+                self._sizes[slot] = count
 
     def _list_commands(self, group: Sequence[int]) -> list[bytes]:
         commands = []
         for slot in group:
-            commands.append(self._probe_command(slot))
-            commands.append(pack((b"CLUSTER", b"GETKEYSINSLOT", slot, self._limits.get(slot, LIST_LIMIT))))
+            commands.append(pack((self._write, self._job.probes.key(slot))))
+            commands.append(pack((b"CLUSTER", b"GETKEYSINSLOT", slot, self._limit(slot))))
         return commands
 
+    def _limit(self, slot: int) -> int:
+        """Return how many keys of the slot to ask for."""
+        return self._limits.get(slot, min(LIST_LIMIT, self._job.most_at_once))
+
     def _delete_commands(self, chosen: _Chosen) -> list[bytes]:
-        if not self._job.delete or not chosen.keys:
-            return [self._probe_command(chosen.slot)]
-        size = self._job.batch_size
-        batches = [list(chosen.keys[start : start + size]) for start in range(0, len(chosen.keys), size)]
-        batches[-1].append(self._job.probes.key(chosen.slot))
-        return [pack((b"UNLINK", *batch)) for batch in batches]
+        probe = self._job.probes.key(chosen.slot)
+        if not self._job.delete or not chosen.split.chosen:
+            return [pack((self._write, probe))]
+        *batches, last = self._batches(chosen)
+        return [*(pack((b"UNLINK", *batch)) for batch in batches), pack((b"UNLINK", *last, probe))]
+
+    def _batches(self, chosen: _Chosen) -> list[Sequence[bytes]]:
+        keys, size = chosen.split.chosen, self._job.batch_size
+        return [keys[start : start + size] for start in range(0, len(keys), size)]
 
     def _permit(self, chosen: Sequence[_Chosen]) -> None:
-        if self._job.delete and (keys := sum(len(each.keys) for each in chosen)):
+        if self._job.delete and (keys := sum(len(each.split.chosen) for each in chosen)):
             self._job.allowance.take(keys)
-            self._job.pace.wait(keys, at_most=self._job.remaining())
+            self._job.pace.wait(keys, self._job.remaining)
 
     def _send(self, deletes: list[bytes], lists: list[bytes]) -> list[Any]:
         try:
@@ -141,40 +155,44 @@ class SlotSweep:
         """Sort the keys of one slot; None where it cannot be swept now."""
         if is_denied(listing):
             raise ListingDeniedError
-        if self._has_trouble(slot, probe) or self._has_trouble(slot, listing):
+        if self._is_troubled(slot, probe) or self._is_troubled(slot, listing):
             return None
-        limit = self._limits.get(slot, LIST_LIMIT)
-        keys, owners, spared = self._job.matcher.split(listing)
-        whole = len(listing) < limit
-        if not whole and (not keys or not self._job.delete):
+        limit = self._limit(slot)
+        listed = len(listing)
+        split = self._job.matcher.split(listing)
+        whole = listed < limit
+        if not whole and not (split.chosen and self._job.delete):
             self._limits[slot] = limit * 2  # keys that stay fill the list: look further
-        if not whole and not self._job.delete:
-            return _Chosen(slot, (), (), 0, whole=False)
-        return _Chosen(slot, keys, owners, spared, whole)
+        return _Chosen(slot, split, whole, stay=listed - len(split.chosen))
 
     def _settle(self, chosen: _Chosen, replies: Sequence[Any]) -> None:
         """Count what a slot's deletes were answered, and see whether the slot is finished."""
-        clean = True
-        size = self._job.batch_size
-        for index, reply in enumerate(replies):
-            if self._has_trouble(chosen.slot, reply):
-                clean = False
-                continue
-            self._tally.own(chosen.owners[index * size : (index + 1) * size] if self._job.delete else chosen.owners)
-            if self._job.delete:
-                self._tally.deleted += reply
-        if clean and chosen.whole:
-            self._tally.preserved += chosen.spared
-            self._tally.finished.add(chosen.slot)
-            self._tally.trouble.pop(chosen.slot, None)
+        slot, split, tally = chosen.slot, chosen.split, self._tally
+        answered = [not self._is_troubled(slot, reply) for reply in replies]
+        if self._job.delete:
+            tally.deleted += sum(reply for reply, clean in zip(replies, answered, strict=True) if clean)
+            if all(answered):
+                tally.own(split.counts)
+            else:
+                for batch, clean in zip(self._batches(chosen), answered, strict=False):
+                    tally.own(self._job.matcher.split(list(batch)).counts if clean else ())
+        if chosen.whole and all(answered):
+            if not self._job.delete:
+                tally.own(split.counts)
+            self._sizes[slot] = chosen.stay
+            tally.preserved += split.spared
+            tally.finished.add(slot)
+            tally.trouble.pop(slot, None)
 
-    def _has_trouble(self, slot: int, reply: Any) -> bool:  # noqa: ANN401  # any reply
-        if not isinstance(reply, exceptions.ResponseError):
+    def _is_troubled(self, slot: int, reply: Any) -> bool:  # noqa: ANN401  # any reply
+        if not isinstance(reply, Exception):
             return False
-        trouble = judge(reply, self._link.name)
+        trouble = judge(reply)
         if trouble is None:
             return False
         self._tally.trouble[slot] = trouble.text
         if trouble.verdict is Verdict.MOVING:
             self.moving[slot] = trouble
+        if trouble.verdict is Verdict.DENIED:
+            self._denied = trouble.text
         return True

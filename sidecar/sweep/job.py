@@ -4,9 +4,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from sidecar.patterns import Matcher
 from sidecar.sweep.slots import Probes
+
+_NAP: Final = 0.1
+"""A signal is noticed after so many seconds of waiting."""
 
 
 class LimitReachedError(Exception):
@@ -46,15 +50,15 @@ class Pace:
         self._free_at = clock()
         self._lock = threading.Lock()
 
-    def wait(self, keys: int, at_most: float) -> None:
-        """Wait until so many keys may be deleted, but no longer than `at_most` seconds."""
+    def wait(self, keys: int, remaining: Callable[[], float]) -> None:
+        """Wait until so many keys may be deleted, or until no time remains."""
         if self._rate is None or not keys:
             return
         with self._lock:
             start = max(self._free_at, self._clock())
             self._free_at = start + keys / self._rate
-        if (delay := min(start - self._clock(), at_most)) > 0:
-            self._sleep(delay)
+        while (left := min(start - self._clock(), remaining())) > 0:
+            self._sleep(min(left, _NAP))
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,9 @@ class Job:
     probes: Probes
     delete: bool
     batch_size: int
+    """The most keys of one UNLINK."""
+    most_at_once: int
+    """The most keys of one slot that are dealt with in one write."""
     remaining: Callable[[], float]
     """Seconds left; at 0 or less everybody stops before the next write."""
     pace: Pace
@@ -86,7 +93,7 @@ class Tally:
     trouble: dict[int, str] = field(default_factory=dict)
     """For slots that could not be finished, what the server said."""
 
-    def own(self, owners: Sequence[int]) -> None:
+    def own(self, counts: Sequence[int]) -> None:
         """Count keys for the patterns that own them."""
-        for owner in owners:
-            self.matched[owner] += 1
+        for owner, count in enumerate(counts):
+            self.matched[owner] += count

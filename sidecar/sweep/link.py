@@ -6,17 +6,20 @@ from typing import Any, Final, NoReturn, Protocol
 
 import hiredis
 from redis import exceptions
-from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 
-from sidecar.errors import DeniedError, SettingsError, UnreachableError
+from sidecar.errors import DeniedError, UnreachableError
 from sidecar.redis_url import RedisUrl
 from sidecar.settings import Settings
 from sidecar.sweep.replies import text_of
 
-CONNECT_TIMEOUT: Final = 5.0
-_TRY_TLS: Final = " (if it speaks TLS only, begin --redis-url with rediss://)"
-REPLY_TIMEOUT: Final = 5.0
+_PATIENCE: Final = 5.0
 """A server that is silent for so many seconds is taken for lost; the sweep asks again within its deadline."""
+_LEAST_PATIENCE: Final = 0.2
+_TRY_TLS: Final = " (if it speaks TLS only, begin --redis-url with rediss://)"
+_TRY_PLAIN: Final = " (if it doesn't speak TLS, begin --redis-url with redis://)"
+_PASSING_TLS_ERRORS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""What a server that is just starting or stopping looks like."""
 
 pack: Callable[[tuple[bytes | str | int, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub names a pair
 """Packs one command, word by word, into the bytes that go over the wire."""
@@ -30,6 +33,36 @@ class Connect(Protocol):
         ...
 
 
+class PipelinedConnection(AbstractConnection):
+    """Adds to redis-py's connections the reading of many replies at little cost: a million keys are many."""
+
+    def exchange(self, commands: Sequence[bytes]) -> list[Any]:
+        """Send packed commands in one write; return a reply for each, the server's errors as exceptions.
+
+        Raises:
+            redis.exceptions.RedisError: The connection broke, or the server will not talk; nothing more can be read.
+        """
+        self.send_packed_command([b"".join(commands)], check_health=False)
+        read = self._parser.read_response
+        try:
+            return [read(disable_decoding=True) for _ in commands]
+        except BaseException:
+            self.disconnect()  # replies that are still on the way must not be taken for later ones
+            raise
+
+
+class _Tcp(PipelinedConnection, Connection):
+    pass
+
+
+class _Tls(PipelinedConnection, SSLConnection):
+    pass
+
+
+class _UnixSocket(PipelinedConnection, UnixDomainSocketConnection):
+    host = property(lambda self: self.path)  # redis-py names the place of a failure by it
+
+
 class Link:
     """A logged-in connection to one server.
 
@@ -37,7 +70,7 @@ class Link:
     the server refuses for good.
     """
 
-    def __init__(self, connection: Connection, name: str, hint: str = "") -> None:
+    def __init__(self, connection: PipelinedConnection, name: str, hint: str = "") -> None:
         self._connection = connection
         self.name = name
         self._hint = hint
@@ -60,74 +93,64 @@ class Link:
 
     def pipeline(self, commands: Sequence[bytes]) -> list[Any]:
         """Send packed commands in one write; return a reply for each, an error reply as the exception itself."""
-        connection = self._connection
-        replies: list[Any] = []
         try:
-            connection.send_packed_command([b"".join(commands)], check_health=False)
-            read = connection.read_response
-            for _ in commands:
-                try:
-                    replies.append(read(disable_decoding=True))
-                except exceptions.ResponseError as error:
-                    replies.append(error)
+            replies = self._connection.exchange(commands)
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
             raise DeniedError(
                 f"{self.name} wants a login: {text_of(error)}; check the user and the password"
             ) from error
-        except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
+        except (exceptions.RedisError, OSError, AttributeError, ValueError) as error:
+            # The last two are what redis-py meets when another thread closes the connection under it.
             raise UnreachableError(f"lost the connection to {self.name}: {text_of(error)}{self._hint}") from error
         self._hint = ""
         return replies
 
 
+def open_plain(host: str, port: int, timeout: float) -> Link:
+    """Open a link without login or TLS, as to a server of one's own."""
+    connection = _Tcp(host=host, port=port, protocol=2, driver_info=None, socket_timeout=timeout)
+    return Link(connection, f"{host}:{port}")
+
+
 class Connector:
-    """Opens links as the settings say."""
+    """Opens links as the settings say, waiting no longer than there is time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, remaining: Callable[[], float] = lambda: _PATIENCE) -> None:
         self._settings = settings
-
-    @property
-    def seed(self) -> RedisUrl:
-        """The address that the user gave."""
-        return self._settings.redis_url
-
-    def open_seed(self) -> Link:
-        """Open a link to the address that the user gave."""
-        return self(self.seed.host, self.seed.port)
+        self._remaining = remaining
 
     def __call__(self, host: str, port: int) -> Link:
-        """Open a link to one server and log in.
+        """Open a link to one server and log in; an empty host stands for the Unix socket.
 
         Raises:
-            UnreachableError: Nobody answers there.
+            UnreachableError: Nobody answers there, or the password file cannot be read now.
             DeniedError: Login or TLS failed.
-            SettingsError: The password file or a certificate cannot be read.
         """
-        settings = self._settings
-        name = str(RedisUrl(host=host, port=port, socket_path=self.seed.socket_path))
+        settings, url = self._settings, self._settings.redis_url
+        timeout = min(_PATIENCE, max(_LEAST_PATIENCE, self._remaining()))
+        name = str(RedisUrl(host=host, port=port, socket_path=None if host else url.socket_path))
+        password = _password(settings)
         options: dict[str, Any] = {
-            "db": self.seed.database,
+            "db": url.database,
             "username": settings.username,
-            "password": _password(settings),
-            "socket_connect_timeout": CONNECT_TIMEOUT,
-            "socket_timeout": REPLY_TIMEOUT,
-            "protocol": 2,  # the newer one begins with a HELLO that the least privileged user may not send
+            "password": "" if password is None and settings.username else password,
+            "socket_connect_timeout": timeout,
+            "socket_timeout": timeout,
+            "protocol": 2,  # the newer one begins with a HELLO of its own
             "driver_info": None,  # no CLIENT SETINFO: managed Redis may forbid it
         }
-        if options["username"] and not options["password"]:
-            options["password"] = ""
-        connection: Connection
-        if self.seed.socket_path is not None:
-            connection = UnixDomainSocketConnection(path=self.seed.socket_path, **options)  # type: ignore[abstract,assignment]  # the same interface
-        elif self.seed.tls:
-            connection = SSLConnection(host=host, port=port, **options, **_tls(settings))
+        connection: PipelinedConnection
+        if not host and url.socket_path is not None:
+            connection = _UnixSocket(path=url.socket_path, **options)
+        elif url.tls:
+            connection = _Tls(host=host, port=port, **options, **_tls(settings))
         else:
-            connection = Connection(host=host, port=port, **options)
+            connection = _Tcp(host=host, port=port, **options)
         try:
             connection.connect()
         except (exceptions.RedisError, OSError) as error:
             _refuse(error, name, settings)
-        return Link(connection, name, hint="" if self.seed.tls else _TRY_TLS)
+        return Link(connection, name, hint="" if url.tls else _TRY_TLS)
 
 
 def _password(settings: Settings) -> str | None:
@@ -137,7 +160,7 @@ def _password(settings: Settings) -> str | None:
     try:
         return settings.redis_password_file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"--redis-password-file cannot be read: {error}"]) from error
+        raise UnreachableError(f"cannot log in: --redis-password-file cannot be read: {error}") from error
 
 
 def _tls(settings: Settings) -> dict[str, Any]:
@@ -170,9 +193,7 @@ def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
         raise DeniedError(
             f"the certificate of {name} is not trusted: {cause.verify_message}; give its authority with --redis-ca-file"
         ) from error
-    if isinstance(cause, ssl.SSLError) or "handshake" in str(cause):  # a plain server may just never answer one
-        raise DeniedError(
-            f"no TLS with {name}: {cause}; if it doesn't speak TLS, begin --redis-url with redis://"
-        ) from error
-    hint = "" if settings.redis_url.tls else _TRY_TLS
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSING_TLS_ERRORS):
+        raise DeniedError(f"no TLS with {name}: {cause}{_TRY_PLAIN}") from error
+    hint = _TRY_PLAIN if settings.redis_url.tls else _TRY_TLS
     raise UnreachableError(f"cannot reach {name}: {text_of(error)}{hint}") from error

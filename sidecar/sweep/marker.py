@@ -32,7 +32,7 @@ def check_marker(marker: str | None, topology: Topology, connect: Connect) -> No
         raise DeniedError(
             f"{link.name} forbids to look for the marker: {text_of(reply)}; --require-marker needs EXISTS on it"
         )
-    if trouble := judge(reply, link.name):
+    if trouble := judge(reply):
         raise UnreachableError(f"{link.name} could not be asked for the marker: {trouble.text}")
     if not reply:
         raise RefusedError(

@@ -1,6 +1,7 @@
 """Tries, before it matters, whether a sweep could do its work: primaries, login, permissions, guards."""
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from redis import exceptions
@@ -11,8 +12,8 @@ from sidecar.settings import Settings
 from sidecar.sweep.guard import check_breadth
 from sidecar.sweep.link import Connect, Link, pack
 from sidecar.sweep.marker import check_marker
-from sidecar.sweep.replies import is_denied, judge, text_of
-from sidecar.sweep.slots import TAGS, key_slot
+from sidecar.sweep.replies import denial, is_denied, judge, text_of
+from sidecar.sweep.slots import TAGS, Probes, key_slot, reachable_slots
 from sidecar.sweep.topology import Address, Shard, discover
 
 
@@ -43,7 +44,7 @@ def preflight(settings: Settings, connect: Connect) -> Readiness:
     for shard in topology.shards:
         link = connect(shard.address.host, shard.address.port)
         try:
-            _try_deletes(link, shard, settings)
+            warnings.update(dict.fromkeys(_try_writes(link, shard, settings)))
             if topology.clustered and shard.slots:
                 warnings.update(dict.fromkeys(_try_listing(link, shard)))
         finally:
@@ -51,20 +52,26 @@ def preflight(settings: Settings, connect: Connect) -> Readiness:
     return Readiness(tuple(str(address) for address in topology.addresses), tuple(warnings))
 
 
-def _try_deletes(link: Link, shard: Shard, settings: Settings) -> None:
-    """Unlink an absent key of each pattern: permissions are checked before anything else, so this harms nobody."""
+def _try_writes(link: Link, shard: Shard, settings: Settings) -> Iterator[str]:
+    """Unlink an absent key of each pattern: permissions are checked before anything else, so this harms nobody.
+
+    Yields what would hold a sweep up if it lasted.
+    """
     nonce = secrets.token_hex(8).encode()
+    reachable = [slot for slot in reachable_slots(settings.pattern) if slot in shard.slots]
+    tries = {Probes(settings.pattern, nonce).key(reachable[0]): "the sweep's probes"} if reachable else {}
     for pattern in settings.pattern:
-        key = _absent_key(pattern, shard, nonce)
-        if key is None:
-            continue
-        (reply,) = link.pipeline([pack((b"EXISTS" if settings.dry_run else b"UNLINK", key))])
-        if isinstance(reply, exceptions.NoPermissionError):
-            raise DeniedError(
-                f"{link.name} forbids {'EXISTS' if settings.dry_run else 'UNLINK'} of keys like {pattern.text!r}: "
-                f"{text_of(reply)}; give the user the permissions of docs/redis.md"
-            )
-        judge(reply, link.name)
+        if key := _absent_key(pattern, shard, nonce):
+            tries[key] = f"keys like {pattern.text!r}"
+    reading = settings.dry_run or settings.max_keys is not None
+    words = [b"UNLINK"] * (not settings.dry_run) + [b"EXISTS"] * reading
+    for key, what in tries.items():
+        for word in words:
+            (reply,) = link.pipeline([pack((word, key))])
+            if isinstance(reply, exceptions.NoPermissionError):
+                raise denial(link.name, f"{text_of(reply)} ({word.decode()} of {what})")
+            if trouble := judge(reply):
+                yield f"{link.name} does not take {word.decode()} now: {trouble.text}"
 
 
 def _absent_key(pattern: Pattern, shard: Shard, nonce: bytes) -> bytes | None:

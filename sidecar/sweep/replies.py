@@ -20,6 +20,7 @@ class Verdict(enum.Enum):
 
     LATER = "ask again later, of whoever owns it then"
     MOVING = "it is on its way to another node: work it off key by key"
+    DENIED = "asking again doesn't help"
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,8 @@ def text_of(error: Exception) -> str:
     return " ".join(f"{code or ''} {error}".split())
 
 
-def judge(reply: Any, server: str) -> Trouble | None:  # noqa: ANN401  # any reply
-    """Return the trouble that a reply tells of; None for a clean one.
-
-    Raises:
-        DeniedError: Asking again doesn't help.
-    """
+def judge(reply: Any) -> Trouble | None:  # noqa: ANN401  # any reply
+    """Return the trouble that a reply tells of; None for a clean one."""
     if not isinstance(reply, Exception):
         return None
     text = text_of(reply)
@@ -53,15 +50,17 @@ def judge(reply: Any, server: str) -> Trouble | None:  # noqa: ANN401  # any rep
         return Trouble(Verdict.MOVING, text, (reply.host, reply.port))
     if isinstance(reply, exceptions.TryAgainError):
         return Trouble(Verdict.MOVING, text)
-    if text.startswith(_COME_BACK):
-        return Trouble(Verdict.LATER, text)
-    if isinstance(reply, exceptions.NoPermissionError):
-        raise DeniedError(f"{server} forbids it: {text}; give the user the permissions of docs/redis.md") from reply
-    raise DeniedError(f"{server} refuses: {text}") from reply
+    return Trouble(Verdict.LATER if text.startswith(_COME_BACK) else Verdict.DENIED, text)
+
+
+def denial(server: str, text: str) -> DeniedError:
+    """Return the error for a trouble that is final."""
+    advice = "; give the user the permissions of docs/redis.md" if text.startswith("NOPERM") else ""
+    return DeniedError(f"{server} refuses: {text}{advice}")
 
 
 def is_denied(reply: Any) -> bool:  # noqa: ANN401  # any reply
     """Whether the server forbids the command, or doesn't have it."""
-    return isinstance(reply, exceptions.NoPermissionError) or (
-        isinstance(reply, exceptions.ResponseError) and "unknown" in str(reply).lower()
-    )
+    if not isinstance(reply, exceptions.ResponseError):
+        return False
+    return isinstance(reply, exceptions.NoPermissionError) or "unknown" in str(reply).lower()

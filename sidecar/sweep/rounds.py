@@ -89,6 +89,10 @@ class Rounds:
         self._seed = seed
         self._log = log
         self._links: dict[Address, Link] = {}
+        self._nodes: frozenset[str] = frozenset()
+        """The ids of all nodes that the cluster has had."""
+        self._sizes: dict[int, int] = {}
+        """How many keys a slot had when it was last seen: enough to put slots into groups of like size."""
         self._pool = ThreadPoolExecutor(MAX_PARALLEL_SHARDS, thread_name_prefix="shard")
         self.topology = Topology(clustered=False, shards=())
         self.by_scan = False
@@ -106,7 +110,10 @@ class Rounds:
             UnreachableError: Nobody does.
             DeniedError: The server refuses for good.
         """
-        self.topology = discover(self._connect, dict.fromkeys((*self.topology.addresses, self._seed)))
+        addresses = dict.fromkeys((*self.topology.addresses, self._seed))
+        self.topology = discover(self._connect, addresses, self._nodes)
+        if self.topology.clustered:
+            self._nodes |= self.topology.node_ids
         self.by_scan = self.by_scan or not self.topology.clustered
 
     def run(self, job: Job, result: PassResult, tick: Tick) -> None:
@@ -130,6 +137,7 @@ class Rounds:
                 result.unreachable[self._seed] = str(error)
             except DeniedError as error:
                 result.denied = error
+                return
 
     def _round(self, job: Job, result: PassResult, tick: Tick) -> None:
         result.unreachable = {}
@@ -169,7 +177,7 @@ class Rounds:
             if self.by_scan:
                 ScanSweep(link, job, tally, clustered=self.topology.clustered).run(slots)
             else:
-                sweep = SlotSweep(link, job, tally)
+                sweep = SlotSweep(link, job, tally, self._sizes)
                 sweep.run(slots)
                 for slot, trouble in sweep.moving.items():
                     if job.remaining() > 0:
@@ -179,6 +187,8 @@ class Rounds:
         except UnreachableError:
             self._links.pop(shard.address, None)
             link.close()
+            if job.delete and shard.replicas:  # WAIT counts only what its own connection wrote
+                tally.unsure.append(f"the connection to {link.name} broke before a replica acknowledged the deletes")
             raise
 
     def _cut_off(self) -> None:

@@ -21,6 +21,9 @@ from sidecar.sweep.topology import Address
 
 _RETRY: Final = 0.5
 _NAP: Final = 0.1
+_UNBOUNDED: Final = 2**31
+_WRITES_A_SECOND: Final = 4
+"""A bounded rate is spread over at least so many writes."""
 _MOST_REASONS: Final = 5
 """So many different errors of servers are told; the rest is in the log."""
 
@@ -106,9 +109,8 @@ class _Sweep:
             matcher=Matcher(settings.pattern, keep=(*settings.keep, *marker)),
             probes=Probes(settings.pattern, secrets.token_hex(8).encode()),
             delete=delete,
-            batch_size=settings.batch_size
-            if settings.max_rate is None
-            else min(settings.batch_size, settings.max_rate),
+            batch_size=settings.batch_size,
+            most_at_once=max(1, (settings.max_rate or _UNBOUNDED) // _WRITES_A_SECOND),
             remaining=self._remaining,
             pace=Pace(settings.max_rate),
             allowance=Allowance(settings.max_keys),
@@ -152,14 +154,14 @@ class _Sweep:
     def _sweep_until_quiet(self) -> tuple[bool, bool]:
         """Run passes until one finds nothing; return whether the counts are exact, and whether that end was reached."""
         job = self._job(delete=True)
-        owners = self._rounds.topology.owners()
+        owners: dict[int, str] | None = self._rounds.topology.owners()
         quiet_since = self._started
         exact, doubted = True, False
         while True:
             result = self._pass(job)
             before, owners = owners, self._owners_now()
-            changed, doubtful = owners != before, bool(result.unsure)
-            exact = exact and not changed and not doubtful
+            changed, doubtful = owners is None or owners != before, bool(result.unsure)
+            exact = exact and not changed and not doubtful and not result.final
             if result.open or result.final or self._settings.no_verify:
                 return exact, False
             if result.matched or changed or (doubtful and not doubted):
@@ -172,12 +174,13 @@ class _Sweep:
             if self._remaining() <= 0:
                 return exact, False
 
-    def _owners_now(self) -> dict[int, str]:
-        """Return who owns which slot after a pass; as it was where nobody can be asked."""
+    def _owners_now(self) -> dict[int, str] | None:
+        """Return who owns which slot after a pass; None where nobody can be asked."""
         try:
             self._rounds.refresh()
         except RedisError as error:
             self._log.warning("the topology could not be read again", error=str(error))
+            return None
         return self._rounds.topology.owners()
 
     def _report(self, exact: bool, verified: bool) -> SweepReport:
@@ -185,7 +188,7 @@ class _Sweep:
         deleted = sum(each.deleted for each in self._passes)
         matched = sum(each.matched for each in self._passes)
         whole = not last.open and not last.final and (verified or settings.no_verify)
-        if not whole and not deleted and not any(each.finished for each in self._passes):
+        if not whole and not deleted and not any(each.finished or each.unsure for each in self._passes):
             self._raise_cause(last)
         shards: Counter[str] = Counter()
         patterns = dict.fromkeys((pattern.text for pattern in settings.pattern), 0)

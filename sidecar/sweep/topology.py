@@ -7,8 +7,8 @@ from typing import Any
 from redis import exceptions
 
 from sidecar.errors import DeniedError, UnreachableError
-from sidecar.sweep.link import Connect, Link
-from sidecar.sweep.replies import text_of
+from sidecar.sweep.link import Connect, Link, pack
+from sidecar.sweep.replies import denial, text_of
 from sidecar.sweep.slots import ALL_SLOTS
 
 
@@ -31,6 +31,7 @@ class Shard:
     node_id: str
     replicas: int
     slots: Sequence[int] = field(repr=False)
+    replica_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Topology:
     def addresses(self) -> tuple[Address, ...]:
         """The primaries' addresses."""
         return tuple(shard.address for shard in self.shards)
+
+    @property
+    def node_ids(self) -> frozenset[str]:
+        """The ids of all primaries and replicas."""
+        return frozenset(node for shard in self.shards for node in (shard.node_id, *shard.replica_ids))
 
     def owners(self) -> dict[int, str]:
         """Return the node id that owns each covered slot."""
@@ -80,25 +86,32 @@ def read_topology(link: Link, address: Address) -> Topology:
         address: Where the link leads: a server names itself by an empty host, and a lone one not at all.
 
     Raises:
-        UnreachableError: The connection broke, or the server doesn't know its cluster now.
-        DeniedError: It forbids CLUSTER SLOTS, is a replica outside a cluster, or is a Sentinel.
+        UnreachableError: The connection broke, the server doesn't know its cluster now, or it is a lone replica.
+        DeniedError: It forbids CLUSTER SLOTS, or is a Sentinel.
     """
     facts = _hello(link)
     if facts.get("mode") == "sentinel":
         raise DeniedError(f"{link.name} is a Sentinel, not a Redis; give the primary's address")
     if facts.get("mode") != "cluster":
         if facts.get("role") != "master":
-            raise DeniedError(f"{link.name} is a read-only replica; give its primary's address")
-        return Topology(clustered=False, shards=(Shard(address, "", 0, ALL_SLOTS),))
+            raise UnreachableError(f"{link.name} is a read-only replica; give its primary's address")
+        return Topology(clustered=False, shards=(Shard(address, "", _replicas_of(link), ALL_SLOTS),))
     try:
         entries = link.ask(b"CLUSTER", b"SLOTS")
     except exceptions.NoPermissionError as error:
-        raise DeniedError(
-            f"{link.name} forbids it: {text_of(error)}; give the user the permissions of docs/redis.md"
-        ) from error
+        raise denial(link.name, text_of(error)) from error
     except exceptions.ResponseError as error:
         raise UnreachableError(f"{link.name} does not tell its cluster: {text_of(error)}") from error
     return Topology(clustered=True, shards=tuple(_shards(entries, address)))
+
+
+def _replicas_of(link: Link) -> int:
+    """Return how many replicas a lone primary has; 0 where the user may not ask.
+
+    Source: https://redis.io/docs/latest/commands/role/
+    """
+    (role,) = link.pipeline([pack((b"ROLE",))])
+    return len(role[2]) if isinstance(role, list) else 0
 
 
 def _shards(entries: Iterable[Any], address: Address) -> list[Shard]:
@@ -107,31 +120,47 @@ def _shards(entries: Iterable[Any], address: Address) -> list[Shard]:
     Source: https://redis.io/docs/latest/commands/cluster-slots/ (a null or empty host means the answering server's).
     """
     slots: dict[str, list[int]] = {}
-    primaries: dict[str, tuple[Address, int]] = {}
+    primaries: dict[str, Shard] = {}
     for first, last, primary, *replicas in entries:
         host, port, node_id = primary[0], primary[1], primary[2].decode()
-        named = host.decode() if host and host != b"?" else address.host
-        primaries[node_id] = (Address(named, port), len(replicas))
+        where = Address(host.decode() if host and host != b"?" else address.host, port)
+        ids = tuple(replica[2].decode() for replica in replicas)
         slots.setdefault(node_id, []).extend(range(first, last + 1))
-    return [Shard(where, node_id, replicas, tuple(slots[node_id])) for node_id, (where, replicas) in primaries.items()]
+        primaries[node_id] = Shard(where, node_id, len(replicas), tuple(slots[node_id]), ids)
+    return list(primaries.values())
 
 
-def discover(connect: Connect, addresses: Iterable[Address]) -> Topology:
+def discover(connect: Connect, addresses: Iterable[Address], known: frozenset[str] = frozenset()) -> Topology:
     """Ask the addresses in turn, until one tells the topology.
+
+    Args:
+        connect: Opens a link to a server.
+        addresses: Whom to ask.
+        known: The ids of the cluster's nodes as they were, if it is a cluster. Addresses are used again by others: an
+            answer that names none of these nodes is another Redis's, and is not taken.
 
     Raises:
         UnreachableError: None of them did; the first failure is told.
-        DeniedError: One of them refused for good.
+        DeniedError: None of them did, and one refused for good.
     """
-    failure: UnreachableError | None = None
+    failures: list[UnreachableError] = []
+    denials: list[DeniedError] = []
     for address in addresses:
         link: Link | None = None
         try:
             link = connect(address.host, address.port)
-            return read_topology(link, address)
+            topology = read_topology(link, address)
         except UnreachableError as error:
-            failure = failure or error
+            failures.append(error)
+        except DeniedError as error:
+            denials.append(error)
+        else:
+            if not known or known & topology.node_ids:
+                return topology
+            failures.append(UnreachableError(f"{address} answers, but does not belong to the cluster that was swept"))
         finally:
             if link is not None:
                 link.close()
-    raise failure or UnreachableError("no address of Redis to ask")
+    if denials or failures:
+        raise (denials or failures)[0]
+    raise UnreachableError("no address of Redis to ask")

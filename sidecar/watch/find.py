@@ -15,7 +15,7 @@ _SUBCOMMANDS: Final = frozenset(
     | {"pause", "resume", "run", "scale", "stats", "status", "version", "x"}
 )
 _TESTING: Final = frozenset({"run", "cloud"})
-_INFRA: Final = frozenset({"pause", "catatonit"})
+_INFRA: Final = frozenset({"pause", "pod", "catatonit"})
 """The first process of a pod, where its containers share one process namespace."""
 
 SHARE_THE_NAMESPACE: Final = "set `shareProcessNamespace: true` in the pod's spec"

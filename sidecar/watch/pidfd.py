@@ -49,11 +49,7 @@ class ProcessHandle:
             if error.errno == errno.EINVAL:
                 raise Gone from None
             raise
-        try:
-            same = psutil.Process(process.pid).create_time() == process.create_time()
-        except psutil.NoSuchProcess:
-            same = False
-        if not same:
+        if not process.is_running():  # psutil compares when it was created, on a clock that nobody sets
             os.close(descriptor)
             raise Gone
         return cls(process.pid, descriptor)

@@ -15,6 +15,7 @@ from sidecar.watch.pidfd import Gone, PidfdUnsupportedError, ProcessHandle
 
 _SHORTEST_LOOK: Final = 0.1
 """Seconds between two looks for a k6 that has not appeared."""
+_PATIENCE_AFTER_A_MISS: Final = 2.0
 _LOOK_SHARE: Final = 20
 """Looking takes at most one part in so many of the time."""
 _LOOK_WITHOUT_PIDFD: Final = 1.0
@@ -34,7 +35,7 @@ class ProcessWatch:
         self._codes: dict[psutil.Process, int | None] = {}
         """How what we waited for has ended."""
         self._missed = False
-        """Whether a k6 was seen that ended before we could take hold of it."""
+        """Whether a k6 was seen that ended before we could take hold of it: another may follow from its container."""
 
     def run(self) -> K6Outcome:
         """Wait for k6 to appear and then for it, and its container, to end.
@@ -50,7 +51,7 @@ class ProcessWatch:
             if self._alive:
                 self._log.warning("k6 is still running, but the time to wait for it is over")
                 return K6Outcome(seen=True, ended=False)
-            if not self._look():  # once more: none may be left
+            if not self._another_appears():
                 code = self._exit_code()
                 return K6Outcome(seen=True, ended=True, exit_code=code, ended_at=datetime.now(UTC))
 
@@ -65,6 +66,15 @@ class ProcessWatch:
                 return False
             pause = max(_SHORTEST_LOOK, (now - began) * _LOOK_SHARE)
             self._events.wait([], pause if give_up is None else min(pause, give_up - now))
+
+    def _another_appears(self) -> bool:
+        """Look once more, or for a while where a k6 was missed that another may follow; return whether one is there."""
+        until = time.monotonic() + (_PATIENCE_AFTER_A_MISS if self._missed and not self._leaders else 0)
+        while not self._look():
+            if time.monotonic() >= until:
+                return False
+            self._events.wait([], _SHORTEST_LOOK)
+        return True
 
     def _look(self) -> bool:
         """Take hold of every k6 in sight that we don't know; return whether one was seen that we didn't know."""
@@ -87,6 +97,7 @@ class ProcessWatch:
                 self._alive[process] = ProcessHandle.open(process)
             except Gone:
                 self._codes[process] = None
+                self._missed = True
             except PidfdUnsupportedError:
                 self._alive[process] = None
 

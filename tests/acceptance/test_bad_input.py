@@ -86,7 +86,7 @@ SETTINGS: dict[str, tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = {
     "not a time": (["--timeout", "soon"], {}, ["--timeout must be a time in seconds"]),
     "not a word": (["--log-format", "xml"], {}, ["--log-format must be one of json, text"]),
     "a bad variable": ([], {"SWEEP_DRY_RUN": "perhaps"}, ["SWEEP_DRY_RUN must be true or false"]),
-    "a stray word": (["now"], {}, ["unexpected argument 'now'"]),
+    "a stray word": (["redis://:geheim@h"], {}, ["an argument that belongs to no option"]),
 }
 
 
@@ -97,7 +97,7 @@ def test_settings_that_cannot_be_used(arguments: Sequence[str], env: Mapping[str
     assert (ended.code, ended.report["status"], ended.report["deleted"]) == (2, "error", 0)
     told = "\n".join(ended.report["errors"])
     assert [text for text in said if text not in told] == []
-    assert [text for text in said if text not in json.loads(ended.log)["event"]] == []
+    assert [text for text in said if text not in ended.log] == []
     assert "geheim" not in told + ended.log
 
 
@@ -180,7 +180,9 @@ def test_a_read_only_replica(redis_node: Node, tmp_path: Path) -> None:
     replica = start_server(find_redis_server(), tmp_path, {"replicaof": f"127.0.0.1 {redis_node.port}"})
     try:
         until(lambda: b"master_link_status:up" in replica.ask("INFO", "replication"))
-        ended = k6_sweep("run", "--redis-url", f"redis://127.0.0.1:{replica.port}", "--pattern", "test:*")
+        ended = k6_sweep(
+            "run", "--redis-url", f"redis://127.0.0.1:{replica.port}", "--pattern", "test:*", "--timeout", "1"
+        )
     finally:
         stop([replica])
     assert (ended.code, ended.report["status"]) == (5, "failed")
@@ -224,7 +226,7 @@ def test_watch_warns_early_when_redis_is_not_ready(tmp_path: Path) -> None:
         ([], 2, "Usage: k6-sweep COMMAND"),
         (["--help"], 0, "Exit codes:"),
         (["--version"], 0, "k6-sweep "),
-        (["sweep"], 2, "unknown command 'sweep'"),
+        (["redis://:geheim@h"], 2, "the first argument must be a command"),
         (["run", "--help"], 0, "--redis-url URL"),
     ],
 )

@@ -1,0 +1,32 @@
+"""Asks each port in turn for a key until told to stop, then prints every wait in milliseconds."""
+
+import select
+import socket
+import sys
+import time
+
+REQUEST = b"*2\r\n$3\r\nGET\r\n$4\r\nnone\r\n"
+PAUSE = 0.001
+
+
+def main() -> None:
+    """Measure."""
+    links = [socket.create_connection(("127.0.0.1", int(port))) for port in sys.argv[1:]]
+    for link in links:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    waits = []
+    sys.stdout.write("asking\n")
+    sys.stdout.flush()
+    turn = 0
+    while not select.select([sys.stdin], [], [], PAUSE)[0]:
+        link = links[turn % len(links)]
+        turn += 1
+        began = time.perf_counter()
+        link.sendall(REQUEST)
+        link.recv(4096)
+        waits.append((time.perf_counter() - began) * 1000)
+    sys.stdout.write(" ".join(f"{wait:.3f}" for wait in waits) + "\n")
+
+
+if __name__ == "__main__":
+    main()
