@@ -86,7 +86,7 @@ def floor(ports: Sequence[int]) -> None:
     def sweep(port: int) -> None:
         server = redis.Redis(host="127.0.0.1", port=port)
         slots = server.execute_command("CLUSTER SLOTS")
-        ((first, last),) = (span for span, nodes in slots.items() if nodes["primary"][1] == port)
+        ((first, last),) = ((first, last) for first, last, primary, *_ in slots if primary[1] == port)
         for start in range(first, last + 1, 16):
             pipeline = server.pipeline(transaction=False)
             for slot in range(start, min(start + 16, last + 1)):

@@ -1,6 +1,5 @@
 """The command line: reads arguments and environment, runs one command, prints its report, exits with its code."""
 
-import importlib.metadata
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +55,9 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         sys.stdout.write(_help())
         return 0
     if command == "--version":
-        sys.stdout.write(f"k6-sweep {importlib.metadata.version('k6-sweep')}\n")
+        from importlib.metadata import version  # noqa: PLC0415  # takes as long as all else that is imported here
+
+        sys.stdout.write(f"k6-sweep {version('k6-sweep')}\n")
         return 0
     if command == "demo" and not arguments:
         return _demo()

@@ -15,10 +15,7 @@ from sidecar.report import Report
 from sidecar.settings import Settings
 from sidecar.sweep.guard import check_breadth, check_namespace
 from sidecar.sweep.result import Progress
-from sidecar.watch.find import check_namespace_of_processes
 from sidecar.watch.outcome import K6Outcome
-from sidecar.watch.pidfd import kernel_tells_exit_codes
-from sidecar.watch.process import ProcessWatch
 
 _MESSAGE_EVERY: Final = 1.0
 _LOG_EVERY: Final = 5.0
@@ -80,6 +77,10 @@ def failure(error: SweepError) -> Report:
 
 
 def _watch(context: Context, events: Events) -> Report:
+    from sidecar.watch.find import check_namespace_of_processes  # noqa: PLC0415  # loads psutil
+    from sidecar.watch.pidfd import kernel_tells_exit_codes  # noqa: PLC0415
+    from sidecar.watch.process import ProcessWatch  # noqa: PLC0415
+
     settings, log = context.settings, context.log
     check_breadth(settings)
     check_namespace(settings.allowed_namespace, context.namespace)

@@ -3,6 +3,7 @@
 Source: https://redis.io/docs/latest/commands/cluster-getkeysinslot/ and …/cluster-countkeysinslot/.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
@@ -75,7 +76,7 @@ class SlotSweep:
                 return
             # One write deletes what the last one listed and lists the next group: one round trip a group.
             deletes = [self._delete_commands(each) for each in chosen]
-            replies = iter(self._send([command for each in deletes for command in each], self._list_commands(group)))
+            replies = iter(self._send(deletes, [self._list_commands(slot) for slot in group]))
             for each, commands in zip(chosen, deletes, strict=True):
                 self._settle(each, [next(replies) for _ in commands])
             chosen = []
@@ -116,23 +117,25 @@ class SlotSweep:
             if not isinstance(count, Exception):
                 self._sizes[slot] = count
 
-    def _list_commands(self, group: Sequence[int]) -> list[bytes]:
-        commands = []
-        for slot in group:
-            commands.append(pack((self._write, self._job.probes.key(slot))))
-            commands.append(pack((b"CLUSTER", b"GETKEYSINSLOT", slot, self._limit(slot))))
-        return commands
+    def _list_commands(self, slot: int) -> tuple[bytes, bytes]:
+        return self._probe_command(slot), pack((b"CLUSTER", b"GETKEYSINSLOT", slot, self._limit(slot)))
 
     def _limit(self, slot: int) -> int:
         """Return how many keys of the slot to ask for."""
         return self._limits.get(slot, min(LIST_LIMIT, self._job.most_at_once))
 
     def _delete_commands(self, chosen: _Chosen) -> list[bytes]:
-        probe = self._job.probes.key(chosen.slot)
         if not self._job.delete or not chosen.split.chosen:
-            return [pack((self._write, probe))]
+            return [self._probe_command(chosen.slot)]
         *batches, last = self._batches(chosen)
+        probe = self._job.probes.key(chosen.slot)
         return [*(pack((b"UNLINK", *batch)) for batch in batches), pack((b"UNLINK", *last, probe))]
+
+    def _probe_command(self, slot: int) -> bytes:
+        command = self._job.probe_commands.get(slot)
+        if command is None:
+            command = self._job.probe_commands[slot] = pack((self._write, self._job.probes.key(slot)))
+        return command
 
     def _batches(self, chosen: _Chosen) -> list[Sequence[bytes]]:
         keys, size = chosen.split.chosen, self._job.batch_size
@@ -143,9 +146,9 @@ class SlotSweep:
             self._job.allowance.take(keys)
             self._job.pace.wait(keys, self._job.remaining)
 
-    def _send(self, deletes: list[bytes], lists: list[bytes]) -> list[Any]:
+    def _send(self, deletes: Sequence[Sequence[bytes]], lists: Sequence[Sequence[bytes]]) -> list[Any]:
         try:
-            return self._link.pipeline(deletes + lists)
+            return self._link.pipeline([*itertools.chain.from_iterable(deletes), *itertools.chain.from_iterable(lists)])
         except UnreachableError as error:
             if self._job.delete and deletes:
                 self._tally.unsure.append(f"a delete was not answered: {error}")
@@ -168,17 +171,16 @@ class SlotSweep:
     def _settle(self, chosen: _Chosen, replies: Sequence[Any]) -> None:
         """Count what a slot's deletes were answered, and see whether the slot is finished."""
         slot, split, tally = chosen.slot, chosen.split, self._tally
-        answered = [not self._is_troubled(slot, reply) for reply in replies]
+        answered = [reply for reply in replies if not self._is_troubled(slot, reply)]
+        clean = len(answered) == len(replies)
         if self._job.delete:
-            tally.deleted += sum(reply for reply, clean in zip(replies, answered, strict=True) if clean)
-            if all(answered):
-                tally.own(split.counts)
-            else:
-                for batch, clean in zip(self._batches(chosen), answered, strict=False):
-                    tally.own(self._job.matcher.split(list(batch)).counts if clean else ())
-        if chosen.whole and all(answered):
-            if not self._job.delete:
-                tally.own(split.counts)
+            tally.deleted += sum(answered)
+        if clean and (self._job.delete or chosen.whole):
+            tally.own(split.counts)
+        elif self._job.delete:
+            for batch, reply in zip(self._batches(chosen), replies, strict=False):
+                tally.own(() if isinstance(reply, Exception) else self._job.matcher.split(list(batch)).counts)
+        if clean and chosen.whole:
             self._sizes[slot] = chosen.stay
             tally.preserved += split.spared
             tally.finished.add(slot)

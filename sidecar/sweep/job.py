@@ -2,11 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from sidecar.patterns import Matcher
+from sidecar.patterns import Counts, Matcher
 from sidecar.sweep.slots import Probes
 
 _NAP: Final = 0.1
@@ -76,6 +76,8 @@ class Job:
     """Seconds left; at 0 or less everybody stops before the next write."""
     pace: Pace
     allowance: Allowance
+    probe_commands: dict[int, bytes] = field(default_factory=dict)
+    """Packed once for each slot: they are sent four times."""
 
 
 @dataclass
@@ -93,7 +95,7 @@ class Tally:
     trouble: dict[int, str] = field(default_factory=dict)
     """For slots that could not be finished, what the server said."""
 
-    def own(self, counts: Sequence[int]) -> None:
+    def own(self, counts: Counts) -> None:
         """Count keys for the patterns that own them."""
-        for owner, count in enumerate(counts):
+        for owner, count in counts:
             self.matched[owner] += count
