@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sidecar.errors import RedisError, RefusedError, SettingsError, SweepError
-from sidecar.lifecycle import Events
+from sidecar.lifecycle import Events, sweep_until
 from sidecar.log import Log
 from sidecar.report import Report
 from sidecar.settings import Settings
@@ -130,7 +130,9 @@ def _sweep(context: Context, events: Events, k6: K6Outcome | None) -> Report:
     next_message, next_line = time.monotonic() + _MESSAGE_EVERY, time.monotonic() + _LOG_EVERY
 
     def remaining() -> float:
-        return events.sweep_time_left(deadline, settings.grace_period)
+        if events.urgent:
+            return 0.0
+        return sweep_until(deadline, events.first_signal, settings.grace_period) - time.monotonic()
 
     def on_progress(progress: Progress) -> None:
         nonlocal next_message, next_line

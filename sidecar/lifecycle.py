@@ -81,24 +81,22 @@ class Events:
             self._callbacks.pop(descriptor)()
         return ready & wanted
 
-    def stop_waiting_at(self, grace_period: float, timeout: float) -> float | None:
-        """Return when, on the clock, waiting for k6 must end so that the sweep fits into the grace period.
 
-        None while no signal has come. Half of a grace period that is too short for both goes to the sweep.
-        """
-        if self.first_signal is None:
-            return None
-        return self.first_signal + max(grace_period - timeout - EXIT_RESERVE, grace_period / 2)
+def stop_waiting_at(first_signal: float | None, grace_period: float, timeout: float) -> float | None:
+    """Return when waiting for k6 must end so that the sweep fits into the grace period, which a signal began.
 
-    def sweep_time_left(self, deadline: float, grace_period: float) -> float:
-        """Return the seconds left to sweep: until the deadline, or what a signal has left of the grace period."""
-        if self.urgent:
-            return 0.0
-        now = self._clock()
-        if self.first_signal is not None:
-            reserve = min(EXIT_RESERVE, grace_period / 4)
-            deadline = min(deadline, self.first_signal + grace_period - reserve)
-        return deadline - now
+    None while no signal has come. Half of a grace period that is too short for both goes to the sweep.
+    """
+    if first_signal is None:
+        return None
+    return first_signal + max(grace_period - timeout - EXIT_RESERVE, grace_period / 2)
+
+
+def sweep_until(deadline: float, first_signal: float | None, grace_period: float) -> float:
+    """Return when the sweep must end: at its deadline, or a reserve before the end of the grace period."""
+    if first_signal is None:
+        return deadline
+    return min(deadline, first_signal + grace_period - min(EXIT_RESERVE, grace_period / 4))
 
 
 def forbid_inspection() -> None:

@@ -102,6 +102,11 @@ def default_text(settings: type, field: str) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
+def _requirement(settings: type, field: str) -> str:
+    text = default_text(settings, field)
+    return text if options_of(settings)[field].required else f"default: {text}"
+
+
 def flag_name(field: str) -> str:
     """Return the option's name on the command line."""
     return "--" + field.replace("_", "-")
@@ -147,7 +152,7 @@ def add_options(parser: argparse.ArgumentParser, settings: type, command: str) -
             dest=name,
             action="append" if spec.many else "store",
             metavar="BOOL" if spec.flag else spec.metavar,
-            help=f"{spec.help} ({default_text(settings, name)})".replace("%", "%%"),
+            help=f"{spec.help} ({_requirement(settings, name)})".replace("%", "%%"),
             default=None,
             **value,
         )

@@ -17,6 +17,8 @@ from sidecar.sweep.replies import Trouble, Verdict, denial, is_denied, judge
 LIST_LIMIT: Final = 5000
 """Keys asked of a slot at once: GETKEYSINSLOT stalls the server for 0.5 to 2 ms at this number."""
 _COUNTED_AT_ONCE: Final = 256
+_GIVE_UP_AFTER: Final = 64
+"""So many slots in a row that a server doesn't answer for, and it is not asked for more."""
 _SLOT_COST: Final = 8
 """A slot's own commands cost a server about as much as so many keys."""
 
@@ -67,6 +69,7 @@ class SlotSweep:
         groups = self._groups(slots)
         again: deque[list[int]] = deque()
         chosen: list[_Chosen] = []
+        refused_in_a_row = 0
         while True:
             group = again.popleft() if again else next(groups, [])
             if not group and not chosen:
@@ -82,14 +85,15 @@ class SlotSweep:
             chosen = []
             for slot in group:
                 found = self._choose(slot, probe=next(replies), listing=next(replies))
+                refused_in_a_row = refused_in_a_row + 1 if found is None else 0
                 if found is not None:
                     chosen.append(found)
                     if not found.whole:
                         again.append([slot])
             if self._denied:  # told only now: the other replies of the write had to be counted first
                 raise denial(self._link.name, self._denied)
-            if len(group) > 1 and not chosen:
-                return  # not one slot answered: this node has lost its place, or the cluster is down
+            if refused_in_a_row > _GIVE_UP_AFTER:
+                return  # this node has lost its place, or the cluster is down
 
     def _groups(self, slots: Sequence[int]) -> Iterator[list[int]]:
         """Yield slots in groups of about half a batch of keys, so that a write, delete and list, holds one batch."""

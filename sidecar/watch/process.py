@@ -6,7 +6,7 @@ from typing import Final
 
 import psutil
 
-from sidecar.lifecycle import Events
+from sidecar.lifecycle import Events, stop_waiting_at
 from sidecar.log import Log
 from sidecar.settings import Settings
 from sidecar.watch.find import Found, find_k6, own_lineage
@@ -118,7 +118,7 @@ class ProcessWatch:
                 self._end(process)
 
     def _reserve_begins(self) -> float | None:
-        return self._events.stop_waiting_at(self._settings.grace_period, self._settings.timeout)
+        return stop_waiting_at(self._events.first_signal, self._settings.grace_period, self._settings.timeout)
 
     def _end(self, process: psutil.Process) -> None:
         handle = self._alive.pop(process)

@@ -1,0 +1,27 @@
+"""Our matching of patterns against the real server's own."""
+
+import random
+
+from sidecar.demo.servers import Node
+from sidecar.patterns import Matcher, Pattern
+from sidecar.sweep.link import pack
+
+LETTERS = b"ab-]^[\\*?\x00\n\x7f\x80\xff"
+KEYS, GLOBS = 600, 2500
+
+
+def test_matching_agrees_with_the_server(standalone: Node) -> None:
+    """For thousands of patterns, malformed ones too, we choose from binary keys just what SCAN MATCH returns."""
+    chance = random.Random(8)
+    keys = {bytes(chance.choices(LETTERS, k=chance.randrange(5))) for _ in range(KEYS)}
+    link = standalone.link()
+    link.pipeline([pack((b"SET", key, b"")) for key in keys])
+    globs = [bytes(chance.choices(LETTERS, k=chance.randrange(1, 7))) for _ in range(GLOBS)]
+    pages = link.pipeline([pack((b"SCAN", b"0", b"MATCH", glob, b"COUNT", 10 * KEYS)) for glob in globs])
+    link.close()
+    agreed = 0
+    for glob, (_, page) in zip(globs, pages, strict=True):
+        pattern = Pattern(glob.decode("utf-8", "surrogateescape"))
+        assert set(Matcher([pattern]).split(list(keys)).chosen) == set(page), glob
+        agreed += bool(page)
+    assert agreed > GLOBS / 4  # most patterns must have had something to match

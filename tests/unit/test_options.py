@@ -1,0 +1,127 @@
+"""Settings: where they come from and which of two counts. Bad ones: tests/acceptance/test_bad_input.py."""
+
+import argparse
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.options import Parser, flag_name, options_of, variable_name
+from sidecar.patterns import Pattern
+from sidecar.redis_url import RedisUrl, Secret
+from sidecar.settings import Settings, parse
+
+NEEDED = {"SWEEP_REDIS_URL": "redis://redis", "SWEEP_PATTERN": "test:*"}
+
+
+def read(*argv: str, command: str = "run", **environ: str) -> Settings:
+    settings, problems = parse(command, Parser(), argv, NEEDED | environ)
+    assert problems == []
+    return settings
+
+
+def test_an_option_beats_its_variable() -> None:
+    """The command line counts before the environment, for lists as a whole."""
+    settings = read(
+        "--timeout", "5m", "--pattern", "a:*", "--pattern", "b,c", SWEEP_TIMEOUT="7", SWEEP_PATTERN="other:*"
+    )
+    assert settings.timeout == 300
+    assert settings.pattern == (Pattern("a:*"), Pattern("b,c"))
+
+
+def test_lists_in_variables() -> None:
+    """Commas and newlines separate; blanks and empty parts don't count."""
+    assert read(SWEEP_PATTERN="abc:*, def:*\n\n ghi:* ,").pattern == (
+        Pattern("abc:*"),
+        Pattern("def:*"),
+        Pattern("ghi:*"),
+    )
+
+
+def test_an_empty_variable_is_not_set() -> None:
+    """A template that renders an empty value leaves the default."""
+    assert read(SWEEP_MAX_KEYS="", SWEEP_KEEP="").max_keys is None
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("no", False), ("off", False)])
+def test_flags(text: str, value: bool) -> None:
+    """A flag stands alone or takes a yes or no, so that an option can take a variable back."""
+    assert read(SWEEP_DRY_RUN=text).dry_run is value
+    assert read(f"--dry-run={text}", SWEEP_DRY_RUN="true").dry_run is value
+    assert read("--dry-run").dry_run
+
+
+def test_defaults_by_command() -> None:
+    """Only `watch` settles by itself."""
+    assert (read().settle, read(command="watch").settle) == (0.0, 2.0)
+
+
+def test_service_links_are_not_settings() -> None:
+    """Variables that Kubernetes adds for a Service named sweep, or sweep-api, are let be."""
+    read(
+        SWEEP_SERVICE_HOST="10.0.0.1",
+        SWEEP_PORT="tcp://10.0.0.1:80",
+        SWEEP_PORT_80_TCP_ADDR="10.0.0.1",
+        SWEEP_API_SERVICE_PORT="80",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("redis://h", RedisUrl(host="h")),
+        ("rediss://h:1/2", RedisUrl(host="h", port=1, tls=True, database=2)),
+        ("redis://u:p%40%2Fss@[::1]:7", RedisUrl(host="::1", port=7, username="u", password=Secret("p@/ss"))),
+        ("unix:///run/redis.sock", RedisUrl(socket_path="/run/redis.sock")),
+    ],
+)
+def test_urls(text: str, url: RedisUrl) -> None:
+    """What a URL says, and that neither it nor the settings show a password."""
+    assert RedisUrl.parse(text) == url
+    assert "p@" not in repr(RedisUrl.parse(text))
+    assert "p@" not in str(RedisUrl.parse(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "secret",
+        "http://:secret@h",
+        "redis://:secret@",
+        "redis://h:secret",
+        "redis://h/secret",
+        "unix://",
+        "redis://h?secret",
+    ],
+)
+def test_malformed_urls(text: str) -> None:
+    """A URL that cannot be meant is refused with a clause that doesn't repeat it."""
+    with pytest.raises(ValueError, match=r"^(must|has|names)") as caught:
+        RedisUrl.parse(text)
+    assert "secret" not in str(caught.value)
+
+
+@given(st.text())
+def test_any_url_text_is_read_or_refused(text: str) -> None:
+    """No text makes the reader fail in any other way."""
+    with contextlib.suppress(ValueError):
+        RedisUrl.parse(text)
+
+
+def test_every_setting_is_named_in_the_help() -> None:
+    """What a command takes is in its help, with the default."""
+    parser = Parser(formatter_class=argparse.HelpFormatter)
+    parse("watch", parser, [], NEEDED)
+    text = " ".join(parser.format_help().split())
+    assert [
+        name for name, spec in options_of(Settings).items() if not spec.secret and flag_name(name) not in text
+    ] == []
+    assert "(default: 300)" in text
+
+
+def test_every_setting_is_documented() -> None:
+    """docs/settings.md has each variable."""
+    table = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    assert [name for name in options_of(Settings) if f"`{variable_name(name)}`" not in table] == []

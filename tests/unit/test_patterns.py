@@ -1,0 +1,128 @@
+"""Patterns: what they match, who owns a key, what can be told from them."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.patterns import Matcher, Pattern
+
+GLOBS = st.text(alphabet="ab-]^[\\*?{}", min_size=1, max_size=8)
+KEYS = st.lists(st.binary(max_size=6) | st.text(alphabet="ab-]^[\\*?{}", max_size=6).map(str.encode), max_size=30)
+
+
+def matches(glob: str, key: bytes) -> bool:
+    return bool(Matcher([Pattern(glob)]).split([key]).chosen)
+
+
+@pytest.mark.parametrize(
+    ("glob", "key", "expected"),
+    [
+        ("queue:*", b"queue:", True),
+        ("queue:*", b"queues:1", False),
+        ("queue:?", b"queue:\xff", True),
+        ("queue:?", b"queue:ab", False),
+        ("a[b-d]e", b"ace", True),
+        ("a[d-b]e", b"ace", True),
+        ("a[^b]e", b"abe", False),
+        ("a[^b]e", b"a\ne", True),
+        (r"a\*b", b"a*b", True),
+        (r"a\*b", b"axb", False),
+        ("a[]b", b"ab", False),
+        ("a*b*c", b"a--b--c", True),
+        ("a*b*c", b"a--b--", False),
+        ("test:*\n", b"test:x\n", True),
+        ("test:*", b"x\ntest:1", False),
+    ],
+)
+def test_globs(glob: str, key: bytes, expected: bool) -> None:
+    """The syntax of Redis's MATCH, over bytes, line ends included."""
+    assert matches(glob, key) is expected
+
+
+def test_many_stars_do_not_crawl() -> None:
+    """A pattern that makes a backtracking matcher run for hours is answered at once."""
+    assert not matches("a*" * 30 + "b", b"a" * 5000)
+
+
+@given(st.lists(GLOBS, min_size=1, max_size=5), KEYS)
+def test_the_first_pattern_that_matches_owns_a_key(globs: list[str], keys: list[bytes]) -> None:
+    """Each key goes to the first pattern that matches it alone, and all who are owned are chosen."""
+    split = Matcher([Pattern(glob) for glob in globs]).split(list(keys))
+    owners = [next((index for index, glob in enumerate(globs) if matches(glob, key)), None) for key in keys]
+    assert sorted(split.chosen) == sorted(key for key, owner in zip(keys, owners, strict=True) if owner is not None)
+    assert dict(split.counts) == {index: owners.count(index) for index in set(owners) - {None}}
+
+
+@given(st.lists(st.text(alphabet="ab\xff", min_size=1, max_size=3), min_size=1, max_size=4), KEYS)
+def test_prefixes_are_matched_like_any_pattern(starts: list[str], keys: list[bytes]) -> None:
+    """Patterns like `prefix*`, which are found in a way of their own, choose what a regular expression would."""
+    patterns = [Pattern(f"{start}*") for start in starts]
+    slow = [re.compile(pattern.regex) for pattern in patterns]
+    split = Matcher(patterns).split(list(keys))
+    assert sorted(split.chosen) == sorted(key for key in keys if any(regex.match(key) for regex in slow))
+
+
+@given(st.lists(GLOBS, min_size=1, max_size=3), st.lists(GLOBS, min_size=1, max_size=3), KEYS)
+def test_kept_keys_are_never_chosen(globs: list[str], keep: list[str], keys: list[bytes]) -> None:
+    """What a keep pattern matches is spared and counted, whatever else matches it."""
+    split = Matcher([Pattern(glob) for glob in globs], [Pattern(glob) for glob in keep]).split(list(keys))
+    assert not any(matches(glob, key) for glob in keep for key in split.chosen)
+    assert split.spared == sum(
+        any(matches(glob, key) for glob in globs) and any(matches(glob, key) for glob in keep) for key in keys
+    )
+    assert sum(count for _, count in split.counts) == len(split.chosen)
+
+
+@given(st.text(max_size=6).filter(bool), st.text(max_size=6))
+def test_exactly_matches_one_key(key: str, other: str) -> None:
+    """The pattern for one key matches it, whatever is in it, and no other."""
+    assert matches(Pattern.exactly(key).text, key.encode())
+    assert matches(Pattern.exactly(key).text, other.encode()) is (key == other)
+
+
+@given(GLOBS)
+def test_a_sample_matches_its_pattern(glob: str) -> None:
+    """The key that is made for a pattern, to probe with, is one of its own."""
+    sample = Pattern(glob).sample(b"fill")
+    assert sample is None or matches(glob, sample)
+
+
+@given(GLOBS, st.binary(max_size=6))
+def test_every_match_begins_with_the_literal_start(glob: str, key: bytes) -> None:
+    """No key matches that does not begin with the pattern's literal start."""
+    assert not matches(glob, key) or key.startswith(Pattern(glob).literal_start)
+
+
+@pytest.mark.parametrize(
+    ("glob", "start", "broad"),
+    [
+        ("abc*", b"abc", False),
+        ("ab*", b"ab", True),
+        (r"a\*c[x]", b"a*c", False),
+        ("[a]bc", b"", True),
+        ("äh*", "äh".encode(), True),
+    ],
+)
+def test_breadth(glob: str, start: bytes, broad: bool) -> None:
+    """A pattern is broad if fewer than three literal characters lead it."""
+    pattern = Pattern(glob)
+    assert (pattern.literal_start, pattern.is_broad) == (start, broad)
+
+
+@pytest.mark.parametrize(
+    ("glob", "clause"),
+    [
+        ("", "is empty"),
+        ("abc[d", "without its ]"),
+        (r"abc[d\]", "without its ]"),
+        ("abc[a-ÿ]", "x86 and on ARM"),
+        ("abc[a-z]", None),
+        (r"abc\[d", None),
+    ],
+)
+def test_mistakes(glob: str, clause: str | None) -> None:
+    """Patterns that mean something else than was meant are told."""
+    mistake = Pattern(glob).mistake
+    assert mistake is None if clause is None else clause in (mistake or "")

@@ -1,0 +1,109 @@
+"""The report and the message that is cut from it."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.report import EXIT_CODES, Report
+from sidecar.settings import SMALLEST_MESSAGE
+from sidecar.sweep.result import SweepReport, SweepStatus
+from sidecar.watch.outcome import K6Outcome
+
+K6 = K6Outcome(seen=True, ended=True, exit_code=99, ended_at=datetime(2026, 11, 22, 7, tzinfo=UTC))
+
+
+def swept(patterns: dict[str, int], shards: dict[str, int], errors: list[str]) -> SweepReport:
+    return SweepReport(
+        status=SweepStatus.COMPLETE,
+        deleted=10**9,
+        matched=10**9,
+        remaining=0,
+        preserved=0,
+        exact=True,
+        patterns=patterns,
+        slots_done=16384,
+        slots_asked=16384,
+        shards=shards,
+        passes=2,
+        seconds=1.314,
+        errors=tuple(errors),
+    )
+
+
+NAMES = st.dictionaries(st.text(max_size=40), st.integers(0, 10**9), max_size=60)
+
+
+@given(NAMES, NAMES, st.lists(st.text(max_size=400), max_size=30), st.integers(SMALLEST_MESSAGE, 4096))
+def test_the_message_fits_and_keeps_the_totals(
+    patterns: dict[str, int], shards: dict[str, int], errors: list[str], limit: int
+) -> None:
+    """However much there is to tell, the message is valid JSON within its limit, with status, totals and k6's end."""
+    report = Report("complete", sweep=swept(patterns, shards, errors), k6=K6)
+    message = report.message(limit)
+    assert len(message) <= limit
+    told, whole = json.loads(message), json.loads(report.line())
+    kept = [
+        "status",
+        "deleted",
+        "matched",
+        "remaining",
+        "preserved",
+        "exact",
+        "dry_run",
+        "slots",
+        "shards",
+        "passes",
+        "k6",
+    ]
+    assert {name: told[name] for name in kept} == {name: whole[name] for name in kept}
+
+
+def test_detail_goes_in_order() -> None:
+    """First all errors but one go, then the shards, then the patterns, then the last error."""
+    patterns, shards = {f"pattern{i}:*": i for i in range(20)}, {f"redis-{i}:6379": i for i in range(20)}
+    report = Report("incomplete", sweep=swept(patterns, shards, ["x" * 300] * 10), k6=K6)
+    shapes = []
+    for limit in range(4096, SMALLEST_MESSAGE - 1, -1):
+        told = json.loads(report.message(limit))
+        shape = (len(told["errors"]) > 2, "by_shard" in told, "patterns" in told, bool(told["errors"]))
+        if shape not in shapes:
+            shapes.append(shape)
+    assert shapes == [
+        (True, True, True, True),
+        (False, True, True, True),
+        (False, False, True, True),
+        (False, False, False, True),
+        (False, False, False, False),
+    ]
+
+
+def test_the_contracts_fields() -> None:
+    """A complete report says what the contract promises, k6's end in words."""
+    told = json.loads(Report("complete", sweep=swept({"a:*": 3}, {"h:1": 3}, []), k6=K6).line())
+    assert told["k6"] == {
+        "ended": True,
+        "detector": "process",
+        "exit_code": 99,
+        "reason": "thresholds failed",
+        "ended_at": "2026-11-22T07:00:00.000Z",
+    }
+    assert (told["slots"], told["shards"], told["seconds"], told["patterns"]) == ("16384/16384", 1, 1.31, {"a:*": 3})
+
+
+@pytest.mark.parametrize(("status", "code"), EXIT_CODES.items())
+def test_exit_codes(status: str, code: int) -> None:
+    """Each status has its code; the policy `ignore` forgives 3 to 6 and nothing else."""
+    assert Report(status).exit_code("fail") == code
+    assert Report(status).exit_code("ignore") == (0 if 3 <= code <= 6 else code)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(0, "passed"), (107, "script exception"), (139, "ended by signal 11"), (5, "exit code 5"), (None, None)],
+)
+def test_reasons(code: int | None, reason: str | None) -> None:
+    """Every exit code has words."""
+    assert K6Outcome(seen=True, ended=True, exit_code=code).reason == reason
