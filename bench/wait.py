@@ -1,0 +1,122 @@
+"""Measures the wait: what it costs while k6 runs, and how soon after k6's end the first key is deleted.
+
+wait.py [SECONDS] [RUNS]      (30 seconds of idling and the median of 5 ends if nothing is said)
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+
+from bench.rig import ENVIRONMENT, PATTERNS, machine
+from sidecar.demo.servers import Node, find_k6, find_redis_server, start_server, stop
+
+POLL = 5.0
+"""Seconds between two looks of the guide's shell."""
+
+
+def _start(node: Node, folder: Path) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
+    """Start a k6 that runs until it is told to end, and the sidecar beside it."""
+    script = folder / "idle.js"
+    script.write_text("import { sleep } from 'k6'; export default function () { sleep(3600); }")
+    k6 = [find_k6(), "run", "--quiet", "--no-usage-report", "--address", "localhost:0", str(script)]
+    patterns = [word for pattern in PATTERNS for word in ("--pattern", pattern)]
+    watch: list[str | Path] = [
+        Path(sys.executable).parent / "k6-sweep",
+        "watch",
+        "--redis-url",
+        f"redis://127.0.0.1:{node.port}",
+    ]
+    environment = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("KUBERNETES_")}
+    sidecar = subprocess.Popen(
+        [*watch, *patterns, "--settle", "0"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    running = subprocess.Popen(k6, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(4)  # both have started, and the preflight is over
+    return running, sidecar
+
+
+def idle(node: Node, folder: Path, seconds: float) -> str:
+    """Say what waiting costs."""
+    k6, sidecar = _start(node, folder)
+    process = psutil.Process(sidecar.pid)
+    before, switches = process.cpu_times(), process.num_ctx_switches()
+    time.sleep(seconds)
+    after, later = process.cpu_times(), process.num_ctx_switches()
+    rss = process.memory_info().rss / 2**20
+    k6.kill()
+    for each in (k6, sidecar):
+        each.wait()
+    cpu = after.user + after.system - before.user - before.system
+    woken = later.voluntary + later.involuntary - switches.voluntary - switches.involuntary
+    return f"waiting for {seconds:g} s: RSS {rss:.1f} MiB, CPU {cpu * 1000:.0f} ms, {woken} wake-ups"
+
+
+def latency(node: Node, folder: Path, run: Callable[[Node, Path], float], runs: int) -> float:
+    """Return the median of the seconds from k6's end to the first delete."""
+    return statistics.median(run(node, folder) for _ in range(runs))
+
+
+def ours(node: Node, folder: Path) -> float:
+    """Return the seconds from k6's end to the first delete of the sidecar."""
+    node.ask("SET", "queue:1", "x")
+    k6, sidecar = _start(node, folder)
+    k6.kill()
+    k6.wait()
+    seconds = _until_deleted(node)
+    sidecar.wait()
+    return seconds
+
+
+def polling(node: Node, folder: Path) -> float:
+    """Return the same for a shell that looks for k6 every five seconds, at its kindest: told the process number."""
+    node.ask("SET", "queue:1", "x")
+    k6 = subprocess.Popen(["sleep", "3600"], cwd=folder)
+    loop = f"while kill -0 {k6.pid} 2>/dev/null; do sleep {POLL:g}; done; redis-cli -p {node.port} UNLINK queue:1"
+    shell = subprocess.Popen(["sh", "-c", loop], stdout=subprocess.DEVNULL)
+    time.sleep(1 + POLL * int.from_bytes(os.urandom(1), "big") / 256)
+    k6.kill()
+    k6.wait()
+    seconds = _until_deleted(node)
+    shell.wait()
+    return seconds
+
+
+def _until_deleted(node: Node) -> float:
+    began = time.perf_counter()
+    link = node.link()
+    while link.ask("EXISTS", "queue:1"):
+        time.sleep(0.001)
+    link.close()
+    return time.perf_counter() - began
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run and print."""
+    seconds = float(arguments[0]) if arguments else 30.0
+    runs = int(arguments[1]) if len(arguments) > 1 else 5
+    console = Console(highlight=False)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        node = start_server(find_redis_server(), folder)
+        try:
+            console.print(f"{machine()}; Python {sys.version.split()[0]}")
+            console.print(idle(node, folder, seconds))
+            fast, slow = latency(node, folder, ours, runs), latency(node, folder, polling, runs)
+        finally:
+            stop([node])
+    console.print(
+        f"from k6's end to the first delete, median of {runs}: {fast * 1000:.0f} ms; "
+        f"a shell that looks every {POLL:g} s: {slow * 1000:.0f} ms ({slow / fast:.0f} × that)"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

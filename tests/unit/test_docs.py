@@ -1,0 +1,32 @@
+"""What the docs name exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sidecar.options import flag_name, options_of, variable_name
+from sidecar.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.yaml")]
+ELSEWHERE = {"--jobs", "--scan", "--pattern", "--pipe", "--pid", "--help", "--fix", "--check", "--no-logo"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_named_settings_exist(page: Path) -> None:
+    """Every option and variable that a page names is one."""
+    text = page.read_text()
+    variables = set(re.findall(r"\bSWEEP_[A-Z0-9_]+", text)) - {"SWEEP_"}
+    assert variables <= {variable_name(name) for name in options_of(Settings)}
+    flags = set(re.findall(r"(?<![\w-])--[a-z0-9][a-z0-9-]+", text)) - ELSEWHERE
+    assert flags <= {flag_name(name) for name in options_of(Settings)}
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.suffix == ".md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every link to a file of the project leads to one."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
