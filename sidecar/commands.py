@@ -143,7 +143,8 @@ def _sweep(context: Context, events: Events, k6: K6Outcome | None) -> Report:
         if now >= next_line:
             next_line = now + _LOG_EVERY
             percent = round(100 * progress.slots_done / progress.slots_asked, 1)
-            log.info("sweeping", percent=percent, run=progress.run, deleted=progress.deleted, matched=progress.matched)
+            keys = {"deleted": progress.deleted, "matched": progress.matched}
+            log.info("sweeping", percent=percent, pass_number=progress.pass_number, **keys)
 
     check_namespace(settings.allowed_namespace, context.namespace)
     context.tell(Report("sweeping", dry_run=settings.dry_run, k6=k6))

@@ -269,9 +269,12 @@ class Matcher:
         counts = []
         high = 0
         for start, end, owner in self._ranges or ():
-            low = bisect_left(keys, start, high)
-            high = bisect_left(keys, end, low) if end else len(keys)
-            if low < high:
+            high = bisect_left(keys, start, high)
+            if high == len(keys):
+                break
+            if keys[high].startswith(start):
+                low = high
+                high = bisect_left(keys, end, low) if end else len(keys)
                 found += keys[low:high]
                 counts.append((owner, high - low))
         return found, counts

@@ -70,7 +70,7 @@ class Report:
                 "exact": False,
                 "dry_run": self.dry_run,
                 "slots": f"{progress.slots_done}/{progress.slots_asked}",
-                "passes": progress.run,
+                "passes": progress.pass_number,
                 "seconds": round(progress.seconds, 2),
             }
         else:

@@ -59,7 +59,7 @@ def show() -> int:
     Raises:
         SweepError: A program is missing, or one of them failed.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     server, k6 = find_redis_server(), find_k6()
     console.print(
         "\n[bold]k6-sweep demo[/]: a load test fills a shared Redis Cluster; the sidecar cleans up after it\n"

@@ -97,7 +97,7 @@ class SlotSweep:
 
     def _groups(self, slots: Sequence[int]) -> Iterator[list[int]]:
         """Yield slots in groups of about half a batch of keys, so that a write, delete and list, holds one batch."""
-        budget = max(1, self._job.batch_size // 2)
+        budget = max(1, min(self._job.batch_size // 2, self._job.most_at_once))
         group: list[int] = []
         filled = 0
         for start in range(0, len(slots), _COUNTED_AT_ONCE):

@@ -13,6 +13,8 @@ from sidecar.redis_url import RedisUrl
 from sidecar.settings import Settings
 from sidecar.sweep.replies import text_of
 
+_MORE: Final = object()
+_READ_SIZE: Final = 64 * 1024
 _PATIENCE: Final = 5.0
 """A server that is silent for so many seconds is taken for lost; the sweep asks again within its deadline."""
 _LEAST_PATIENCE: Final = 0.2
@@ -34,21 +36,49 @@ class Connect(Protocol):
 
 
 class PipelinedConnection(AbstractConnection):
-    """Adds to redis-py's connections the reading of many replies at little cost: a million keys are many."""
+    """Adds to redis-py's connections the reading of many replies at little cost: a million keys are many.
+
+    redis-py connects, logs in, speaks TLS and names the errors; the replies after that are parsed by hiredis directly.
+    """
+
+    _reader: hiredis.Reader | None = None
 
     def exchange(self, commands: Sequence[bytes]) -> list[Any]:
         """Send packed commands in one write; return a reply for each, the server's errors as exceptions.
 
         Raises:
             redis.exceptions.RedisError: The connection broke, or the server will not talk; nothing more can be read.
+            OSError: The same.
         """
-        self.send_packed_command([b"".join(commands)], check_health=False)
-        read = self._parser.read_response
         try:
-            return [read(disable_decoding=True) for _ in commands]
+            self.send_packed_command([b"".join(commands)], check_health=False)
+            replies = self._read(len(commands))
         except BaseException:
             self.disconnect()  # replies that are still on the way must not be taken for later ones
+            self._reader = None
             raise
+        for reply in replies:
+            if isinstance(reply, exceptions.ConnectionError):  # such as LOADING, or a login that is wanted
+                raise reply
+        return replies
+
+    def _read(self, count: int) -> list[Any]:
+        if self._reader is None:
+            self._reader = hiredis.Reader(replyError=self._parser.parse_error, notEnoughData=_MORE)
+        get, feed = self._reader.gets, self._reader.feed
+        if (socket := self._get_socket()) is None:
+            raise exceptions.ConnectionError("another thread has closed the connection")
+        receive = socket.recv
+        replies: list[Any] = []
+        while len(replies) < count:
+            reply = get(False)
+            if reply is not _MORE:
+                replies.append(reply)
+            elif data := receive(_READ_SIZE):
+                feed(data)
+            else:
+                raise exceptions.ConnectionError("the server has closed the connection")
+        return replies
 
 
 class _Tcp(PipelinedConnection, Connection):

@@ -45,8 +45,8 @@ class SweepReport:
 class Progress:
     """How far a running pass is."""
 
-    run: int
-    """Which pass, from 1."""
+    pass_number: int
+    """From 1."""
     slots_done: int
     slots_asked: int
     deleted: int

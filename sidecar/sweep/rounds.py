@@ -42,9 +42,13 @@ class PassResult:
     denied: DeniedError | None = None
     over_limit: bool = False
 
+    def by_primary(self) -> list[tuple[Address, Tally]]:
+        """Return each primary's tallies, one for each round."""
+        return [(address, tally) for address, several in list(self.tallies.items()) for tally in several]
+
     @property
     def _all(self) -> list[Tally]:
-        return [tally for several in list(self.tallies.values()) for tally in several]
+        return [tally for _, tally in self.by_primary()]
 
     @property
     def deleted(self) -> int:

@@ -1,5 +1,6 @@
 """Sweeps: passes over the whole cluster until nothing that matches remains, and the truth about it in a report."""
 
+import itertools
 import secrets
 import time
 from collections import Counter
@@ -75,6 +76,7 @@ class _Sweep:
         self._started = time.monotonic()
         self._slots = reachable_slots(settings.pattern)
         self._passes: list[PassResult] = []
+        self._may_delete = True
 
     def run(self) -> SweepReport:
         self._find_cluster()
@@ -126,7 +128,7 @@ class _Sweep:
     def _tick(self) -> None:
         self._on_progress(
             Progress(
-                run=len(self._passes),
+                pass_number=len(self._passes),
                 slots_done=self._passes[-1].finished,
                 slots_asked=len(self._slots),
                 deleted=sum(each.deleted for each in self._passes),
@@ -146,10 +148,10 @@ class _Sweep:
                 f"{count.matched} keys match, more than the {limit} of --max-keys; nothing was deleted. "
                 "See what they are with --dry-run, then make the patterns narrower or the bound larger"
             )
-        if count.open:
-            return False
-        self._passes.clear()
-        return True
+        self._may_delete = not count.open
+        if self._may_delete:
+            self._passes.clear()
+        return self._may_delete
 
     def _sweep_until_quiet(self) -> tuple[bool, bool]:
         """Run passes until one finds nothing; return whether the counts are exact, and whether that end was reached."""
@@ -192,18 +194,13 @@ class _Sweep:
             self._raise_cause(last)
         shards: Counter[str] = Counter()
         patterns = dict.fromkeys((pattern.text for pattern in settings.pattern), 0)
-        for address, tally in (
-            (address, tally) for each in self._passes for address, several in each.tallies.items() for tally in several
-        ):
+        for address, tally in itertools.chain.from_iterable(each.by_primary() for each in self._passes):
             shards[str(address)] += tally.deleted
             for pattern, count in zip(settings.pattern, tally.matched, strict=True):
                 patterns[pattern.text] += count
+        done = SweepStatus.DRY_RUN if settings.dry_run else SweepStatus.COMPLETE
         return SweepReport(
-            status=SweepStatus.INCOMPLETE
-            if not whole
-            else SweepStatus.DRY_RUN
-            if settings.dry_run
-            else SweepStatus.COMPLETE,
+            status=done if whole else SweepStatus.INCOMPLETE,
             deleted=deleted,
             matched=matched,
             remaining=self._still_there(whole, verified),
@@ -235,6 +232,8 @@ class _Sweep:
 
     def _reasons(self, last: PassResult, whole: bool) -> Iterator[str]:
         """Yield what the report's reader has to know, the most important first."""
+        if not self._may_delete:
+            yield "not all keys could be counted for --max-keys, so nothing was deleted"
         if last.denied:
             yield str(last.denied)
         if last.over_limit:
