@@ -1,0 +1,84 @@
+"""The sweep of a single server with SCAN, against fakeredis, and against a server that makes trouble."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import fakeredis
+import pytest
+from redis import exceptions
+
+from sidecar.errors import DeniedError
+from sidecar.patterns import Pattern
+from sidecar.sweep.by_scan import ScanSweep
+from sidecar.sweep.job import Job, Tally
+from sidecar.sweep.slots import ALL_SLOTS, reachable_slots
+from tests.unit.sweep.fakes import Answer, FakeLink, job, tally
+
+
+class FakeServer:
+    """A fakeredis that answers as a server does on the wire; `troubles` answers instead where it has an answer."""
+
+    def __init__(self, keys: int, troubles: Answer = lambda _: None) -> None:
+        self.redis = fakeredis.FakeRedis()
+        for number in range(keys):
+            self.redis.set(f"test:{number}", "x")
+            self.redis.set(f"user:{number}", "x")
+        self._troubles = troubles
+
+    def __call__(self, command: list[bytes]) -> Any:  # noqa: ANN401  # any reply
+        if (trouble := self._troubles(command)) is not None:
+            return trouble
+        words = [word.decode() for word in command]
+        reply = self.redis.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py has no types here
+        return [b"%d" % int(reply[0]), reply[1]] if words[0] == "SCAN" else reply
+
+
+def run(server: FakeServer, orders: Job | None = None, slots: Sequence[int] = ALL_SLOTS) -> Tally:
+    orders = orders or job()
+    counts = tally(orders.matcher.size)
+    ScanSweep(FakeLink(server), orders, counts, clustered=False).run(slots)
+    return counts
+
+
+def test_matching_keys_go() -> None:
+    """All matching keys are deleted and counted, the others stay, and the server is finished."""
+    server = FakeServer(60)
+    counts = run(server)
+    assert (counts.deleted, counts.matched, len(counts.finished)) == (60, [60], 16384)
+    assert len(server.redis.keys("user:*")) == server.redis.dbsize() == 60
+
+
+def test_a_dry_run_counts() -> None:
+    """A dry run deletes nothing."""
+    server = FakeServer(60)
+    counts = run(server, job(delete=False))
+    assert (counts.deleted, counts.matched, len(counts.finished)) == (0, [60], 16384)
+    assert server.redis.dbsize() == 120
+
+
+@pytest.mark.parametrize("globs", [("test:*",), ("test:1", "test:{a}*")], ids=["anywhere", "pinned"])
+@pytest.mark.parametrize("word", [b"UNLINK", b"SCAN"])
+def test_a_server_that_answers_with_an_error_is_not_finished(word: bytes, globs: tuple[str, ...]) -> None:
+    """One error, which may pass, and the walk proves nothing: it begins anew."""
+    left = [2]
+
+    def once(command: list[bytes]) -> Exception | None:
+        left[0] -= command[0] == word
+        return (
+            exceptions.ResponseError("MISCONF errors writing to disk") if left[0] == 0 and command[0] == word else None
+        )
+
+    slots = reachable_slots([Pattern(glob) for glob in globs])
+    assert run(FakeServer(60, once), job(*globs), slots).finished == set()
+
+
+def test_a_denial_is_final() -> None:
+    """A command that is forbidden ends the sweep."""
+    denied = exceptions.NoPermissionError("no", status_code="NOPERM")
+    with pytest.raises(DeniedError):
+        run(FakeServer(60, lambda command: denied if command[0] == b"SCAN" else None))
+
+
+def test_time_up() -> None:
+    """Without time nothing is walked."""
+    assert run(FakeServer(60), job(remaining=lambda: 0.0)).finished == set()
