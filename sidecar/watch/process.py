@@ -1,6 +1,7 @@
 """Waits for the end of k6 by watching processes: never by guessing, and without waking up while k6 runs."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,11 +21,15 @@ _LOOK_SHARE: Final = 20
 """Looking takes at most one part in so many of the time."""
 _LOOK_WITHOUT_PIDFD: Final = 1.0
 
+Hold = Callable[[psutil.Process], ProcessHandle]
+"""Takes hold of a process; raises Gone, or PidfdUnsupportedError where the kernel cannot."""
+
 
 class ProcessWatch:
     """One wait for k6, from its appearance to its end."""
 
-    def __init__(self, settings: Settings, events: Events, log: Log) -> None:
+    def __init__(self, settings: Settings, events: Events, log: Log, hold: Hold = ProcessHandle.open) -> None:
+        self._hold_on_to = hold
         self._settings = settings
         self._events = events
         self._log = log
@@ -94,7 +99,7 @@ class ProcessWatch:
             if process == found.leader:
                 self._leaders.add(process)
             try:
-                self._alive[process] = ProcessHandle.open(process)
+                self._alive[process] = self._hold_on_to(process)
             except Gone:
                 self._codes[process] = None
                 self._missed = True

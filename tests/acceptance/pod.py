@@ -165,9 +165,9 @@ def start_sidecar(
     *options: str,
     launch: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
     wrap: Callable[[list[str]], list[str]] = lambda command: command,
-    env: Mapping[str, str] = {},
+    env: Mapping[str, str | None] = {},
 ) -> Sidecar:
-    """Start `k6-sweep watch` and wait until it waits."""
+    """Start `k6-sweep watch` and wait until it waits; a variable that is None in `env` is taken away."""
     number = len(list(folder.glob("message*")))
     message, log = folder / f"message{number}", folder / f"log{number}"
     message.touch(mode=0o666)
@@ -176,7 +176,7 @@ def start_sidecar(
             wrap(watch_command(redis_url, message, *options)),
             stdout=subprocess.PIPE,
             stderr=stream,
-            env=os.environ | dict(env),
+            env={name: value for name, value in {**os.environ, **env}.items() if value is not None},
         )
     sidecar = Sidecar(process, message, log)
     until(lambda: sidecar.status() is not None or process.poll() is not None)

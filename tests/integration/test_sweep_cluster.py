@@ -14,6 +14,7 @@ from sidecar.demo.keys import write_keys
 from sidecar.demo.servers import LocalCluster, Node, start_server, stop
 from sidecar.errors import DeniedError, RefusedError, UnreachableError
 from sidecar.sweep.link import Connector, Link, pack
+from sidecar.sweep.result import Progress
 from sidecar.sweep.slots import TAGS, key_slot
 from sidecar.sweep.sweeper import sweep
 from tests.support import KINDS, keys_of, quiet_log, settings_for, sweep_now
@@ -43,6 +44,18 @@ def test_exactly_the_matching_keys_go(cluster: LocalCluster) -> None:
     assert report.slots_done == report.slots_asked == 16384
     assert report.passes == 2
     assert report.errors == ()
+
+
+def test_progress_is_told(cluster: LocalCluster) -> None:
+    """While a sweep runs it tells how many slots of the pass are done; the numbers only grow within a pass."""
+    write_keys(cluster, (f"test:{i}".encode() for i in range(20_000)))
+    told: list[Progress] = []
+    report = sweep_now(settings_for(cluster.url, "--max-rate", "20000"), on_progress=told.append)
+    first = [progress for progress in told if progress.pass_number == 1]
+    assert len(first) > 2
+    assert [progress.slots_done for progress in first] == sorted(progress.slots_done for progress in first)
+    assert 0 < first[1].slots_done < first[-1].slots_done == 16384
+    assert told[-1].deleted == report.deleted == 20_000
 
 
 def test_counts_by_pattern_and_shard(cluster: LocalCluster) -> None:
