@@ -44,7 +44,7 @@ def run(context: Context) -> Report:
 def check(context: Context) -> Report:
     """Try everything that a sweep needs, and delete nothing."""
     from sidecar.sweep.link import Connector  # noqa: PLC0415  # loads redis
-    from sidecar.sweep.preflight import preflight  # noqa: PLC0415
+    from sidecar.sweep.preflight import preflight  # noqa: PLC0415  # the same
 
     check_namespace(context.settings.allowed_namespace, context.namespace)
     readiness = preflight(context.settings, Connector(context.settings))
@@ -78,8 +78,8 @@ def failure(error: SweepError) -> Report:
 
 def _watch(context: Context, events: Events) -> Report:
     from sidecar.watch.find import check_namespace_of_processes  # noqa: PLC0415  # loads psutil
-    from sidecar.watch.pidfd import kernel_tells_exit_codes  # noqa: PLC0415
-    from sidecar.watch.process import ProcessWatch  # noqa: PLC0415
+    from sidecar.watch.pidfd import kernel_tells_exit_codes  # noqa: PLC0415  # the same
+    from sidecar.watch.process import ProcessWatch  # noqa: PLC0415  # the same
 
     settings, log = context.settings, context.log
     check_breadth(settings)
@@ -123,7 +123,7 @@ def _against(settings: Settings, k6: K6Outcome) -> Report | None:
 def _sweep(context: Context, events: Events, k6: K6Outcome | None) -> Report:
     """Sweep, within the time that --timeout and signals leave, telling how far it is."""
     from sidecar.sweep.link import Connector  # noqa: PLC0415  # loads redis, which waiting doesn't need
-    from sidecar.sweep.sweeper import sweep  # noqa: PLC0415
+    from sidecar.sweep.sweeper import sweep  # noqa: PLC0415  # the same
 
     settings, log = context.settings, context.log
     deadline = time.monotonic() + settings.timeout
@@ -200,7 +200,7 @@ def _run_preflight(settings: Settings, writer: int) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         from sidecar.sweep.link import Connector  # noqa: PLC0415  # loads redis
-        from sidecar.sweep.preflight import preflight  # noqa: PLC0415
+        from sidecar.sweep.preflight import preflight  # noqa: PLC0415  # the same
 
         try:
             problems = list(preflight(settings, Connector(settings)).warnings)

@@ -19,19 +19,19 @@ class Log:
         """Tell what only a search for a fault needs."""
         self._logger.debug(event, extra={"fields": fields})
 
-    def info(self, event: str, **fields: Any) -> None:  # noqa: ANN401
+    def info(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # the same
         """Tell a step on the way."""
         self._logger.info(event, extra={"fields": fields})
 
-    def warning(self, event: str, **fields: Any) -> None:  # noqa: ANN401
+    def warning(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # the same
         """Tell what may need a person."""
         self._logger.warning(event, extra={"fields": fields})
 
-    def error(self, event: str, **fields: Any) -> None:  # noqa: ANN401
+    def error(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # the same
         """Tell what went wrong."""
         self._logger.error(event, extra={"fields": fields})
 
-    def exception(self, event: str, **fields: Any) -> None:  # noqa: ANN401
+    def exception(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # the same
         """Tell what went wrong, with the traceback of the exception that is being handled."""
         self._logger.error(event, exc_info=True, extra={"fields": fields})  # noqa: LOG014  # called from one
 

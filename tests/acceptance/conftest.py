@@ -56,6 +56,7 @@ def sidecar_in(pod: Pod, folder: Path, redis_url: str) -> Callable[..., Sidecar]
     """Start a sidecar as a container of the pod."""
 
     def start(*options: str, **more: object) -> Sidecar:
-        return start_sidecar(folder, redis_url, *options, launch=pod.sidecar_container, env=IN_POD, **more)  # type: ignore[arg-type]
+        launch = pod.sidecar_container
+        return start_sidecar(folder, redis_url, *options, launch=launch, env=IN_POD, **more)  # type: ignore[arg-type]  # handed on
 
     return start

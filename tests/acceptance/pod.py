@@ -105,7 +105,7 @@ class Pod:
         self._containers.append(process)
         return process
 
-    def sidecar_container(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401
+    def sidecar_container(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401  # the same
         """Start ours: another user than k6's, no capabilities (uid 0, because this Python may be root's alone)."""
         return self.container(*command, uid=0, **options)
 

@@ -30,7 +30,7 @@ def k6(folder: Path) -> list[str]:
 
 @pytest.fixture
 def sidecar(folder: Path, redis_url: str) -> Iterator[Sidecar]:
-    started = start_sidecar(folder, redis_url, "--k6-process", "k6-of-this-test")
+    started = start_sidecar(folder, redis_url, "--k6-process", "k6-of-this-test", env=LOCALLY)
     yield started
     started.process.kill()
     started.process.communicate()
@@ -96,7 +96,8 @@ def test_the_exit_code_of_a_process_that_is_not_ours(k6: list[str], sidecar: Sid
 
 def test_waiting_is_light(k6: list[str], folder: Path, redis_url: str, redis_node: Node) -> None:
     """While k6 runs, the sidecar has loaded neither redis nor kubernetes, and never wakes up."""
-    unmeasured = {"COVERAGE_PROCESS_START": None, "COVERAGE_PROCESS_CONFIG": None}  # coverage weighs more than it does
+    # Coverage weighs more than what it would measure here.
+    unmeasured = {**LOCALLY, "COVERAGE_PROCESS_START": None, "COVERAGE_PROCESS_CONFIG": None}
     sidecar = start_sidecar(folder, redis_url, "--k6-process", "k6-of-this-test", env=unmeasured)
     run = subprocess.Popen(k6, env=os.environ | {"SECONDS": "60"})
     try:

@@ -215,7 +215,7 @@ class Interfering:
                 self._action()
             return pipeline(commands)
 
-        link.pipeline = interfered  # type: ignore[method-assign,assignment]
+        link.pipeline = interfered  # type: ignore[method-assign,assignment]  # this one link only, between us and the server
         return link
 
 
