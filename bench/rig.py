@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,7 @@ class OtherClient:
         return sorted(float(word) for word in output.split())
 
 
-def measure(command: Sequence[str | Path], cluster: LocalCluster) -> Cost:
+def measure(command: Sequence[str | Path], cluster: LocalCluster, environment: Mapping[str, str] = ENVIRONMENT) -> Cost:
     """Run a command to its end beside the other client.
 
     Raises:
@@ -85,7 +85,7 @@ def measure(command: Sequence[str | Path], cluster: LocalCluster) -> Cost:
     other = OtherClient(cluster.primaries)
     before_servers = sum(sum(server.cpu_times()[:2]) for server in servers)
     started = time.perf_counter()
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     after_servers = sum(sum(server.cpu_times()[:2]) for server in servers)

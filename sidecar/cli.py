@@ -12,14 +12,16 @@ from sidecar.lifecycle import forbid_inspection
 from sidecar.log import Log, open_log
 from sidecar.message import TerminationMessage
 from sidecar.options import Parser
+from sidecar.parse import parse
 from sidecar.report import Report
-from sidecar.settings import Settings, parse
+from sidecar.settings import Settings
 
 _SERVICE_ACCOUNT_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 COMMANDS: Final[Mapping[str, tuple[str, Callable[[commands.Context], Report]]]] = {
     "watch": ("wait until k6 has ended, then sweep: the sidecar", commands.watch),
     "run": ("sweep now, once", commands.run),
+    "snapshot": ("note down, before the test, which keys exist already", commands.snapshot),
     "check": ("try everything that a sweep needs; delete nothing", commands.check),
 }
 _FINE: Final = frozenset({"complete", "dry-run", "skipped", "ready"})
@@ -144,5 +146,5 @@ def _demo() -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:8}{summary}" for name, (summary, _) in COMMANDS.items()]
-    return _HELP.format(commands="\n".join([*lines, f"  {'demo':8}{_DEMO}"]))
+    lines = [f"  {name:10}{summary}" for name, (summary, _) in COMMANDS.items()]
+    return _HELP.format(commands="\n".join([*lines, f"  {'demo':10}{_DEMO}"]))

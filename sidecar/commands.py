@@ -1,4 +1,4 @@
-"""The commands `run`, `check` and `watch`: each wires the steps of the one road and returns its report."""
+"""The commands `run`, `check`, `snapshot` and `watch`: each wires the steps of the one road and returns its report."""
 
 import json
 import os
@@ -54,6 +54,49 @@ def check(context: Context) -> Report:
     return Report("ready", errors=readiness.warnings)
 
 
+def snapshot(context: Context) -> Report:
+    """Note down, before the test, which keys exist already."""
+    from sidecar.sweep.link import Connector  # noqa: PLC0415  # loads redis
+    from sidecar.sweep.sweeper import take_snapshot  # noqa: PLC0415  # the same
+
+    settings, out = context.settings, context.settings.out
+    check_namespace(settings.allowed_namespace, context.namespace)
+    if out.exists():
+        return _kept(context)
+    deadline = time.monotonic() + settings.timeout
+    with Events() as events:
+
+        def remaining() -> float:
+            return deadline - time.monotonic() if events.first_signal is None else 0.0
+
+        taken, report = take_snapshot(
+            settings, Connector(settings, remaining), remaining, context.log, _ProgressLines(context.log)
+        )
+        if events.first_signal is not None:
+            return Report(
+                "incomplete", sweep=report, errors=("a signal came before the snapshot was done; none was written",)
+            )
+    try:
+        taken.write(out)
+    except OSError as error:
+        raise SettingsError([f"--out cannot be written: {error}"]) from error
+    context.log.info("a snapshot was taken", keys=len(taken), file=str(out))
+    return Report(report.status.value, sweep=report)
+
+
+def _kept(context: Context) -> Report:
+    """Return the report of a file that exists: an init container that runs again must not note down the test's keys."""
+    from sidecar.sweep.snapshot import read_snapshot, this_host  # noqa: PLC0415  # not needed where there is none
+
+    out = context.settings.out
+    found = read_snapshot(out)
+    if not context.in_pod or found.host != this_host():
+        raise RefusedError(f"{out} exists: {found}; remove it if a new one is wanted")
+    found.check_patterns(context.settings.pattern, out)
+    context.log.warning("the file exists, and is kept", snapshot=str(found))
+    return Report("incomplete" if found.unproven else "complete", errors=(f"kept {found}",))
+
+
 def watch(context: Context) -> Report:
     """Wait for the end of k6, then sweep."""
     with Events() as events:
@@ -77,6 +120,7 @@ def failure(error: SweepError) -> Report:
 
 
 def _watch(context: Context, events: Events) -> Report:
+    from sidecar.sweep.snapshot import read_snapshot  # noqa: PLC0415  # rarely needed
     from sidecar.watch.find import check_namespace_of_processes  # noqa: PLC0415  # loads psutil
     from sidecar.watch.pidfd import kernel_tells_exit_codes  # noqa: PLC0415  # the same
     from sidecar.watch.process import ProcessWatch  # noqa: PLC0415  # the same
@@ -85,6 +129,8 @@ def _watch(context: Context, events: Events) -> Report:
     check_breadth(settings)
     check_namespace(settings.allowed_namespace, context.namespace)
     check_namespace_of_processes(context.in_pod)
+    if settings.preserve_existing:  # said now, not after a long test
+        read_snapshot(settings.preserve_existing).check_patterns(settings.pattern, settings.preserve_existing)
     if settings.when != "always" and not kernel_tells_exit_codes():
         raise SettingsError(
             [f"--when {settings.when} needs k6's exit code, which this kernel doesn't tell (Linux 6.15 or newer does)"]
@@ -127,7 +173,7 @@ def _sweep(context: Context, events: Events, k6: K6Outcome | None) -> Report:
 
     settings, log = context.settings, context.log
     deadline = time.monotonic() + settings.timeout
-    next_message, next_line = time.monotonic() + _MESSAGE_EVERY, time.monotonic() + _LOG_EVERY
+    next_message, lines = time.monotonic() + _MESSAGE_EVERY, _ProgressLines(log)
 
     def remaining() -> float:
         if events.urgent:
@@ -135,16 +181,11 @@ def _sweep(context: Context, events: Events, k6: K6Outcome | None) -> Report:
         return sweep_until(deadline, events.first_signal, settings.grace_period) - time.monotonic()
 
     def on_progress(progress: Progress) -> None:
-        nonlocal next_message, next_line
-        now = time.monotonic()
-        if now >= next_message:
-            next_message = now + _MESSAGE_EVERY
+        nonlocal next_message
+        lines(progress)
+        if time.monotonic() >= next_message:
+            next_message = time.monotonic() + _MESSAGE_EVERY
             context.tell(Report("sweeping", dry_run=settings.dry_run, progress=progress, k6=k6))
-        if now >= next_line:
-            next_line = now + _LOG_EVERY
-            percent = round(100 * progress.slots_done / progress.slots_asked, 1)
-            keys = {"deleted": progress.deleted, "matched": progress.matched}
-            log.info("sweeping", percent=percent, pass_number=progress.pass_number, **keys)
 
     check_namespace(settings.allowed_namespace, context.namespace)
     context.tell(Report("sweeping", dry_run=settings.dry_run, k6=k6))
@@ -157,6 +198,22 @@ def _sweep(context: Context, events: Events, k6: K6Outcome | None) -> Report:
         return Report(result.status.value, dry_run=settings.dry_run, sweep=result, k6=k6)
     alive = "k6 had not ended when the time to wait for it was over; it may write more"
     return Report("incomplete", dry_run=settings.dry_run, sweep=result, k6=k6, errors=(alive,))
+
+
+class _ProgressLines:
+    """Logs a line now and then, of the progress that it is called with."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._next = time.monotonic() + _LOG_EVERY
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _LOG_EVERY
+        percent = round(100 * progress.slots_done / max(1, progress.slots_asked), 1)
+        keys = {"deleted": progress.deleted, "matched": progress.matched}
+        self._log.info("under way", percent=percent, pass_number=progress.pass_number, **keys)
 
 
 def _preflight_aside(context: Context, events: Events) -> Callable[[], None]:

@@ -58,7 +58,7 @@ def option(
         help: What it does, the unit, and what leaving it out means.
         parse: Turns the text into the value; raises ValueError with a clause such as "must be a number".
         metavar: How its value is called in help.
-        default: The value where it isn't given; without one it is required.
+        default: The value where it isn't given; without one it is required (by `commands`; None for others).
         many: It may be repeated; the variable separates by comma or newline. The field is a tuple.
         flag: It needs no value.
         commands: The commands that take it; None means all.
@@ -79,7 +79,8 @@ def option(
         command_defaults=command_defaults or {},
         shown_default=shown_default,
     )
-    return dataclasses.field(default=default, metadata={"option": described})
+    fallback = None if described.required and commands is not None else default
+    return dataclasses.field(default=fallback, metadata={"option": described})
 
 
 def options_of(settings: type) -> dict[str, Option]:

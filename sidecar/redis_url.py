@@ -1,10 +1,13 @@
-"""Where Redis is, as one URL."""
+"""Where Redis is and who may log in, as users write it."""
 
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+_SCHEMES: Final = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix")
+_MALFORMED: Final = "has a malformed host or port"
 
 
 class Secret:
@@ -29,59 +32,130 @@ class Secret:
         return self._text
 
 
+Place = tuple[str, int]
+"""A host and a port."""
+
+
 @dataclass(frozen=True)
 class RedisUrl:
-    """One address to begin with: a node, a cluster's configuration endpoint, or a Unix socket."""
+    """Where to begin: a node, a cluster's configuration endpoint, a Unix socket, or Sentinels that know the primary."""
 
     host: str = ""
     port: int = DEFAULT_PORT
     tls: bool = False
     socket_path: str | None = None
+    sentinels: tuple[Place, ...] = ()
+    master: str = ""
+    """What the Sentinels call the primary."""
     database: int = 0
     username: str | None = None
     password: Secret | None = field(default=None)
 
     def __str__(self) -> str:
-        """Name the place without a secret: `redis-0:6379` or the socket's path."""
-        if self.socket_path is not None:
-            return self.socket_path
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        """Name the place without a secret: `redis-0:6379`, the socket's path, or the Sentinels' name for it."""
+        if self.master:
+            return f"{self.master} of {','.join(map(_write_place, self.sentinels))}"
+        return self.socket_path if self.socket_path is not None else _write_place((self.host, self.port))
 
     @classmethod
     def parse(cls, text: str) -> "RedisUrl":
-        """Read `redis://[user[:password]@]host[:port][/database]`, `rediss://…` (TLS) or `unix:///path`.
+        """Read a URL of one of these forms; `rediss` stands for TLS.
+
+        - `redis://[user[:password]@]host[:port][/database]`
+        - `redis+sentinel://[user[:password]@]host[:port][,host[:port]…]/master[/database]`
+        - `unix://[user[:password]@]/path`
 
         Raises:
             ValueError: With a clause that says what is wrong; it never repeats the URL, which may hold a password.
         """
         scheme, separator, _ = text.partition("://")
-        if not separator or scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError("must begin with redis://, rediss:// (TLS) or unix://")
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError as error:
-            raise ValueError("has a malformed host or port") from error
-        if parts.query or parts.fragment:
-            raise ValueError(
-                "must not carry ?options or a #fragment; use the --redis-… options (%23 and %3F in a password)"
-            )
+        if not separator or scheme not in _SCHEMES:
+            raise ValueError("must begin with redis://, rediss:// (TLS), redis+sentinel:// or unix://")
+        parts = _split(text)
         username = unquote(parts.username) if parts.username else None
         password = Secret(unquote(parts.password)) if parts.password else None
+        places = parts.netloc.rpartition("@")[2]
         if scheme == "unix":
-            if parts.hostname or not parts.path.strip("/"):
+            if places or not parts.path.strip("/"):
                 raise ValueError("names no socket; write unix:///run/redis.sock")
             return cls(socket_path=unquote(parts.path), username=username, password=password)
-        if not parts.hostname:
-            raise ValueError("names no host")
-        database = parts.path.strip("/") or "0"
-        if not (database.isascii() and database.isdigit()):
-            raise ValueError("must end in the host, the port or a database number")
+        tls = scheme.startswith("rediss")
+        if "+" in scheme:
+            sentinels = tuple(_place(place, SENTINEL_PORT) for place in places.split(","))
+            master, _, database = parts.path.strip("/").partition("/")
+            if not master:
+                raise ValueError("names no master; write redis+sentinel://HOST:PORT,HOST:PORT/MASTER")
+            return cls(
+                tls=tls,
+                sentinels=sentinels,
+                master=unquote(master),
+                database=_database(database),
+                username=username,
+                password=password,
+            )
+        host, port = _place(places, DEFAULT_PORT)
         return cls(
-            host=parts.hostname,
-            port=DEFAULT_PORT if port is None else port,
-            tls=scheme == "rediss",
-            database=int(database),
+            host=host,
+            port=port,
+            tls=tls,
+            database=_database(parts.path.strip("/")),
             username=username,
             password=password,
         )
+
+
+@dataclass(frozen=True)
+class IamCache:
+    """A cache of AWS that lets IAM identities log in."""
+
+    service: str
+    name: str
+    serverless: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "IamCache":
+        """Read `elasticache:NAME`, `elasticache-serverless:NAME` or `memorydb:NAME`.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        kind, _, name = text.partition(":")
+        service, _, suffix = kind.partition("-")
+        if not name or kind not in {"elasticache", "elasticache-serverless", "memorydb"}:
+            raise ValueError("must be elasticache:NAME, elasticache-serverless:NAME or memorydb:NAME")
+        return cls(service, name.lower(), serverless=bool(suffix))
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise ValueError(_MALFORMED) from error
+    if parts.query or parts.fragment:
+        raise ValueError(
+            "must not carry ?options or a #fragment; use the --redis-… options (%23 and %3F in a password)"
+        )
+    return parts
+
+
+def _place(text: str, default_port: int) -> Place:
+    """Read `host[:port]`, an IPv6 address in brackets."""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(_MALFORMED) from error
+    if not host:
+        raise ValueError("names no host")
+    return host, default_port if port is None else port
+
+
+def _write_place(place: Place) -> str:
+    host, port = place
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _database(text: str) -> int:
+    if text and not (text.isascii() and text.isdigit()):
+        raise ValueError("must end in the host, the port or a database number")
+    return int(text or 0)

@@ -1,14 +1,12 @@
 """Every setting of k6-sweep: its meaning, unit and default, read once and then frozen."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sidecar.options import Parser, add_options, option, read
+from sidecar.options import option
 from sidecar.patterns import MIN_LITERAL_START, Pattern
-from sidecar.redis_url import RedisUrl, Secret
+from sidecar.redis_url import IamCache, RedisUrl, Secret
 from sidecar.values import one_of, pattern_of, positive_seconds, readable_file, seconds, whole_number
 
 KUBELET_TERMINATION_LOG: Final = Path("/dev/termination-log")
@@ -22,6 +20,7 @@ _REDIS = "Redis"
 _KEYS = "What to delete"
 _GUARDS = "Guards: each refuses (exit 4) before the first delete"
 _SWEEP = "How to sweep"
+_SNAPSHOT = "The snapshot"
 _K6 = "Waiting for k6"
 _OUTPUT = "What it tells"
 
@@ -32,8 +31,9 @@ class Settings:
 
     redis_url: RedisUrl = option(
         _REDIS,
-        "One address of Redis: redis://HOST[:PORT][/DB], rediss://… for TLS, or unix:///PATH. One node, or the "
-        "configuration endpoint, is enough to find a whole cluster.",
+        "One address of Redis: redis://HOST[:PORT][/DB], rediss://… for TLS, unix:///PATH, or "
+        "redis+sentinel://HOST:PORT,HOST:PORT/MASTER. One node, or the configuration endpoint, is enough to find a "
+        "whole cluster.",
         parse=RedisUrl.parse,
         metavar="URL",
     )
@@ -65,6 +65,14 @@ class Settings:
     redis_key_file: Path | None = option(
         _REDIS, "The certificate's key (PEM).", parse=readable_file, metavar="FILE", default=None
     )
+    redis_iam: IamCache | None = option(
+        _REDIS,
+        "Log in to a cache of AWS by IAM: elasticache:NAME, elasticache-serverless:NAME or memorydb:NAME. Needs "
+        "k6-sweep[aws].",
+        parse=IamCache.parse,
+        metavar="CACHE",
+        default=None,
+    )
     redis_tls_insecure: bool = option(
         _REDIS,
         "Don't check the server's certificate. Whoever sits between can then read the password.",
@@ -86,6 +94,7 @@ class Settings:
         metavar="GLOB",
         many=True,
         default=(),
+        commands=("watch", "run", "check"),
     )
     dry_run: bool = option(_KEYS, "Count, and delete nothing.", flag=True, default=False, commands=_SWEEPING)
 
@@ -105,12 +114,21 @@ class Settings:
     require_marker: str | None = option(
         _GUARDS, "Sweep only a Redis that holds this key. The key itself is never swept.", metavar="KEY", default=None
     )
+    preserve_existing: Path | None = option(
+        _GUARDS,
+        "Spare the keys in this file of `k6-sweep snapshot`: delete only what came after it.",
+        parse=Path,
+        metavar="FILE",
+        default=None,
+        commands=_SWEEPING,
+    )
     max_keys: int | None = option(
         _GUARDS,
         "Refuse if more keys than this match; they are counted first.",
         parse=whole_number(1),
         metavar="N",
         default=None,
+        commands=("watch", "run", "check"),
     )
 
     timeout: float = option(
@@ -147,6 +165,34 @@ class Settings:
         metavar="N",
         default=None,
         commands=_SWEEPING,
+    )
+
+    latency_budget: float = option(
+        _SWEEP,
+        "How long one write may keep a server busy, which is what its other clients feel: with longer round trips, "
+        "fewer keys go into a write.",
+        parse=positive_seconds,
+        metavar="SECONDS",
+        default=0.005,
+    )
+    max_shards: int = option(
+        _SWEEP, "At most so many primaries at once.", parse=whole_number(1, 1000), metavar="N", default=16
+    )
+
+    out: Path = option(
+        _SNAPSHOT,
+        "The file to write. In a pod an existing one of this pod's is kept; elsewhere it is refused.",
+        parse=Path,
+        metavar="FILE",
+        commands=("snapshot",),
+    )
+    snapshot_limit: int = option(
+        _SNAPSHOT,
+        "Refuse to note down more keys than this; each takes 8 bytes, in memory and in the file.",
+        parse=whole_number(1),
+        metavar="N",
+        default=10_000_000,
+        commands=("snapshot",),
     )
 
     k6_process: str = option(_K6, "The name of k6's executable.", metavar="NAME", default="k6", commands=_WATCH)
@@ -197,7 +243,7 @@ class Settings:
         parse=Path,
         metavar="FILE",
         default=None,
-        commands=("watch", "run", "check"),
+        commands=("watch", "run", "check", "snapshot"),
         shown_default=f"{KUBELET_TERMINATION_LOG} where it exists",
     )
     message_limit: int = option(
@@ -239,57 +285,3 @@ class Settings:
     def broad_patterns(self) -> tuple[Pattern, ...]:
         """The patterns that the breadth guard refuses."""
         return () if self.allow_broad_patterns else tuple(pattern for pattern in self.pattern if pattern.is_broad)
-
-    def contradictions(self, command: str) -> list[str]:
-        """Return a sentence for each pair of settings that cannot both be meant."""
-        url, problems = self.redis_url, []
-        passwords = [
-            name
-            for name, given in (
-                ("the URL", url and url.password),
-                ("SWEEP_REDIS_PASSWORD", self.redis_password),
-                ("--redis-password-file", self.redis_password_file),
-            )
-            if given
-        ]
-        if len(passwords) > 1:
-            problems.append(f"the password is given in {' and in '.join(passwords)}; keep one")
-        if url and url.username and self.redis_username not in {None, url.username}:
-            problems.append("--redis-username and the URL name different users; keep one")
-        tls = {
-            "--redis-ca-file": self.redis_ca_file,
-            "--redis-cert-file": self.redis_cert_file,
-            "--redis-key-file": self.redis_key_file,
-            "--redis-tls-insecure": self.redis_tls_insecure,
-        }
-        without_tls = [name for name, given in tls.items() if given]
-        if url and not url.tls and without_tls:
-            problems.append(f"{', '.join(without_tls)} needs TLS: begin --redis-url with rediss://")
-        if self.redis_tls_insecure and self.redis_ca_file:
-            problems.append(
-                "--redis-tls-insecure and --redis-ca-file contradict each other: check the certificate or don't"
-            )
-        if bool(self.redis_cert_file) != bool(self.redis_key_file):
-            problems.append("--redis-cert-file and --redis-key-file belong together; one is missing")
-        problems += [
-            f"pattern {pattern.text!r} is both swept and kept; take it out of --pattern or of --keep"
-            for pattern in self.pattern
-            if pattern in self.keep
-        ]
-        default_settle = SETTLE_AFTER_K6 if command == "watch" else 0.0
-        if self.no_verify and self.settle not in {0.0, default_settle}:
-            problems.append("--settle needs the verifying passes that --no-verify leaves out; keep one")
-        return problems
-
-
-def parse(command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
-    """Read the command's settings from the command line and the environment.
-
-    Returns:
-        The settings, and a sentence for each problem; with any problem the settings are good for reporting it only.
-    """
-    add_options(parser, Settings, command)
-    settings, problems = read(Settings, command, parser, argv, environ)
-    if settings.termination_log is None and KUBELET_TERMINATION_LOG.exists():
-        settings = dataclasses.replace(settings, termination_log=KUBELET_TERMINATION_LOG)
-    return settings, problems + settings.contradictions(command)

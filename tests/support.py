@@ -8,7 +8,8 @@ from sidecar.demo.keys import all_keys
 from sidecar.demo.servers import Node
 from sidecar.log import Log, open_log
 from sidecar.options import Parser
-from sidecar.settings import Settings, parse
+from sidecar.parse import parse
+from sidecar.settings import Settings
 from sidecar.sweep.link import Connect, Connector
 from sidecar.sweep.result import Progress, SweepReport
 from sidecar.sweep.sweeper import sweep

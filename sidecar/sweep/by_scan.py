@@ -1,30 +1,33 @@
-"""Sweeps one server with SCAN: outside cluster mode, and where a slot's keys must not be listed.
+"""Sweeps with SCAN: a single server, a primary whose slots must not be listed, and slots too full to be listed.
 
 Source: https://redis.io/docs/latest/commands/scan/ (a full iteration returns every key that was there all the time).
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, Final
 
 from redis import exceptions
 
 from sidecar.errors import UnreachableError
-from sidecar.sweep.job import Job, Tally
+from sidecar.sweep.job import Job, Tally, WriteSize
 from sidecar.sweep.link import Link, pack
 from sidecar.sweep.replies import Verdict, denial, judge
+from sidecar.sweep.scan import SlotCursorError, scan_node, scan_slot
 from sidecar.sweep.slots import ALL_SLOTS, key_slot
 
 _PROBED_AT_ONCE: Final = 256
 
 
 class ScanSweep:
-    """Sweeps all keys of one server over one link, from the first cursor to the last."""
+    """Sweeps all keys of one server, or of some of its slots, over one link, from the first cursor to the last."""
 
-    def __init__(self, link: Link, job: Job, tally: Tally, clustered: bool) -> None:
+    def __init__(self, link: Link, job: Job, tally: Tally, clustered: bool, write_size: WriteSize) -> None:
         self._link = link
         self._job = job
         self._tally = tally
         self._clustered = clustered
+        self._write_size = write_size
         self._denied: str | None = None
 
     def run(self, slots: Sequence[int]) -> None:
@@ -35,13 +38,35 @@ class ScanSweep:
             DeniedError: The server forbids a command.
             LimitReachedError: The allowance is used up.
         """
+        self._sweep(slots, scan_node(self._link, self._write_size))
+
+    def run_fat(self, slots: Sequence[int]) -> None:
+        """Sweep slots that hold more keys than can be listed: one by one, or all in one walk over the server.
+
+        Raises:
+            UnreachableError: The connection broke.
+            DeniedError: The server forbids a command.
+            LimitReachedError: The allowance is used up.
+        """
+        rest = []
+        for slot in slots:
+            try:
+                self._sweep([slot], scan_slot(self._link, slot, self._write_size))
+            except SlotCursorError:
+                rest.append(slot)
+        if rest and self._job.remaining() > 0:
+            self._sweep(rest, scan_node(self._link, self._write_size), frozenset(rest))
+
+    def _sweep(self, slots: Sequence[int], pages: Iterator[list[bytes]], only: Container[int] = ALL_SLOTS) -> None:
         owned = self._answered(slots)
-        if not owned or not self._scan():
+        if not owned or not self._walk(pages, only):
             return
         still_owned = self._answered(owned)
         if not self._clustered and self._tally.trouble:
             return  # there is no telling which slots a key belongs to
-        self._tally.finished.update(slot for slot in still_owned if slot not in self._tally.trouble)
+        for slot in still_owned:
+            if slot not in self._tally.trouble:
+                self._tally.finish(slot)
 
     def _answered(self, slots: Sequence[int]) -> Sequence[int]:
         """Return the slots whose probe this server answers cleanly; outside a cluster one answer is for all."""
@@ -54,50 +79,57 @@ class ScanSweep:
             self._raise_denial()
         return answered if self._clustered or not answered else slots
 
-    def _scan(self) -> bool:
-        """Walk the whole keyspace once; return whether it came to the end."""
-        cursor = b"0"
+    def _walk(self, pages: Iterator[list[bytes]], only: Container[int]) -> bool:
+        """Walk over the pages, sweeping keys of `only` these slots; return whether it came to the end."""
         spared = 0
         while self._job.remaining() > 0:
             try:
-                cursor, page = self._link.ask(b"SCAN", cursor, b"COUNT", self._job.batch_size)
+                page = next(pages, None)
             except exceptions.ResponseError as error:
                 self._is_clean(ALL_SLOTS[0], error)
                 self._raise_denial()
                 return False
-            split = self._job.matcher.split(page)
+            if page is None:
+                self._tally.preserved += spared
+                return True
+            split = self._job.matcher.split([key for key in page if key_slot(key) in only])
             spared += split.spared
             if not self._job.delete:
                 self._tally.own(split.counts)
+                if self._job.on_found:
+                    self._job.on_found(split.chosen)
             elif not self._delete(split.chosen):
                 return False
-            if cursor == b"0":
-                self._tally.preserved += spared
-                return True
         return False
 
     def _delete(self, keys: Sequence[bytes]) -> bool:
         """Delete the keys of one page; return whether there was time for it."""
-        if not keys:
-            return True
-        self._job.allowance.take(len(keys))
-        self._job.pace.wait(len(keys), self._job.remaining)
-        if self._job.remaining() <= 0:
-            return False
+        size = min(self._job.most_at_once, self._write_size.keys)
+        for start in range(0, len(keys), size):
+            part = keys[start : start + size]
+            self._job.allowance.take(len(part))
+            self._job.pace.wait(len(part), self._job.remaining)
+            if self._job.remaining() <= 0:
+                return False
+            self._unlink(part)
+        return True
+
+    def _unlink(self, keys: Sequence[bytes]) -> None:
         by_slot: dict[int, list[bytes]] = {}
         for key in keys:
             by_slot.setdefault(key_slot(key) if self._clustered else ALL_SLOTS[0], []).append(key)
+        began = time.monotonic()
         try:
             replies = self._link.pipeline([pack((b"UNLINK", *batch)) for batch in by_slot.values()])
         except UnreachableError as error:
             self._tally.unsure.append(f"a delete was not answered: {error}")
             raise
+        self._write_size.learn(time.monotonic() - began)
         for (slot, batch), reply in zip(by_slot.items(), replies, strict=True):
             if self._is_clean(slot, reply):
                 self._tally.deleted += reply
                 self._tally.own(self._job.matcher.split(batch).counts)
         self._raise_denial()
-        return True
 
     def _is_clean(self, slot: int, reply: Any) -> bool:  # noqa: ANN401  # any reply
         trouble = judge(reply)

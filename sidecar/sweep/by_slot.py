@@ -3,15 +3,16 @@
 Source: https://redis.io/docs/latest/commands/cluster-getkeysinslot/ and …/cluster-countkeysinslot/.
 """
 
-import itertools
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from sidecar.errors import UnreachableError
-from sidecar.patterns import Split
-from sidecar.sweep.job import Job, Tally
+from sidecar.sweep.job import Job, Tally, WriteSize
 from sidecar.sweep.link import Link, pack
+from sidecar.sweep.matcher import Split
 from sidecar.sweep.replies import Trouble, Verdict, denial, is_denied, judge
 
 LIST_LIMIT: Final = 5000
@@ -27,7 +28,8 @@ class ListingDeniedError(Exception):
     """The server does not let us list a slot's keys."""
 
 
-class _Chosen(NamedTuple):
+@dataclass(slots=True)
+class _Listed:
     """A slot, and what its list was sorted into."""
 
     slot: int
@@ -36,6 +38,17 @@ class _Chosen(NamedTuple):
     """Whether the list had all of the slot's keys."""
     stay: int
     """How many of them stay."""
+    clean: bool = True
+    """Whether every delete so far was answered by the slot's owner."""
+
+
+class _Delete(NamedTuple):
+    """One UNLINK of some of a slot's keys."""
+
+    listed: _Listed
+    keys: Sequence[bytes]
+    last: bool
+    """Whether it is the slot's last one, which has the probe too."""
 
 
 class SlotSweep:
@@ -45,17 +58,22 @@ class SlotSweep:
     delete, and if the list was whole: a listing alone is also given, stale or empty, by a node that owns nothing.
     """
 
-    def __init__(self, link: Link, job: Job, tally: Tally, sizes: dict[int, int]) -> None:
+    def __init__(self, link: Link, job: Job, tally: Tally, sizes: dict[int, int], write_size: WriteSize) -> None:
         """Prepare; `sizes` holds the number of keys of slots where it is known from before, and learns of others."""
         self._link = link
         self._job = job
         self._tally = tally
         self._sizes = sizes
-        self._limits: dict[int, int] = {}
+        self._write_size = write_size
         self._write = b"UNLINK" if job.delete else b"EXISTS"
+        self._deletes: deque[_Delete] = deque()
+        self._again: deque[int] = deque()
+        """Slots whose list was not whole, and has been deleted."""
         self._denied: str | None = None
         self.moving: dict[int, Trouble] = {}
         """The slots that turned out to be on their way to another node."""
+        self.fat: list[int] = []
+        """The slots that hold more keys than a list, most of them to stay."""
 
     def run(self, slots: Sequence[int]) -> None:
         """Sweep the slots, as far as time and server allow; the tally says which are finished.
@@ -67,37 +85,33 @@ class SlotSweep:
             LimitReachedError: The allowance is used up.
         """
         groups = self._groups(slots)
-        again: deque[list[int]] = deque()
-        chosen: list[_Chosen] = []
         refused_in_a_row = 0
         while True:
-            group = again.popleft() if again else next(groups, [])
-            if not group and not chosen:
+            deletes = self._next_deletes()
+            # One write deletes what the last one listed and lists the next group: one round trip a group.
+            group: list[int] = []
+            if not self._deletes:
+                group = [self._again.popleft()] if self._again else next(groups, [])
+            if not group and not deletes:
                 return
-            self._permit(chosen)
+            self._permit(deletes)
             if self._job.remaining() <= 0:
                 return
-            # One write deletes what the last one listed and lists the next group: one round trip a group.
-            deletes = [self._delete_commands(each) for each in chosen]
-            replies = iter(self._send(deletes, [self._list_commands(slot) for slot in group]))
-            for each, commands in zip(chosen, deletes, strict=True):
-                self._settle(each, [next(replies) for _ in commands])
-            chosen = []
+            replies = iter(self._send(deletes, group))
+            for delete in deletes:
+                self._settle(delete, next(replies))
             for slot in group:
-                found = self._choose(slot, probe=next(replies), listing=next(replies))
-                refused_in_a_row = refused_in_a_row + 1 if found is None else 0
-                if found is not None:
-                    chosen.append(found)
-                    if not found.whole:
-                        again.append([slot])
+                listed = self._sort(slot, probe=next(replies), listing=next(replies))
+                refused_in_a_row = refused_in_a_row + 1 if listed is None else 0
+                if listed is not None and self._is_worked_off(listed):
+                    self._deletes += self._deletes_of(listed)
             if self._denied:  # told only now: the other replies of the write had to be counted first
                 raise denial(self._link.name, self._denied)
             if refused_in_a_row > _GIVE_UP_AFTER:
                 return  # this node has lost its place, or the cluster is down
 
     def _groups(self, slots: Sequence[int]) -> Iterator[list[int]]:
-        """Yield slots in groups of about half a batch of keys, so that a write, delete and list, holds one batch."""
-        budget = max(1, min(self._job.batch_size // 2, self._job.most_at_once))
+        """Yield slots in groups that fill half a write, so that a write, delete and list, is full."""
         group: list[int] = []
         filled = 0
         for start in range(0, len(slots), _COUNTED_AT_ONCE):
@@ -105,7 +119,7 @@ class SlotSweep:
             self._count([slot for slot in part if slot not in self._sizes])
             for slot in part:
                 cost = _SLOT_COST + min(self._sizes.get(slot, 0), LIST_LIMIT)
-                if group and filled + cost > budget:
+                if group and filled + cost > self._write_size.keys // 2:
                     yield group
                     group, filled = [], 0
                 group.append(slot)
@@ -121,19 +135,47 @@ class SlotSweep:
             if not isinstance(count, Exception):
                 self._sizes[slot] = count
 
-    def _list_commands(self, slot: int) -> tuple[bytes, bytes]:
-        return self._probe_command(slot), pack((b"CLUSTER", b"GETKEYSINSLOT", slot, self._limit(slot)))
+    def _next_deletes(self) -> list[_Delete]:
+        """Take as many of the waiting deletes as fit into one write, at least one."""
+        taken: list[_Delete] = []
+        room = min(self._write_size.keys, self._job.most_at_once)
+        while self._deletes and (not taken or len(self._deletes[0].keys) <= room):
+            taken.append(self._deletes.popleft())
+            room -= len(taken[-1].keys)
+        return taken
 
-    def _limit(self, slot: int) -> int:
-        """Return how many keys of the slot to ask for."""
-        return self._limits.get(slot, min(LIST_LIMIT, self._job.most_at_once))
+    def _deletes_of(self, listed: _Listed) -> list[_Delete]:
+        keys = listed.split.chosen if self._job.delete else ()
+        size = min(self._job.most_at_once, self._write_size.keys)
+        if len(keys) <= size:
+            return [_Delete(listed, keys, last=True)]
+        starts = range(0, len(keys), size)
+        return [_Delete(listed, keys[start : start + size], last=start == starts[-1]) for start in starts]
 
-    def _delete_commands(self, chosen: _Chosen) -> list[bytes]:
-        if not self._job.delete or not chosen.split.chosen:
-            return [self._probe_command(chosen.slot)]
-        *batches, last = self._batches(chosen)
-        probe = self._job.probes.key(chosen.slot)
-        return [*(pack((b"UNLINK", *batch)) for batch in batches), pack((b"UNLINK", *last, probe))]
+    def _permit(self, deletes: Sequence[_Delete]) -> None:
+        if keys := sum(len(delete.keys) for delete in deletes):
+            self._job.allowance.take(keys)
+            self._job.pace.wait(keys, self._job.remaining)
+
+    def _send(self, deletes: Sequence[_Delete], group: Sequence[int]) -> list[Any]:
+        commands = [self._delete_command(delete) for delete in deletes]
+        for slot in group:
+            commands += (self._probe_command(slot), pack((b"CLUSTER", b"GETKEYSINSLOT", slot, LIST_LIMIT)))
+        began = time.monotonic()
+        try:
+            replies = self._link.pipeline(commands)
+        except UnreachableError as error:
+            if self._job.delete and deletes:
+                self._tally.unsure.append(f"a delete was not answered: {error}")
+            raise
+        self._write_size.learn(time.monotonic() - began)
+        return replies
+
+    def _delete_command(self, delete: _Delete) -> bytes:
+        slot = delete.listed.slot
+        if not delete.keys:
+            return self._probe_command(slot)
+        return pack((b"UNLINK", *delete.keys, self._job.probes.key(slot)) if delete.last else (b"UNLINK", *delete.keys))
 
     def _probe_command(self, slot: int) -> bytes:
         command = self._job.probe_commands.get(slot)
@@ -141,54 +183,45 @@ class SlotSweep:
             command = self._job.probe_commands[slot] = pack((self._write, self._job.probes.key(slot)))
         return command
 
-    def _batches(self, chosen: _Chosen) -> list[Sequence[bytes]]:
-        keys, size = chosen.split.chosen, self._job.batch_size
-        return [keys[start : start + size] for start in range(0, len(keys), size)]
-
-    def _permit(self, chosen: Sequence[_Chosen]) -> None:
-        if self._job.delete and (keys := sum(len(each.split.chosen) for each in chosen)):
-            self._job.allowance.take(keys)
-            self._job.pace.wait(keys, self._job.remaining)
-
-    def _send(self, deletes: Sequence[Sequence[bytes]], lists: Sequence[Sequence[bytes]]) -> list[Any]:
-        try:
-            return self._link.pipeline([*itertools.chain.from_iterable(deletes), *itertools.chain.from_iterable(lists)])
-        except UnreachableError as error:
-            if self._job.delete and deletes:
-                self._tally.unsure.append(f"a delete was not answered: {error}")
-            raise
-
-    def _choose(self, slot: int, probe: Any, listing: Any) -> _Chosen | None:  # noqa: ANN401  # any reply
+    def _sort(self, slot: int, probe: Any, listing: Any) -> _Listed | None:  # noqa: ANN401  # any reply
         """Sort the keys of one slot; None where it cannot be swept now."""
         if is_denied(listing):
             raise ListingDeniedError
         if self._is_troubled(slot, probe) or self._is_troubled(slot, listing):
             return None
-        limit = self._limit(slot)
         listed = len(listing)
         split = self._job.matcher.split(listing)
-        whole = listed < limit
-        if not whole and not (split.chosen and self._job.delete):
-            self._limits[slot] = limit * 2  # keys that stay fill the list: look further
-        return _Chosen(slot, split, whole, stay=listed - len(split.chosen))
+        return _Listed(slot, split, whole=listed < LIST_LIMIT, stay=listed - len(split.chosen))
 
-    def _settle(self, chosen: _Chosen, replies: Sequence[Any]) -> None:
-        """Count what a slot's deletes were answered, and see whether the slot is finished."""
-        slot, split, tally = chosen.slot, chosen.split, self._tally
-        answered = [reply for reply in replies if not self._is_troubled(slot, reply)]
-        clean = len(answered) == len(replies)
-        if self._job.delete:
-            tally.deleted += sum(answered)
-        if clean and (self._job.delete or chosen.whole):
-            tally.own(split.counts)
+    def _is_worked_off(self, listed: _Listed) -> bool:
+        """Whether deleting comes to an end: not where keys that stay fill the list."""
+        if listed.whole or (self._job.delete and len(listed.split.chosen) > listed.stay):
+            return True
+        self.fat.append(listed.slot)
+        return False
+
+    def _settle(self, delete: _Delete, reply: Any) -> None:  # noqa: ANN401  # any reply
+        """Count what a delete was answered, and after a slot's last one see whether the slot is finished."""
+        listed, tally = delete.listed, self._tally
+        slot, split = listed.slot, listed.split
+        if self._is_troubled(slot, reply):
+            listed.clean = False
         elif self._job.delete:
-            for batch, reply in zip(self._batches(chosen), replies, strict=False):
-                tally.own(() if isinstance(reply, Exception) else self._job.matcher.split(list(batch)).counts)
-        if clean and chosen.whole:
-            self._sizes[slot] = chosen.stay
+            tally.deleted += reply
+            whole = len(delete.keys) == len(split.chosen)
+            tally.own(split.counts if whole else self._job.matcher.split(list(delete.keys)).counts)
+        if not delete.last or not listed.clean:
+            return
+        if not listed.whole:
+            self._again.append(slot)
+        else:
+            if not self._job.delete:
+                tally.own(split.counts)
+                if self._job.on_found:
+                    self._job.on_found(split.chosen)
+            self._sizes[slot] = listed.stay
             tally.preserved += split.spared
-            tally.finished.add(slot)
-            tally.trouble.pop(slot, None)
+            tally.finish(slot)
 
     def _is_troubled(self, slot: int, reply: Any) -> bool:  # noqa: ANN401  # any reply
         if not isinstance(reply, Exception):

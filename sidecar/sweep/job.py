@@ -2,19 +2,21 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sidecar.patterns import Counts, Matcher
+from sidecar.sweep.matcher import Counts, Matcher
 from sidecar.sweep.slots import Probes
 
 _NAP: Final = 0.1
 """A signal is noticed after so many seconds of waiting."""
+_FIRST_WRITE: Final = 250
+_LEAST_WRITE: Final = 16
 
 
 class LimitReachedError(Exception):
-    """The next delete would go beyond `--max-keys`; it was not sent."""
+    """More keys than are allowed; the delete that would have gone beyond was not sent."""
 
 
 class Allowance:
@@ -61,6 +63,29 @@ class Pace:
             self._sleep(min(left, _NAP))
 
 
+class WriteSize:
+    """How many keys one write to one server may hold, steered by how long the last writes took.
+
+    What another client feels of us is the work of one write, which it may have to wait for. The shortest round trip so
+    far stands for the way there and back, which nobody waits for.
+    """
+
+    def __init__(self, most: int, budget: float) -> None:
+        """Begin carefully; `most` bounds the keys, `budget` is how many seconds a write may take on the server."""
+        self._most = most
+        self._budget = budget
+        self._shortest = float("inf")
+        self.keys = min(most, _FIRST_WRITE)
+
+    def learn(self, seconds: float) -> None:
+        """Take a round trip into account: halve after one that was too long, else grow by an eighth."""
+        self._shortest = min(self._shortest, seconds)
+        if seconds - self._shortest > self._budget:
+            self.keys = max(min(self._most, _LEAST_WRITE), self.keys // 2)
+        else:
+            self.keys = min(self._most, self.keys + self.keys // 8 + 1)
+
+
 @dataclass(frozen=True)
 class Job:
     """One sweep's orders, the same for all shards."""
@@ -69,13 +94,15 @@ class Job:
     probes: Probes
     delete: bool
     batch_size: int
-    """The most keys of one UNLINK."""
+    """The most keys of one UNLINK, and of one write."""
     most_at_once: int
-    """The most keys of one slot that are dealt with in one write."""
+    """The most keys that are deleted in one write, so that a bounded rate is held evenly."""
     remaining: Callable[[], float]
     """Seconds left; at 0 or less everybody stops before the next write."""
     pace: Pace
     allowance: Allowance
+    on_found: Callable[[Sequence[bytes]], None] | None = None
+    """Where nothing is deleted: gets the keys that match, some perhaps twice. Called from several threads."""
     probe_commands: dict[int, bytes] = field(default_factory=dict)
     """Packed once for each slot: they are sent four times."""
 
@@ -99,3 +126,8 @@ class Tally:
         """Count keys for the patterns that own them."""
         for owner, count in counts:
             self.matched[owner] += count
+
+    def finish(self, slot: int) -> None:
+        """Note that a slot is proven, whatever it answered before."""
+        self.finished.add(slot)
+        self.trouble.pop(slot, None)

@@ -1,7 +1,8 @@
 """One connection to one Redis server: login, TLS, pipelines, and its errors in our words."""
 
 import ssl
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
 import hiredis
@@ -105,6 +106,7 @@ class Link:
         self.name = name
         self._hint = hint
         """What to try if the server hangs up before its first reply."""
+        self._one_at_a_time = threading.Lock()
 
     def close(self) -> None:
         """End the connection."""
@@ -122,9 +124,13 @@ class Link:
         return reply
 
     def pipeline(self, commands: Sequence[bytes]) -> list[Any]:
-        """Send packed commands in one write; return a reply for each, an error reply as the exception itself."""
+        """Send packed commands in one write; return a reply for each, an error reply as the exception itself.
+
+        Several threads may use a link: each waits until the other's replies are in.
+        """
         try:
-            replies = self._connection.exchange(commands)
+            with self._one_at_a_time:
+                replies = self._connection.exchange(commands)
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
             raise DeniedError(
                 f"{self.name} wants a login: {text_of(error)}; check the user and the password"
@@ -157,13 +163,24 @@ class Connector:
             DeniedError: Login or TLS failed.
         """
         settings, url = self._settings, self._settings.redis_url
-        timeout = min(_PATIENCE, max(_LEAST_PATIENCE, self._remaining()))
         name = str(RedisUrl(host=host, port=port, socket_path=None if host else url.socket_path))
-        password = _password(settings)
-        options: dict[str, Any] = {
-            "db": url.database,
-            "username": settings.username,
-            "password": "" if password is None and settings.username else password,
+        login = {"username": settings.username, "password": self._password()}
+        try:
+            try:
+                connection = self._connected(host, port, login | {"db": url.database})
+            except exceptions.AuthenticationError:
+                if (host, port) not in url.sentinels:
+                    raise
+                connection = self._connected(host, port, {})  # Sentinels often know no users
+        except (exceptions.RedisError, OSError) as error:
+            _refuse(error, name, settings)
+        return Link(connection, name, hint="" if url.tls else _TRY_TLS)
+
+    def _connected(self, host: str, port: int, options: Mapping[str, Any]) -> PipelinedConnection:
+        url = self._settings.redis_url
+        timeout = min(_PATIENCE, max(_LEAST_PATIENCE, self._remaining()))
+        all_options: dict[str, Any] = {
+            **options,
             "socket_connect_timeout": timeout,
             "socket_timeout": timeout,
             "protocol": 2,  # the newer one begins with a HELLO of its own
@@ -171,26 +188,28 @@ class Connector:
         }
         connection: PipelinedConnection
         if not host and url.socket_path is not None:
-            connection = _UnixSocket(path=url.socket_path, **options)
+            connection = _UnixSocket(path=url.socket_path, **all_options)
         elif url.tls:
-            connection = _Tls(host=host, port=port, **options, **_tls(settings))
+            connection = _Tls(host=host, port=port, **all_options, **_tls(self._settings))
         else:
-            connection = _Tcp(host=host, port=port, **options)
-        try:
-            connection.connect()
-        except (exceptions.RedisError, OSError) as error:
-            _refuse(error, name, settings)
-        return Link(connection, name, hint="" if url.tls else _TRY_TLS)
+            connection = _Tcp(host=host, port=port, **all_options)
+        connection.connect()
+        return connection
 
+    def _password(self) -> str | None:
+        """Return the password as it is now; an empty one where there is only a user, for whom none is needed."""
+        settings = self._settings
+        if settings.redis_iam is not None:
+            from sidecar.sweep.iam import token  # noqa: PLC0415  # loads botocore
 
-def _password(settings: Settings) -> str | None:
-    secret = settings.redis_password or settings.redis_url.password
-    if settings.redis_password_file is None:
-        return secret.reveal() if secret else None
-    try:
-        return settings.redis_password_file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnreachableError(f"cannot log in: --redis-password-file cannot be read: {error}") from error
+            return token(settings.redis_iam, settings.username or "")
+        if settings.redis_password_file is not None:
+            try:
+                return settings.redis_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise UnreachableError(f"cannot log in: --redis-password-file cannot be read: {error}") from error
+        secret = settings.redis_password or settings.redis_url.password
+        return secret.reveal() if secret else "" if settings.username else None
 
 
 def _tls(settings: Settings) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from sidecar.sweep.guard import check_breadth
 from sidecar.sweep.link import Connect, Link, pack
 from sidecar.sweep.marker import check_marker
 from sidecar.sweep.replies import denial, is_denied, judge, text_of
+from sidecar.sweep.sentinel import seeds
 from sidecar.sweep.slots import TAGS, Probes, key_slot, reachable_slots
-from sidecar.sweep.topology import Address, Shard, discover
+from sidecar.sweep.topology import Shard, discover
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def preflight(settings: Settings, connect: Connect) -> Readiness:
         DeniedError: Login or permission is refused.
     """
     check_breadth(settings)
-    topology = discover(connect, [Address(settings.redis_url.host, settings.redis_url.port)])
+    topology = discover(connect, seeds(settings.redis_url, connect))
     check_marker(settings.require_marker, topology, connect)
     warnings: dict[str, None] = {}
     covered = sum(len(shard.slots) for shard in topology.shards)

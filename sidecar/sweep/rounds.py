@@ -1,25 +1,28 @@
 """Runs one pass: every slot once, in rounds over the primaries, until each slot is proven or time is up."""
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from typing import Final
 
 from redis import exceptions
 
 from sidecar.errors import DeniedError, UnreachableError
 from sidecar.log import Log
+from sidecar.settings import Settings
 from sidecar.sweep.by_scan import ScanSweep
 from sidecar.sweep.by_slot import ListingDeniedError, SlotSweep
 from sidecar.sweep.job import Job, LimitReachedError, Tally
 from sidecar.sweep.link import Connect, Link
-from sidecar.sweep.moving import sweep_moving_slot
+from sidecar.sweep.links import Links
+from sidecar.sweep.moving import MovingSlot, way_of
+from sidecar.sweep.passes import PassResult
 from sidecar.sweep.replies import text_of
+from sidecar.sweep.sentinel import seeds
 from sidecar.sweep.topology import Address, Shard, Topology, discover
 
-MAX_PARALLEL_SHARDS: Final = 16
 _FIRST_BACKOFF: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0
 _TICK: Final = 0.2
@@ -30,81 +33,28 @@ _LATE: Final = 0.3
 Tick = Callable[[], None]
 
 
-@dataclass
-class PassResult:
-    """What one pass did so far."""
-
-    open: set[int]
-    """Slots that are not proven yet."""
-    tallies: dict[Address, list[Tally]] = field(default_factory=dict)
-    unreachable: dict[Address, str] = field(default_factory=dict)
-    """Primaries that broke away in the latest round, and how."""
-    denied: DeniedError | None = None
-    over_limit: bool = False
-
-    def by_primary(self) -> list[tuple[Address, Tally]]:
-        """Return each primary's tallies, one for each round."""
-        return [(address, tally) for address, several in list(self.tallies.items()) for tally in several]
-
-    @property
-    def _all(self) -> list[Tally]:
-        return [tally for _, tally in self.by_primary()]
-
-    @property
-    def deleted(self) -> int:
-        """Keys deleted, over all shards."""
-        return sum(tally.deleted for tally in self._all)
-
-    @property
-    def preserved(self) -> int:
-        """Keys spared, over all shards."""
-        return sum(tally.preserved for tally in self._all)
-
-    @property
-    def matched(self) -> int:
-        """Keys matched, over all shards and patterns."""
-        return sum(sum(tally.matched) for tally in self._all)
-
-    @property
-    def finished(self) -> int:
-        """Slots proven, those of running workers included."""
-        return sum(len(tally.finished) for tally in self._all)
-
-    @property
-    def unsure(self) -> list[str]:
-        """Why the counts may be less than what happened."""
-        return [reason for tally in self._all for reason in tally.unsure]
-
-    @property
-    def final(self) -> bool:
-        """Whether going on is of no use."""
-        return self.denied is not None or self.over_limit
-
-    def troubles(self) -> dict[int, str]:
-        """For each open slot, what a server last said about it."""
-        return {slot: text for tally in self._all for slot, text in tally.trouble.items() if slot in self.open}
-
-
 class Rounds:
     """Knows the cluster as it is now, holds a link to each primary, and runs passes over it."""
 
-    def __init__(self, connect: Connect, seed: Address, log: Log) -> None:
+    def __init__(self, settings: Settings, connect: Connect, log: Log) -> None:
+        self._url = settings.redis_url
         self._connect = connect
-        self._seed = seed
         self._log = log
-        self._links: dict[Address, Link] = {}
+        self._links = Links(connect, settings.batch_size, settings.latency_budget)
         self._nodes: frozenset[str] = frozenset()
         """The ids of all nodes that the cluster has had."""
+        self._suspects: set[Address] = set()
+        """Primaries that broke away in the last round: others are asked before them."""
         self._sizes: dict[int, int] = {}
         """How many keys a slot had when it was last seen: enough to put slots into groups of like size."""
-        self._pool = ThreadPoolExecutor(MAX_PARALLEL_SHARDS, thread_name_prefix="shard")
+        self._pool = ThreadPoolExecutor(settings.max_shards, thread_name_prefix="shard")
         self.topology = Topology(clustered=False, shards=())
         self.by_scan = False
         """Whether keys are found with SCAN: always outside a cluster, and where listing slots is denied."""
 
     def close(self) -> None:
         """End all links and threads."""
-        self._cut_off()
+        self._links.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def refresh(self) -> None:
@@ -114,11 +64,17 @@ class Rounds:
             UnreachableError: Nobody does.
             DeniedError: The server refuses for good.
         """
-        addresses = dict.fromkeys((*self.topology.addresses, self._seed))
-        self.topology = discover(self._connect, addresses, self._nodes)
+        known = self.topology.addresses if self.topology.clustered else ()
+        trusted = sorted(known, key=self._suspects.__contains__)
+        self.topology = discover(self._connect, itertools.chain(trusted, seeds(self._url, self._connect)), self._nodes)
         if self.topology.clustered:
             self._nodes |= self.topology.node_ids
         self.by_scan = self.by_scan or not self.topology.clustered
+
+    @property
+    def identity(self) -> frozenset[str]:
+        """What tells this Redis from others: the ids of the cluster's nodes; the address of a single server."""
+        return self._nodes or frozenset([f"{self._url}/{self._url.database}"])
 
     def run(self, job: Job, result: PassResult, tick: Tick) -> None:
         """Sweep the result's open slots once; `tick` is called now and then, on this thread."""
@@ -138,13 +94,14 @@ class Rounds:
             try:
                 self.refresh()
             except UnreachableError as error:
-                result.unreachable[self._seed] = str(error)
+                result.unreachable["the topology"] = str(error)
             except DeniedError as error:
                 result.denied = error
                 return
 
     def _round(self, job: Job, result: PassResult, tick: Tick) -> None:
         result.unreachable = {}
+        self._suspects.clear()
         workers: dict[Future[None], tuple[Shard, Tally]] = {}
         for shard in self.topology.shards:
             slots = [slot for slot in shard.slots if slot in result.open]
@@ -157,13 +114,14 @@ class Rounds:
             _, waiting = wait(waiting, timeout=_TICK)
             tick()
             if waiting and job.remaining() < -_LATE:
-                self._cut_off()
+                self._links.close()
         for worker, (shard, tally) in workers.items():
             result.open -= tally.finished
             try:
                 worker.result()
             except UnreachableError as error:
-                result.unreachable[shard.address] = str(error)
+                result.unreachable[str(shard.address)] = str(error)
+                self._suspects.add(shard.address)
                 self._log.warning("a primary broke away", primary=str(shard.address), error=str(error))
             except DeniedError as error:
                 result.denied = error
@@ -175,30 +133,43 @@ class Rounds:
     def _work(self, shard: Shard, slots: Sequence[int], job: Job, tally: Tally) -> None:
         """Sweep one primary's open slots, on a thread of its own."""
         link = self._links.get(shard.address)
-        if link is None:
-            link = self._links[shard.address] = self._connect(shard.address.host, shard.address.port)
         try:
-            if self.by_scan:
-                ScanSweep(link, job, tally, clustered=self.topology.clustered).run(slots)
-            else:
-                sweep = SlotSweep(link, job, tally, self._sizes)
-                sweep.run(slots)
-                for slot, trouble in sweep.moving.items():
-                    if job.remaining() > 0:
-                        sweep_moving_slot(link, trouble, slot, job, tally, self._connect)
+            self._sweep(link, shard, slots, job, tally)
             if job.delete and shard.replicas:
                 _await_replica(link, job, tally)
         except UnreachableError:
-            self._links.pop(shard.address, None)
-            link.close()
+            self._links.drop(shard.address)
             if job.delete and shard.replicas:  # WAIT counts only what its own connection wrote
                 tally.unsure.append(f"the connection to {link.name} broke before a replica acknowledged the deletes")
             raise
 
-    def _cut_off(self) -> None:
-        for link in list(self._links.values()):
-            link.close()
-        self._links.clear()
+    def _sweep(self, link: Link, shard: Shard, slots: Sequence[int], job: Job, tally: Tally) -> None:
+        size = self._links.write_size(shard.address)
+        scan = ScanSweep(link, job, tally, self.topology.clustered, size)
+        if self.by_scan:
+            scan.run(slots)
+            return
+        sweep = SlotSweep(link, job, tally, self._sizes, size)
+        sweep.run(slots)
+        for slot in sweep.moving:
+            if job.remaining() > 0:
+                self._sweep_moving(link, shard, slot, job, tally)
+        if sweep.fat and job.remaining() > 0:
+            scan.run_fat(sweep.fat)
+
+    def _sweep_moving(self, source: Link, shard: Shard, slot: int, job: Job, tally: Tally) -> None:
+        way = way_of(source, slot, job)
+        if way is None:
+            return
+        address = Address(way[0] or shard.address.host, way[1])
+        target = self._links.get(address)
+        try:
+            MovingSlot(source, target, way, slot, job, tally, self._links.write_size(address)).sweep()
+            if job.delete and any(each.replicas for each in self.topology.shards if each.address == address):
+                _await_replica(target, job, tally)
+        except UnreachableError:
+            self._links.drop(address)
+            raise
 
 
 def _await_replica(link: Link, job: Job, tally: Tally) -> None:

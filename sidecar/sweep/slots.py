@@ -82,3 +82,9 @@ def format_ranges(slots: Iterable[int]) -> str:
         numbers = [slot for _, slot in run]
         parts.append(f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0]))
     return ",".join(parts)
+
+
+def parse_ranges(text: str) -> list[int]:
+    """Read what `format_ranges` wrote."""
+    ends = [part.partition("-") for part in text.split(",") if part]
+    return [slot for first, _, last in ends for slot in range(int(first), int(last or first) + 1)]

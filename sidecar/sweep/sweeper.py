@@ -1,32 +1,31 @@
-"""Sweeps: passes over the whole cluster until nothing that matches remains, and the truth about it in a report."""
+"""Sweeps: passes over the whole cluster until nothing that matches remains, within the guards."""
 
-import itertools
 import secrets
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sidecar.errors import RedisError, RefusedError, UnreachableError
 from sidecar.log import Log
-from sidecar.patterns import Matcher, Pattern
+from sidecar.patterns import Pattern
 from sidecar.settings import Settings
 from sidecar.sweep.guard import check_breadth
 from sidecar.sweep.job import Allowance, Job, Pace
 from sidecar.sweep.link import Connect
 from sidecar.sweep.marker import check_marker
-from sidecar.sweep.result import Progress, SweepReport, SweepStatus
-from sidecar.sweep.rounds import PassResult, Rounds
-from sidecar.sweep.slots import Probes, format_ranges, reachable_slots
-from sidecar.sweep.topology import Address
+from sidecar.sweep.matcher import Matcher
+from sidecar.sweep.passes import PassResult
+from sidecar.sweep.result import Progress, SweepReport
+from sidecar.sweep.rounds import Rounds
+from sidecar.sweep.slots import Probes, reachable_slots
+from sidecar.sweep.snapshot import Notebook, Snapshot, read_snapshot
+from sidecar.sweep.summary import Ending, cause_of_nothing, summarize
 
 _RETRY: Final = 0.5
 _NAP: Final = 0.1
 _UNBOUNDED: Final = 2**31
-_WRITES_A_SECOND: Final = 4
+_WRITES_A_SECOND: Final = 20
 """A bounded rate is spread over at least so many writes."""
-_MOST_REASONS: Final = 5
-"""So many different errors of servers are told; the rest is in the log."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -49,10 +48,31 @@ def sweep(
         DeniedError: Login or permission was refused; nothing was deleted.
     """
     check_breadth(settings)
-    url = settings.redis_url
-    rounds = Rounds(connect, Address(url.host, url.port), log)
+    existing = None
+    if settings.preserve_existing:
+        existing = read_snapshot(settings.preserve_existing)
+        existing.check_patterns(settings.pattern, settings.preserve_existing)
+    rounds = Rounds(settings, connect, log)
     try:
-        return _Sweep(settings, connect, remaining, log, on_progress, rounds).run()
+        return _Sweep(settings, connect, remaining, log, on_progress, rounds, existing).run()
+    finally:
+        rounds.close()
+
+
+def take_snapshot(
+    settings: Settings, connect: Connect, remaining: Callable[[], float], log: Log, on_progress: OnProgress
+) -> tuple[Snapshot, SweepReport]:
+    """Note down the keys that match, as they are now; the arguments are those of `sweep`.
+
+    Raises:
+        RefusedError: A guard said no, or there are more than `snapshot_limit` keys.
+        UnreachableError: Redis could not be reached.
+        DeniedError: Login or permission was refused.
+    """
+    check_breadth(settings)
+    rounds = Rounds(settings, connect, log)
+    try:
+        return _Sweep(settings, connect, remaining, log, on_progress, rounds, None).take_snapshot()
     finally:
         rounds.close()
 
@@ -66,6 +86,7 @@ class _Sweep:
         log: Log,
         on_progress: OnProgress,
         rounds: Rounds,
+        existing: Snapshot | None,
     ) -> None:
         self._settings = settings
         self._connect = connect
@@ -73,21 +94,38 @@ class _Sweep:
         self._log = log
         self._on_progress = on_progress
         self._rounds = rounds
+        self._existing = existing
         self._started = time.monotonic()
-        self._slots = reachable_slots(settings.pattern)
+        self._reachable = reachable_slots(settings.pattern)
+        unproven = frozenset(existing.unproven if existing else ())
+        self._slots: Sequence[int] = [slot for slot in self._reachable if slot not in unproven]
         self._passes: list[PassResult] = []
-        self._may_delete = True
 
     def run(self) -> SweepReport:
         self._find_cluster()
+        if self._existing and self._settings.preserve_existing:
+            self._existing.check_redis(self._rounds.identity, self._settings.preserve_existing)
+            self._log.info("what existed is spared", snapshot=str(self._existing))
         check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
         if self._settings.dry_run:
-            self._pass(self._job(delete=False))
-            return self._report(exact=not self._rounds.by_scan, verified=True)
+            result = self._pass(self._job(delete=False))
+            return self._report(Ending(exact=not self._rounds.by_scan and not result.unsure, verified=True))
         if not self._is_within_max_keys():
-            return self._report(exact=True, verified=False)
-        exact, verified = self._sweep_until_quiet()
-        return self._report(exact, verified)
+            return self._report(Ending(exact=True, verified=False, may_delete=False))
+        return self._report(self._sweep_until_quiet())
+
+    def take_snapshot(self) -> tuple[Snapshot, SweepReport]:
+        self._find_cluster()
+        check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
+        notebook = Notebook(self._settings.snapshot_limit)
+        result = self._pass(self._job(delete=False, on_found=notebook.add))
+        if result.over_limit:
+            raise RefusedError(
+                f"more keys match than the {self._settings.snapshot_limit} of --snapshot-limit, so no snapshot was "
+                "taken; see what they are with a dry run, then make the patterns narrower or the limit larger"
+            )
+        report = self._report(Ending(exact=True, verified=True))
+        return notebook.snapshot(self._settings.pattern, self._rounds.identity, sorted(result.open)), report
 
     def _find_cluster(self) -> None:
         told = False
@@ -104,11 +142,12 @@ class _Sweep:
             else:
                 return
 
-    def _job(self, delete: bool) -> Job:
+    def _job(self, delete: bool, on_found: Callable[[Sequence[bytes]], None] | None = None) -> Job:
         settings = self._settings
         marker = () if settings.require_marker is None else (Pattern.exactly(settings.require_marker),)
+        keep = () if on_found else (*settings.keep, *marker)
         return Job(
-            matcher=Matcher(settings.pattern, keep=(*settings.keep, *marker)),
+            matcher=Matcher(settings.pattern, keep, self._existing),
             probes=Probes(settings.pattern, secrets.token_hex(8).encode()),
             delete=delete,
             batch_size=settings.batch_size,
@@ -116,10 +155,11 @@ class _Sweep:
             remaining=self._remaining,
             pace=Pace(settings.max_rate),
             allowance=Allowance(settings.max_keys),
+            on_found=on_found,
         )
 
     def _pass(self, job: Job) -> PassResult:
-        result = PassResult(open=set(self._slots))
+        result = PassResult(open=set(self._slots), started=time.monotonic())
         self._passes.append(result)
         self._rounds.run(job, result, self._tick)
         self._tick()
@@ -138,23 +178,27 @@ class _Sweep:
         )
 
     def _is_within_max_keys(self) -> bool:
-        """Count before the first delete, where a bound is set; return whether deleting may begin."""
-        limit = self._settings.max_keys
-        if limit is None:
+        """Count before the first delete, if there is a bound; return whether all could be counted.
+
+        Raises:
+            RefusedError: There are more.
+        """
+        bound = self._settings.max_keys
+        if bound is None:
             return True
         count = self._pass(self._job(delete=False))
-        if count.matched > limit:
+        if count.matched > bound:
             raise RefusedError(
-                f"{count.matched} keys match, more than the {limit} of --max-keys; nothing was deleted. "
-                "See what they are with --dry-run, then make the patterns narrower or the bound larger"
+                f"{count.matched} keys match, more than the {bound} of --max-keys; nothing was deleted. See what "
+                "they are with --dry-run, then make the patterns narrower or the bound larger"
             )
-        self._may_delete = not count.open
-        if self._may_delete:
-            self._passes.clear()
-        return self._may_delete
+        if count.open:
+            return False
+        self._passes.clear()
+        return True
 
-    def _sweep_until_quiet(self) -> tuple[bool, bool]:
-        """Run passes until one finds nothing; return whether the counts are exact, and whether that end was reached."""
+    def _sweep_until_quiet(self) -> Ending:
+        """Run passes until one finds nothing."""
         job = self._job(delete=True)
         owners: dict[int, str] | None = self._rounds.topology.owners()
         quiet_since = self._started
@@ -164,17 +208,19 @@ class _Sweep:
             before, owners = owners, self._owners_now()
             changed, doubtful = owners is None or owners != before, bool(result.unsure)
             exact = exact and not changed and not doubtful and not result.final
-            if result.open or result.final or self._settings.no_verify:
-                return exact, False
+            if result.open or result.final:
+                return Ending(exact, verified=False)
+            if self._settings.no_verify and not changed:
+                return Ending(exact, verified=False)
             if result.matched or changed or (doubtful and not doubted):
                 quiet_since = time.monotonic()
             elif time.monotonic() - quiet_since >= self._settings.settle:
-                return exact, True
+                return Ending(exact, verified=True)
             doubted = doubted or doubtful
             while (left := quiet_since + self._settings.settle - time.monotonic()) > 0 and self._remaining() > 0:
                 time.sleep(min(left, _NAP))
             if self._remaining() <= 0:
-                return exact, False
+                return Ending(exact, verified=False)
 
     def _owners_now(self) -> dict[int, str] | None:
         """Return who owns which slot after a pass; None where nobody can be asked."""
@@ -185,80 +231,17 @@ class _Sweep:
             return None
         return self._rounds.topology.owners()
 
-    def _report(self, exact: bool, verified: bool) -> SweepReport:
-        last, settings = self._passes[-1], self._settings
-        deleted = sum(each.deleted for each in self._passes)
-        matched = sum(each.matched for each in self._passes)
-        whole = not last.open and not last.final and (verified or settings.no_verify)
-        if not whole and not deleted and not any(each.finished or each.unsure for each in self._passes):
-            self._raise_cause(last)
-        shards: Counter[str] = Counter()
-        patterns = dict.fromkeys((pattern.text for pattern in settings.pattern), 0)
-        for address, tally in itertools.chain.from_iterable(each.by_primary() for each in self._passes):
-            shards[str(address)] += tally.deleted
-            for pattern, count in zip(settings.pattern, tally.matched, strict=True):
-                patterns[pattern.text] += count
-        done = SweepStatus.DRY_RUN if settings.dry_run else SweepStatus.COMPLETE
-        return SweepReport(
-            status=done if whole else SweepStatus.INCOMPLETE,
-            deleted=deleted,
-            matched=matched,
-            remaining=self._still_there(whole, verified),
-            preserved=last.preserved,
-            exact=exact,
-            patterns=patterns,
-            slots_done=None if self._rounds.by_scan else len(self._slots) - len(last.open),
-            slots_asked=len(self._slots),
-            shards=dict(shards),
-            passes=len(self._passes),
+    def _report(self, ending: Ending) -> SweepReport:
+        if cause := cause_of_nothing(self._passes, ending):
+            raise cause
+        return summarize(
+            self._settings,
+            self._passes,
+            ending,
+            topology=self._rounds.topology,
+            by_scan=self._rounds.by_scan,
+            slots_asked=self._reachable,
+            unproven=frozenset(self._reachable) - frozenset(self._slots),
             seconds=time.monotonic() - self._started,
-            errors=tuple(self._reasons(last, whole)),
+            time_is_up=self._remaining() <= 0,
         )
-
-    def _still_there(self, whole: bool, verified: bool) -> int | None:
-        if self._settings.dry_run:
-            return self._passes[-1].matched if whole else None
-        if verified:
-            return 0
-        return self._passes[-1].matched if len(self._passes) > 1 else None
-
-    @staticmethod
-    def _raise_cause(last: PassResult) -> None:
-        """Raise why nothing at all could be done, where Redis is the reason."""
-        if last.denied:
-            raise last.denied
-        if last.unreachable:
-            raise UnreachableError("; ".join(last.unreachable.values()))
-
-    def _reasons(self, last: PassResult, whole: bool) -> Iterator[str]:
-        """Yield what the report's reader has to know, the most important first."""
-        if not self._may_delete:
-            yield "not all keys could be counted for --max-keys, so nothing was deleted"
-        if last.denied:
-            yield str(last.denied)
-        if last.over_limit:
-            yield (
-                f"more keys than the {self._settings.max_keys} of --max-keys have appeared since they were counted; "
-                "stopped before deleting them"
-            )
-        if last.open:
-            yield from self._open_slots(last)
-        yield from list(last.unreachable.values())[:_MOST_REASONS]
-        if not whole and self._remaining() <= 0:
-            yield "time was up before the sweep was done (--timeout, or what a signal left of --grace-period)"
-            if not last.open and last.matched and len(self._passes) > 1:
-                yield f"keys were still being written: the last pass found {last.matched} new ones"
-        yield from list(dict.fromkeys(reason for each in self._passes for reason in each.unsure))[:_MOST_REASONS]
-
-    def _open_slots(self, last: PassResult) -> Iterator[str]:
-        if not self._rounds.topology.clustered:
-            yield "not all keys were seen"
-            return
-        said = last.troubles()
-        by_code: dict[str, list[int]] = {}
-        for slot in last.open:
-            by_code.setdefault(said.get(slot, "").partition(" ")[0], []).append(slot)
-        for code, slots in sorted(by_code.items()):
-            owned = code or any(self._rounds.topology.shard_of(slot) for slot in slots[:1])
-            why = f" ({said[slots[0]]})" if code else "" if owned else " (no primary owns them)"
-            yield f"slots not proven to be swept: {format_ranges(slots)}{why}"

@@ -65,7 +65,7 @@ class Topology:
         return next((shard for shard in self.shards if slot in shard.slots), None)
 
 
-def _hello(link: Link) -> dict[str, str]:
+def hello(link: Link) -> dict[str, str]:
     """Return what the server says of itself. HELLO needs no permission.
 
     Source: https://redis.io/docs/latest/commands/hello/
@@ -89,13 +89,15 @@ def read_topology(link: Link, address: Address) -> Topology:
         UnreachableError: The connection broke, the server doesn't know its cluster now, or it is a lone replica.
         DeniedError: It forbids CLUSTER SLOTS, or is a Sentinel.
     """
-    facts = _hello(link)
+    facts = hello(link)
     if facts.get("mode") == "sentinel":
-        raise DeniedError(f"{link.name} is a Sentinel, not a Redis; give the primary's address")
+        raise DeniedError(
+            f"{link.name} is a Sentinel, not a Redis; write --redis-url as redis+sentinel://HOST:PORT/MASTER"
+        )
     if facts.get("mode") != "cluster":
         if facts.get("role") != "master":
-            raise UnreachableError(f"{link.name} is a read-only replica; give its primary's address")
-        return Topology(clustered=False, shards=(Shard(address, "", _replicas_of(link), ALL_SLOTS),))
+            raise UnreachableError(f"{link.name} is a read-only replica; give its primary's address, or its Sentinels'")
+        return Topology(clustered=False, shards=(Shard(address, str(address), _replicas_of(link), ALL_SLOTS),))
     try:
         entries = link.ask(b"CLUSTER", b"SLOTS")
     except exceptions.NoPermissionError as error:

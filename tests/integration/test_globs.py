@@ -3,8 +3,9 @@
 import random
 
 from sidecar.demo.servers import Node
-from sidecar.patterns import Matcher, Pattern
+from sidecar.patterns import Pattern
 from sidecar.sweep.link import pack
+from sidecar.sweep.matcher import Matcher
 
 LETTERS = b"ab-]^[\\*?\x00\n\x7f\x80\xff"
 KEYS, GLOBS = 600, 2500

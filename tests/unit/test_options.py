@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.cli import COMMANDS
 from sidecar.options import Parser, flag_name, options_of, variable_name
+from sidecar.parse import parse
 from sidecar.patterns import Pattern
 from sidecar.redis_url import RedisUrl, Secret
-from sidecar.settings import Settings, parse
+from sidecar.settings import Settings
 
 NEEDED = {"SWEEP_REDIS_URL": "redis://redis", "SWEEP_PATTERN": "test:*"}
 
@@ -112,12 +114,12 @@ def test_any_url_text_is_read_or_refused(text: str) -> None:
 
 def test_every_setting_is_named_in_the_help() -> None:
     """What a command takes is in its help, with the default."""
-    parser = Parser(formatter_class=argparse.HelpFormatter)
-    parse("watch", parser, [], NEEDED)
-    text = " ".join(parser.format_help().split())
-    assert [
-        name for name, spec in options_of(Settings).items() if not spec.secret and flag_name(name) not in text
-    ] == []
+    for command in COMMANDS:
+        parser = Parser(formatter_class=argparse.HelpFormatter)
+        parse(command, parser, [], NEEDED)
+        text = " ".join(parser.format_help().split())
+        taken = {name for name, spec in options_of(Settings).items() if spec.serves(command) and not spec.secret}
+        assert {name for name in taken if flag_name(name) not in text} == set()
     assert "(default: 300)" in text
 
 

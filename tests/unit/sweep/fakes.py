@@ -5,9 +5,10 @@ from typing import Any
 
 import hiredis
 
-from sidecar.patterns import Matcher, Pattern
+from sidecar.patterns import Pattern
 from sidecar.sweep.job import Allowance, Job, Pace, Tally
 from sidecar.sweep.link import Link
+from sidecar.sweep.matcher import Matcher
 from sidecar.sweep.slots import Probes
 
 Answer = Callable[[list[bytes]], Any]

@@ -10,7 +10,7 @@ from redis import exceptions
 from sidecar.errors import DeniedError
 from sidecar.patterns import Pattern
 from sidecar.sweep.by_scan import ScanSweep
-from sidecar.sweep.job import Job, Tally
+from sidecar.sweep.job import Job, Tally, WriteSize
 from sidecar.sweep.slots import ALL_SLOTS, reachable_slots
 from tests.unit.sweep.fakes import Answer, FakeLink, job, tally
 
@@ -36,7 +36,7 @@ class FakeServer:
 def run(server: FakeServer, orders: Job | None = None, slots: Sequence[int] = ALL_SLOTS) -> Tally:
     orders = orders or job()
     counts = tally(orders.matcher.size)
-    ScanSweep(FakeLink(server), orders, counts, clustered=False).run(slots)
+    ScanSweep(FakeLink(server), orders, counts, clustered=False, write_size=WriteSize(10, 1.0)).run(slots)
     return counts
 
 

@@ -8,13 +8,13 @@ from redis import exceptions
 
 from sidecar.errors import DeniedError
 from sidecar.sweep.by_slot import ListingDeniedError, SlotSweep
-from sidecar.sweep.job import Job, LimitReachedError, Tally
+from sidecar.sweep.job import Job, LimitReachedError, Tally, WriteSize
 from tests.unit.sweep.fakes import FakeCluster, FakeLink, job, tally
 
 
 def run(cluster: FakeCluster, orders: Job | None = None, slots: range = range(4)) -> tuple[Tally, SlotSweep, FakeLink]:
     link, counts = FakeLink(cluster), tally()
-    sweep = SlotSweep(link, orders or job(), counts, {})
+    sweep = SlotSweep(link, orders or job(), counts, {}, WriteSize(10, 1.0))
     sweep.run(slots)
     return counts, sweep, link
 
@@ -89,7 +89,7 @@ def test_a_denial_is_raised_after_all_else_was_counted() -> None:
     keys = four_slots()
     link, counts = FakeLink(FakeCluster(keys, Once(0, 2, error))), tally()
     with pytest.raises(DeniedError, match=r"redis-0:6379 refuses: NOPERM .*docs/redis\.md"):
-        SlotSweep(link, job(), counts, {}).run(range(4))
+        SlotSweep(link, job(), counts, {}, WriteSize(10, 1.0)).run(range(4))
     assert counts.deleted == 100 - sum(key.startswith(b"test") for held in keys.values() for key in held)
 
 
@@ -100,7 +100,7 @@ def test_a_forbidden_listing_is_a_matter_of_its_own(command: bytes) -> None:
     keys = four_slots()
     link = FakeLink(FakeCluster(keys, lambda sent: error if command in sent else None))
     with pytest.raises(ListingDeniedError):
-        SlotSweep(link, job(), tally(), {}).run(range(4))
+        SlotSweep(link, job(), tally(), {}, WriteSize(10, 1.0)).run(range(4))
     assert keys == four_slots()
 
 
@@ -126,5 +126,5 @@ def test_the_allowance_is_never_overdrawn() -> None:
     keys = four_slots()
     link, counts = FakeLink(FakeCluster(keys)), tally()
     with pytest.raises(LimitReachedError):
-        SlotSweep(link, job(limit=60), counts, {}).run(range(4))
+        SlotSweep(link, job(limit=55), counts, {}, WriteSize(10, 1.0)).run(range(4))
     assert counts.deleted == 50

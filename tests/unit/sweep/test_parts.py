@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from redis import exceptions
 
 from sidecar.errors import DeniedError, RefusedError, UnreachableError
-from sidecar.patterns import Matcher, Pattern
+from sidecar.patterns import Pattern
 from sidecar.sweep.guard import check_namespace
 from sidecar.sweep.job import Allowance, LimitReachedError, Pace
+from sidecar.sweep.matcher import Matcher
 from sidecar.sweep.replies import Verdict, judge
 from sidecar.sweep.slots import ALL_SLOTS, TAGS, Probes, format_ranges, key_slot, pinned_slot, reachable_slots
 from sidecar.sweep.topology import Address, discover, read_topology

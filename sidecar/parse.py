@@ -1,0 +1,76 @@
+"""Reads a command's settings from the command line and the environment, and finds all that is wrong with them."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+
+from sidecar.options import Parser, add_options, read
+from sidecar.settings import KUBELET_TERMINATION_LOG, SETTLE_AFTER_K6, Settings
+
+
+def parse(command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """Read the command's settings from the command line and the environment.
+
+    Returns:
+        The settings, and a sentence for each problem; with any problem the settings are good for reporting it only.
+    """
+    add_options(parser, Settings, command)
+    settings, problems = read(Settings, command, parser, argv, environ)
+    if settings.termination_log is None and KUBELET_TERMINATION_LOG.exists():
+        settings = dataclasses.replace(settings, termination_log=KUBELET_TERMINATION_LOG)
+    return settings, problems + contradictions(settings, command)
+
+
+def contradictions(settings: Settings, command: str) -> list[str]:
+    """Return a sentence for each pair of settings that cannot both be meant."""
+    url, problems = settings.redis_url, []
+    passwords = [
+        name
+        for name, given in (
+            ("the URL", url and url.password),
+            ("SWEEP_REDIS_PASSWORD", settings.redis_password),
+            ("--redis-password-file", settings.redis_password_file),
+        )
+        if given
+    ]
+    if len(passwords) > 1:
+        problems.append(f"the password is given in {' and in '.join(passwords)}; keep one")
+    if url and url.username and settings.redis_username not in {None, url.username}:
+        problems.append("--redis-username and the URL name different users; keep one")
+    if settings.redis_iam:
+        problems += _iam_problems(settings, passwords)
+    tls = {
+        "--redis-ca-file": settings.redis_ca_file,
+        "--redis-cert-file": settings.redis_cert_file,
+        "--redis-key-file": settings.redis_key_file,
+        "--redis-tls-insecure": settings.redis_tls_insecure,
+    }
+    without_tls = [name for name, given in tls.items() if given]
+    if url and not url.tls and without_tls:
+        problems.append(f"{', '.join(without_tls)} needs TLS: begin --redis-url with rediss://")
+    if settings.redis_tls_insecure and settings.redis_ca_file:
+        problems.append(
+            "--redis-tls-insecure and --redis-ca-file contradict each other: check the certificate or don't"
+        )
+    if bool(settings.redis_cert_file) != bool(settings.redis_key_file):
+        problems.append("--redis-cert-file and --redis-key-file belong together; one is missing")
+    problems += [
+        f"pattern {pattern.text!r} is both swept and kept; take it out of --pattern or of --keep"
+        for pattern in settings.pattern
+        if pattern in settings.keep
+    ]
+    default_settle = SETTLE_AFTER_K6 if command == "watch" else 0.0
+    if settings.no_verify and settings.settle not in {0.0, default_settle}:
+        problems.append("--settle needs the verifying passes that --no-verify leaves out; keep one")
+    return problems
+
+
+def _iam_problems(settings: Settings, passwords: Sequence[str]) -> Iterator[str]:
+    if find_spec("botocore") is None:
+        yield "--redis-iam needs the extra `aws`: pip install 'k6-sweep[aws]'"
+    if passwords:
+        yield f"--redis-iam takes the place of a password; take it out of {' and of '.join(passwords)}"
+    if settings.redis_url and not settings.username:
+        yield "--redis-iam needs the user to log in as: --redis-username"
+    if settings.redis_url and not settings.redis_url.tls:
+        yield "--redis-iam needs TLS: begin --redis-url with rediss://"

@@ -1,0 +1,59 @@
+"""Makes the short-lived tokens by which AWS lets an IAM identity log in to ElastiCache or MemoryDB.
+
+Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html (a presigned request without its scheme is
+the password; it is good for logging in for 15 minutes, and a connection lives on after that).
+"""
+
+import functools
+from typing import Final
+from urllib.parse import urlencode
+
+from botocore.exceptions import BotoCoreError
+from botocore.model import ServiceId
+from botocore.session import Session, get_session
+from botocore.signers import RequestSigner
+
+from sidecar.errors import DeniedError
+from sidecar.redis_url import IamCache
+
+_SECONDS_VALID: Final = 900
+
+
+@functools.cache
+def _session() -> Session:
+    """Return one session for the whole process: it keeps the identity's credentials, and renews them."""
+    return get_session()
+
+
+def token(cache: IamCache, user: str, session: Session | None = None) -> str:
+    """Return a fresh token, to be given as the password.
+
+    Raises:
+        DeniedError: There is no AWS identity here, or no region.
+    """
+    session = session or _session()
+    try:
+        region = session.get_config_variable("region")
+        credentials = session.get_credentials()
+    except BotoCoreError as error:
+        raise DeniedError(f"cannot make an IAM token for {cache.name}: {error}") from error
+    if not region or credentials is None:
+        what = "an AWS identity (such as a service account's role)" if region else "a region (AWS_DEFAULT_REGION)"
+        raise DeniedError(f"cannot make an IAM token for {cache.name}: {what} is missing")
+    events = session.get_component("event_emitter")
+    signer = RequestSigner(ServiceId(cache.service), region, cache.service, "v4", credentials, events)
+    query = {"Action": "connect", "User": user} | ({"ResourceType": "ServerlessCache"} if cache.serverless else {})
+    request = {
+        "method": "GET",
+        "url": f"https://{cache.name}/?{urlencode(query)}",
+        "body": {},
+        "headers": {},
+        "context": {},
+    }
+    try:
+        signed = signer.generate_presigned_url(
+            request, operation_name="connect", expires_in=_SECONDS_VALID, region_name=region
+        )
+    except BotoCoreError as error:
+        raise DeniedError(f"cannot make an IAM token for {cache.name}: {error}") from error
+    return str(signed).removeprefix("https://")

@@ -1,0 +1,48 @@
+"""Asks Sentinels where the primary is.
+
+Source: https://redis.io/docs/latest/develop/reference/sentinel-clients/
+"""
+
+from collections.abc import Iterator
+
+from redis import exceptions
+
+from sidecar.errors import DeniedError, UnreachableError
+from sidecar.redis_url import RedisUrl
+from sidecar.sweep.link import Connect
+from sidecar.sweep.replies import text_of
+from sidecar.sweep.topology import Address
+
+
+def seeds(url: RedisUrl, connect: Connect) -> Iterator[Address]:
+    """Yield where to begin: the URL's address, or the primary that a Sentinel names.
+
+    Raises:
+        UnreachableError: No Sentinel can be reached, or none knows the primary.
+        DeniedError: None of them did, and one refused for good.
+    """
+    if not url.sentinels:
+        yield Address(url.host, url.port)
+        return
+    failures: list[UnreachableError | DeniedError] = []
+    for host, port in url.sentinels:
+        try:
+            yield _primary(host, port, url.master, connect)
+        except (UnreachableError, DeniedError) as error:
+            failures.append(error)
+        else:
+            return
+    raise next((error for error in failures if isinstance(error, DeniedError)), failures[0])
+
+
+def _primary(host: str, port: int, master: str, connect: Connect) -> Address:
+    link = connect(host, port)
+    try:
+        found = link.ask(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", master)
+    except exceptions.ResponseError as error:
+        raise DeniedError(f"{link.name} does not answer as a Sentinel: {text_of(error)}") from error
+    finally:
+        link.close()
+    if found is None:
+        raise UnreachableError(f"the Sentinel {link.name} knows no primary called {master!r}; check --redis-url")
+    return Address(found[0].decode(), int(found[1]))
