@@ -12,7 +12,8 @@ SERVERS = "K6_SWEEP_TEST_SERVERS"
 """The variable that lists the server binaries to test against, separated by colons; unset: the one that is found."""
 
 
-def _binaries() -> list[str]:
+def server_binaries() -> list[str]:
+    """Return the servers to test against."""
     return [path for path in os.environ.get(SERVERS, "").split(":") if path] or [find_redis_server()]
 
 
@@ -32,7 +33,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server_binary" in metafunc.fixturenames:
-        metafunc.parametrize("server_binary", _binaries(), ids=_name, scope="session")
+        metafunc.parametrize("server_binary", server_binaries(), ids=_name, scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -43,3 +43,17 @@ def sweep_now(
 
 def keys_of(nodes: Sequence[Node]) -> set[bytes]:
     return {key for node in nodes for key in all_keys(node)}
+
+
+def move_slot(slot: int, source: Node, target: Node, others: tuple[Node, ...] = (), keys: int = -1) -> None:
+    """Move a slot as redis-cli does; with `keys`, stop half-way after so many."""
+    ids = {node.port: node.ask("CLUSTER", "MYID") for node in (source, target)}
+    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
+    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
+    left = keys if keys >= 0 else 10**9
+    while left and (batch := source.ask("CLUSTER", "GETKEYSINSLOT", slot, min(left, 100))):
+        source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *batch)
+        left -= len(batch)
+    if keys < 0:
+        for node in (target, source, *others):
+            node.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])

@@ -26,6 +26,13 @@ _START_TIMEOUT: Final = 30.0
 _BUS_OFFSET: Final = 10_000
 _FIRST_PORT, _LAST_PORT = 20_000, 50_000
 _PR_SET_PDEATHSIG: Final = 1
+CLUSTER_OPTIONS: Final = {
+    "cluster-enabled": "yes",
+    "cluster-node-timeout": "5000",
+    # A replica is at once where its primary is, and known to be.
+    "repl-diskless-sync-delay": "0",
+    "repl-ping-replica-period": "1",
+}
 
 
 class MissingProgramError(SweepError):
@@ -215,9 +222,7 @@ def local_cluster(
         nodes: list[Node] = []
         try:
             for index in range(primaries + replicas):
-                node = start_server(
-                    binary, folder, {"cluster-enabled": "yes", "cluster-node-timeout": "5000"} | dict(options)
-                )
+                node = start_server(binary, folder, CLUSTER_OPTIONS | dict(options))
                 nodes.append(Node(node.port, node.process, primary=index < primaries))
             form_cluster(nodes[:primaries], nodes[primaries:])
             yield LocalCluster(folder, tuple(nodes))

@@ -244,5 +244,5 @@ def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
         ) from error
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSING_TLS_ERRORS):
         raise DeniedError(f"no TLS with {name}: {cause}{_TRY_PLAIN}") from error
-    hint = _TRY_PLAIN if settings.redis_url.tls else _TRY_TLS
+    hint = "" if isinstance(cause, ConnectionRefusedError) else _TRY_PLAIN if settings.redis_url.tls else _TRY_TLS
     raise UnreachableError(f"cannot reach {name}: {text_of(error)}{hint}") from error

@@ -1,5 +1,6 @@
 """Who owns which slot, as the servers say."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,7 +105,7 @@ def read_topology(link: Link, address: Address) -> Topology:
         raise denial(link.name, text_of(error)) from error
     except exceptions.ResponseError as error:
         raise UnreachableError(f"{link.name} does not tell its cluster: {text_of(error)}") from error
-    return Topology(clustered=True, shards=tuple(_shards(entries, address)))
+    return Topology(clustered=True, shards=tuple(_shards(entries, address, _failed_replicas(link))))
 
 
 def _replicas_of(link: Link) -> int:
@@ -116,7 +117,21 @@ def _replicas_of(link: Link) -> int:
     return len(role[2]) if isinstance(role, list) else 0
 
 
-def _shards(entries: Iterable[Any], address: Address) -> list[Shard]:
+def _failed_replicas(link: Link) -> Counter[str]:
+    """Count, for each primary's id, the replicas that CLUSTER SLOTS hides because they have failed.
+
+    They may come back with what they had, and take over; where the user may not ask, none is known.
+
+    Source: https://redis.io/docs/latest/commands/cluster-nodes/
+    """
+    (reply,) = link.pipeline([pack((b"CLUSTER", b"NODES"))])
+    if isinstance(reply, Exception):
+        return Counter()
+    nodes = [line.split() for line in reply.decode().splitlines()]
+    return Counter(node[3] for node in nodes if {"slave", "fail"} <= set(node[2].split(",")))
+
+
+def _shards(entries: Iterable[Any], address: Address, failed: Counter[str]) -> list[Shard]:
     """Put the ranges of CLUSTER SLOTS together by primary.
 
     Source: https://redis.io/docs/latest/commands/cluster-slots/ (a null or empty host means the answering server's).
@@ -128,7 +143,7 @@ def _shards(entries: Iterable[Any], address: Address) -> list[Shard]:
         where = Address(host.decode() if host and host != b"?" else address.host, port)
         ids = tuple(replica[2].decode() for replica in replicas)
         slots.setdefault(node_id, []).extend(range(first, last + 1))
-        primaries[node_id] = Shard(where, node_id, len(replicas), tuple(slots[node_id]), ids)
+        primaries[node_id] = Shard(where, node_id, len(replicas) + failed[node_id], tuple(slots[node_id]), ids)
     return list(primaries.values())
 
 

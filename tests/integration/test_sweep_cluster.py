@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import LocalCluster, Node, start_server, stop
+from sidecar.demo.servers import LocalCluster, start_server, stop
 from sidecar.errors import DeniedError, RefusedError, UnreachableError
 from sidecar.sweep.link import Connector, Link, pack
 from sidecar.sweep.result import Progress
 from sidecar.sweep.slots import TAGS, key_slot
 from sidecar.sweep.sweeper import sweep
-from tests.support import KINDS, keys_of, quiet_log, settings_for, sweep_now
+from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, sweep_now
 
 
 def binary_keys(count: int, seed: int) -> set[bytes]:
@@ -233,18 +233,6 @@ def test_a_lost_connection_is_made_anew(cluster: LocalCluster) -> None:
     assert keys_of(cluster.primaries) == set()
     assert report.deleted <= 20_000
     assert report.deleted == 20_000 or not report.exact
-
-
-def move_slot(slot: int, source: Node, target: Node, others: tuple[Node, ...] = (), keys: int = -1) -> None:
-    """Move a slot as redis-cli does; with `keys`, stop half-way after so many."""
-    ids = {node.port: node.ask("CLUSTER", "MYID") for node in (source, target)}
-    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
-    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
-    for key in source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100_000)[: keys if keys >= 0 else None]:
-        source.ask("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
-    if keys < 0:
-        for node in (target, source, *others):
-            node.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
 
 
 def test_slots_that_move_away_are_followed(small_cluster: LocalCluster) -> None:

@@ -132,13 +132,23 @@ def hello(mode: bytes, role: bytes = b"master") -> list[bytes]:
     return [b"server", b"redis", b"mode", mode, b"role", role]
 
 
-def server(mode: bytes, slots: list[Any] | Exception, role: bytes = b"master") -> FakeLink:
+NODES = b"""\
+two 10.0.0.9:6380@16380 myself,master - 0 0 2 connected 100-16383
+five 10.0.0.5:6380@16380 slave,fail two 1 1 2 disconnected
+six 10.0.0.6:6380@16380 slave,fail? two 1 1 2 disconnected
+"""
+
+
+def server(
+    mode: bytes, slots: list[Any] | Exception, role: bytes = b"master", nodes: bytes | Exception = NODES
+) -> FakeLink:
     answers: dict[bytes, Any] = {
         b"HELLO": hello(mode, role),
-        b"CLUSTER": slots,
+        b"SLOTS": slots,
+        b"NODES": nodes,
         b"ROLE": [b"master", 1, [[b"h", b"1", b"1"]]],
     }
-    return FakeLink(lambda command: answers[command[0]])
+    return FakeLink(lambda command: answers[command[-1]])
 
 
 ENTRIES: list[Any] = [
@@ -153,13 +163,20 @@ def test_topology_of_a_cluster() -> None:
     topology = read_topology(server(b"cluster", ENTRIES), Address("10.0.0.9", 6379))
     assert [(str(shard.address), shard.node_id, shard.replicas, len(shard.slots)) for shard in topology.shards] == [
         ("10.0.0.1:6379", "one", 1, 100),
-        ("10.0.0.9:6380", "two", 0, 16286),
+        ("10.0.0.9:6380", "two", 1, 16286),
     ]
     assert topology.node_ids == {"one", "two", "four"}
     assert topology.uncovered() == []
     shard = topology.shard_of(7)
     assert shard is not None
     assert shard.node_id == "one"
+
+
+def test_a_user_who_may_not_ask_knows_no_failed_replica() -> None:
+    """CLUSTER SLOTS hides failed replicas; where CLUSTER NODES is denied, they are not known."""
+    denied = exceptions.NoPermissionError("no", status_code="NOPERM")
+    topology = read_topology(server(b"cluster", ENTRIES, nodes=denied), Address("10.0.0.9", 6379))
+    assert [shard.replicas for shard in topology.shards] == [1, 0]
 
 
 def test_topology_of_one_server() -> None:

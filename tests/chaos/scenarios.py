@@ -1,0 +1,213 @@
+"""What can happen to a cluster while it is swept; each says what it does in one line."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sidecar.demo.servers import Node
+from sidecar.sweep.slots import SLOT_COUNT, TAGS
+from tests.chaos.world import NODE_TIMEOUT, World, until
+from tests.support import move_slot
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Harm, what comes before it, and how long the sweep must look on afterwards to have lived through all of it."""
+
+    harm: Callable[[World], None]
+    before: Callable[[World], None] = lambda _: None
+    settle: float = 1.0
+    on_every_server: bool = False
+    """Whether versions differ in it."""
+    seconds: float = 40.0
+    """How long the sweep may take."""
+
+
+def planned_failover(world: World) -> None:
+    """A replica takes over in good order."""
+    _, replica = world.pair()
+    replica.ask("CLUSTER", "FAILOVER")
+    world.wait_for_promotion(replica)
+
+
+def primary_killed(world: World) -> None:
+    """A primary dies; its replica is promoted."""
+    primary, replica = world.pair()
+    world.kill(primary)
+    world.wait_for_promotion(replica)
+
+
+def killed_and_back(world: World) -> None:
+    """A primary dies and comes back, sooner or later than its replica is promoted."""
+    primary, _ = world.pair()
+    world.kill(primary)
+    time.sleep(world.chance.choice((0.1, 0.7, 3.0)))
+    world.start(primary)
+
+
+def replica_falls_behind(world: World) -> None:
+    """Before the sweep, a replica loses its link."""
+    world.pause(world.nodes[3])
+
+
+def late_replica_promoted(world: World) -> None:
+    """A primary dies, and its replica, which lacks the latest deletes, is promoted."""
+    time.sleep(world.chance.uniform(0, 0.5))
+    world.kill(world.nodes[0])
+    world.wake(world.nodes[3])
+    world.wait_for_promotion(world.nodes[3])
+
+
+def replica_killed(world: World) -> None:
+    """Before the sweep, a primary loses its only replica."""
+    world.kill(world.nodes[4])
+    time.sleep(2 * NODE_TIMEOUT)
+
+
+def primary_without_replica_killed(world: World) -> None:
+    """A primary dies that has no replica: its slots are gone."""
+    world.lost.update(range(SLOT_COUNT // 3, SLOT_COUNT * 2 // 3))
+    world.kill(world.nodes[1])
+
+
+def node_paused(world: World) -> None:
+    """A primary is frozen for up to ten seconds; a replica may take over, and the old one wakes up none the wiser."""
+    primary, _ = world.pair()
+    world.pause(primary)
+    time.sleep(world.chance.choice((0.5, 2.5, 10.0)))
+    world.wake(primary)
+
+
+def majority_paused(world: World) -> None:
+    """All but one primary and its replica are frozen: whoever is left is a minority, and stops serving."""
+    index = world.chance.randrange(3)
+    others = [node for number, node in enumerate(world.nodes) if number % 3 != index]
+    world.pause(*others)
+    time.sleep(world.chance.choice((1.0, 4.0)))
+    world.wake(*others)
+
+
+def full_restart(world: World) -> None:
+    """Everything dies and comes back."""
+    nodes = list(world.nodes)
+    world.kill(*nodes)
+    time.sleep(0.2)
+    for node in nodes:
+        world.start(node)
+
+
+def reshard_both_ways(world: World) -> None:
+    """Slots migrate from the first node to the second, then others back, by redis-cli."""
+    slots = world.chance.choice((20, 60))
+    world.reshard(world.nodes[0], world.nodes[1], slots)
+    world.reshard(world.nodes[1], world.nodes[0], slots // 2)
+
+
+def rebalance(world: World) -> None:
+    """Before, the slots are uneven; during the sweep redis-cli evens them out."""
+    world.tool("rebalance", world.seed(), "--cluster-threshold", "1")
+
+
+def make_uneven(world: World) -> None:
+    """Give 150 slots of the first node to the second."""
+    world.reshard(world.nodes[0], world.nodes[1], 150)
+
+
+def half_moved(world: World) -> None:
+    """Before the sweep, slots were left half-migrated for good, in both directions."""
+    chance, first, second = world.chance, world.nodes[0], world.nodes[1]
+    slots = [*chance.sample(range(5000), 12), *chance.sample(range(5500, 10000), 12)]
+    world.add(b"test:{%b}%d" % (TAGS[slot], i) for slot in slots for i in range(chance.randrange(12)))
+    world.halfway.update(slots)
+    for slot in slots:
+        source, target = (first, second) if slot < 5400 else (second, first)
+        move_slot(slot, source, target, keys=chance.randrange(10))
+
+
+def nothing(_: World) -> None:
+    """Leave it as it is."""
+
+
+def fat_slot(world: World) -> None:
+    """Before the sweep, one slot has many keys, of both kinds."""
+    count = 12_000
+    world.add(
+        [b"test:{%b}%d" % (TAGS[100], i) for i in range(count)],
+        [b"user:{%b}%d" % (TAGS[100], i) for i in range(count)],
+    )
+
+
+def fat_slot_on_the_move(world: World) -> None:
+    """A slot with many keys is on the move; half of the times it never arrives."""
+    some = world.chance.choice((-1, 9_000))
+    world.halfway.update(() if some < 0 else (100,))
+    move_slot(100, world.nodes[0], world.nodes[1], (world.nodes[2],), keys=some)
+
+
+def node_added(world: World) -> None:
+    """A new primary joins and is given slots."""
+    node = world.join()
+    world.reshard(world.nodes[0], node, 40)
+
+
+def fourth_node(world: World) -> None:
+    """Before the sweep, there is a fourth primary with few slots."""
+    node = world.join()
+    world.reshard(world.nodes[0], node, 60)
+
+
+def node_removed(world: World) -> None:
+    """A primary is drained, taken out of the cluster and ended."""
+    node = world.nodes[6]
+    world.reshard(node, world.nodes[2], 60)
+    gone = world.id_of(node)
+    for other in world.nodes[:6]:
+        other.ask("CLUSTER", "FORGET", gone)
+    world.kill(node)
+    del world.nodes[6]
+
+
+def everything_moves(world: World) -> None:
+    """Slots migrate one by one between all primaries while a planned failover happens."""
+
+    def fail_over() -> None:
+        time.sleep(0.3)
+        world.nodes[5].ask("CLUSTER", "FAILOVER")
+        world.wait_for_promotion(world.nodes[5])
+
+    aside = threading.Thread(target=fail_over)
+    aside.start()
+    for slot in world.chance.sample(range(5400), 30):
+        _move_if_possible(slot, world.nodes[0], world.nodes[1])
+    aside.join()
+
+
+def _move_if_possible(slot: int, source: Node, target: Node) -> None:
+    def moved() -> bool:
+        move_slot(slot, source, target)
+        return True
+
+    until(moved)
+
+
+FAILOVER = 4 * NODE_TIMEOUT
+"""So long it takes at most until a dead primary's replica serves."""
+
+SCENARIOS = {
+    "planned failover": Scenario(planned_failover),
+    "primary killed": Scenario(primary_killed, settle=FAILOVER),
+    "killed and back": Scenario(killed_and_back, settle=FAILOVER),
+    "late replica promoted": Scenario(late_replica_promoted, replica_falls_behind, settle=FAILOVER),
+    "primary without replica killed": Scenario(primary_without_replica_killed, replica_killed, seconds=8.0),
+    "node paused": Scenario(node_paused, settle=FAILOVER),
+    "majority paused": Scenario(majority_paused, settle=FAILOVER),
+    "full restart": Scenario(full_restart, settle=FAILOVER),
+    "reshard both ways": Scenario(reshard_both_ways, settle=2.0, on_every_server=True),
+    "rebalance": Scenario(rebalance, make_uneven, settle=2.0),
+    "half moved for good": Scenario(nothing, half_moved, on_every_server=True),
+    "fat slot on the move": Scenario(fat_slot_on_the_move, fat_slot, on_every_server=True),
+    "node added": Scenario(node_added, settle=2.0),
+    "node removed": Scenario(node_removed, fourth_node, settle=2.0),
+    "everything moves": Scenario(everything_moves, settle=2.0),
+}

@@ -1,0 +1,101 @@
+"""Sweeps of a cluster to which something happens meanwhile; whatever it is, the report must be true.
+
+A run is replayed by its number: K6_SWEEP_CHAOS_FIRST=17 K6_SWEEP_CHAOS_RUNS=1.
+"""
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from sidecar.demo.servers import local_cluster
+from sidecar.sweep.link import Connector
+from sidecar.sweep.sweeper import take_snapshot
+from tests.chaos.scenarios import SCENARIOS, Scenario, nothing
+from tests.chaos.world import OPTIONS, PATTERNS, Meddling, World, judge
+from tests.conftest import server_binaries
+from tests.support import quiet_log, settings_for, sweep_now
+
+RUNS = int(os.environ.get("K6_SWEEP_CHAOS_RUNS", "0"))
+"""How many runs of scenarios chosen by chance; 0 is each scenario once."""
+FIRST = int(os.environ.get("K6_SWEEP_CHAOS_FIRST", "1"))
+KEYS = int(os.environ.get("K6_SWEEP_CHAOS_KEYS", "20000"))
+_SNAPSHOT_SECONDS = 20.0
+_MOST_QUERIES = 60
+"""In some 20 seconds of trouble; a storm would be thousands."""
+
+
+def _runs() -> Iterator[tuple[int, str, str]]:
+    """Yield the number, the scenario and the server of each run."""
+    binaries = server_binaries()
+    if RUNS:
+        for number in range(FIRST, FIRST + RUNS):
+            yield number, random.Random(number).choice(sorted(SCENARIOS)), binaries[number % len(binaries)]
+        return
+    for number, (name, scenario) in enumerate(SCENARIOS.items()):
+        for binary in binaries if scenario.on_every_server else [binaries[number % len(binaries)]]:
+            yield FIRST + number, name, binary
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> Iterator[Counter[str]]:
+    counts: Counter[str] = Counter()
+    yield counts
+    print("\nchaos:", ", ".join(f"{outcome} {count}" for outcome, count in sorted(counts.items())))  # noqa: T201  # seen with -s
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "binary"),
+    [pytest.param(*run, id=f"{run[0]}-{run[1]}-{Path(run[2]).name}") for run in _runs()],
+)
+def test_the_report_is_true(number: int, name: str, binary: str, tmp_path: Path, outcomes: Counter[str]) -> None:
+    """Nothing of others is deleted, `complete` means that nothing is left, `exact` that the count is right."""
+    chance = random.Random(number)
+    options = OPTIONS | {"cluster-require-full-coverage": chance.choice(("yes", "no"))}
+    with local_cluster(binary, primaries=3, replicas=3, options=options) as cluster:
+        world = World(cluster, binary, options, chance, KEYS)
+        with ExitStack() as at_the_end:
+            at_the_end.callback(world.end)
+            outcomes[_one_run(world, SCENARIOS[name], cluster.url, tmp_path, at_the_end)] += 1
+
+
+def _one_run(world: World, scenario: Scenario, url: str, folder: Path, at_the_end: ExitStack) -> str:
+    chance = world.chance
+    scenario.before(world)
+    harm = scenario.harm
+    words = ["--settle", str(scenario.settle)]
+    if chance.random() < 0.5:
+        words += ["--max-rate", str(chance.choice((20_000, 60_000)))]
+    if chance.random() < 0.4:
+        harm_now, harm = (harm, nothing) if chance.random() < 0.5 else (nothing, harm)
+        _take_snapshot(world, harm_now, url, folder / "snapshot", at_the_end)
+        words += ["--preserve-existing", str(folder / "snapshot")]
+    settings = settings_for(url, *words, patterns=PATTERNS)
+    meddling = Meddling(Connector(settings), chance.randrange(1, 250), lambda: harm(world))
+    at_the_end.callback(meddling.close)
+    report = sweep_now(settings, meddling, seconds=scenario.seconds)
+    late = not meddling.done
+    meddling.finish()
+    world.heal()
+    judge(world, report, late)
+    assert meddling.topology_queries < _MOST_QUERIES
+    return f"{report.status}{', exact' if report.exact else ''}{', late' if late else ''}"
+
+
+def _take_snapshot(world: World, harm: Callable[[World], None], url: str, file: Path, at_the_end: ExitStack) -> None:
+    """Take a snapshot, with or without harm meanwhile, and write the test's own keys after it."""
+    settings = settings_for(url, "--out", str(file), patterns=PATTERNS, command="snapshot")
+    meddling = Meddling(Connector(settings), world.chance.randrange(1, 150), lambda: harm(world))
+    at_the_end.callback(meddling.close)
+    deadline = time.monotonic() + _SNAPSHOT_SECONDS
+    snapshot, _ = take_snapshot(settings, meddling, lambda: deadline - time.monotonic(), quiet_log(), lambda _: None)
+    snapshot.write(file)
+    meddling.finish()
+    world.heal()
+    world.forget_the_past()
+    world.write(KEYS // 2)

@@ -1,0 +1,296 @@
+"""A cluster to do harm to while it is swept, and the knowledge of what must then be true."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from sidecar.demo.keys import all_keys, write_keys
+from sidecar.demo.servers import CLUSTER_OPTIONS, LocalCluster, Node, start_server, stop
+from sidecar.errors import RedisError
+from sidecar.sweep.link import Connect, Link
+from sidecar.sweep.result import SweepReport
+from sidecar.sweep.slots import ALL_SLOTS, key_slot, parse_ranges
+from sidecar.sweep.topology import Shard, read_topology
+
+NODE_TIMEOUT = 2.0
+"""Seconds after which the cluster takes a silent node for dead."""
+OPTIONS = CLUSTER_OPTIONS | {
+    "cluster-node-timeout": f"{NODE_TIMEOUT * 1000:.0f}",
+    "appendonly": "yes",  # who is killed and comes back has what was acknowledged
+    "appendfsync": "no",
+}
+PATTERNS = ("test:*", "queue:*", "tmp:[a-z]*")
+_PATIENCE = 60.0
+
+
+class World:
+    """A cluster of three primaries with a replica each, its keys, and what is done to it."""
+
+    def __init__(
+        self, cluster: LocalCluster, binary: str, options: Mapping[str, str], chance: random.Random, keys: int
+    ) -> None:
+        self.chance = chance
+        self.nodes: list[Node] = list(cluster.nodes)
+        """Node 3 is node 0's replica, 4 is 1's, and 5 is 2's; later ones have joined."""
+        self.lost: set[int] = set()
+        """Slots whose keys died with their nodes."""
+        self.halfway: set[int] = set()
+        """Slots that stay half-migrated, so that not every key can be written."""
+        self.matching: set[bytes] = set()
+        self.others: set[bytes] = set()
+        self._folder = cluster.folder
+        self._binary = binary
+        self._options = options
+        self._paused: set[int] = set()
+        self.write(keys)
+
+    def write(self, count: int) -> None:
+        """Write keys of both kinds, some of them in one slot together."""
+        mine: set[bytes] = set()
+        others: set[bytes] = set()
+        for _ in range(count):
+            kind = self.chance.choice((b"test:", b"queue:", b"tmp:x", b"user:", b"tests:"))
+            tag = b"{%d}" % self.chance.randrange(count // 20 + 1) if self.chance.random() < 0.2 else b""
+            key = b"%b%b%b" % (kind, tag, self.chance.randbytes(6))
+            if key_slot(key) not in self.halfway:
+                (others if kind in {b"user:", b"tests:"} else mine).add(key)
+        self.add(mine - self.others, others)
+
+    def add(self, matching: Iterable[bytes], others: Iterable[bytes] = ()) -> None:
+        """Write some more keys, and wait until the replicas have all of them."""
+        matching, others = set(matching), set(others)
+        self.matching |= matching
+        self.others |= others
+        living = tuple(node for node in self.nodes if node.process.poll() is None)
+        write_keys(LocalCluster(self._folder, living), sorted(matching | others))
+        until(lambda: all(self._replicas_are_level(node) for node in living))
+
+    @staticmethod
+    def _replicas_are_level(node: Node) -> bool:
+        role, offset, replicas = node.ask("ROLE")[:3]
+        return bool(role != b"master" or all(int(replica[2]) >= offset for replica in replicas))
+
+    def forget_the_past(self) -> None:
+        """Count everything that is there as somebody else's."""
+        self.others |= self.matching
+        self.matching = set()
+
+    def pair(self) -> tuple[Node, Node]:
+        """Choose a primary; return it with its replica."""
+        index = self.chance.randrange(3)
+        return self.nodes[index], self.nodes[index + 3]
+
+    def kill(self, *nodes: Node) -> None:
+        """End processes without warning."""
+        stop(nodes)
+
+    def pause(self, *nodes: Node) -> None:
+        """Freeze processes."""
+        for node in nodes:
+            os.kill(node.process.pid, signal.SIGSTOP)
+            self._paused.add(node.process.pid)
+
+    def wake(self, *nodes: Node) -> None:
+        """Let frozen processes go on."""
+        for node in nodes:
+            os.kill(node.process.pid, signal.SIGCONT)
+            self._paused.discard(node.process.pid)
+
+    def start(self, node: Node) -> Node:
+        """Start a dead node again where it was."""
+        fresh = start_server(self._binary, self._folder, self._options, port=node.port)
+        self.nodes[self.nodes.index(node)] = replace(node, process=fresh.process)
+        return fresh
+
+    def join(self) -> Node:
+        """Add an empty primary."""
+        node = start_server(self._binary, self._folder, self._options)
+        self.nodes.append(node)
+        self.tool("add-node", f"127.0.0.1:{node.port}", self.seed())
+        until(lambda: all(len(each.ask("CLUSTER", "NODES").splitlines()) == len(self.nodes) for each in self.nodes))
+        until(lambda: b"cluster_state:ok" in node.ask("CLUSTER", "INFO"))
+        return node
+
+    def seed(self) -> str:
+        return f"127.0.0.1:{self.nodes[0].port}"
+
+    def id_of(self, node: Node) -> str:
+        return bytes(node.ask("CLUSTER", "MYID")).decode()
+
+    def reshard(self, source: Node, target: Node, slots: int) -> None:
+        """Move slots as operators do."""
+        self.agree()
+        ends = ("--cluster-from", self.id_of(source), "--cluster-to", self.id_of(target))
+        self.tool("reshard", self.seed(), *ends, "--cluster-slots", str(slots), "--cluster-yes")
+
+    def tool(self, *arguments: str) -> None:
+        """Run redis-cli --cluster."""
+        program = shutil.which("redis-cli")
+        assert program
+        done = subprocess.run(
+            [program, "--cluster", *arguments], capture_output=True, text=True, timeout=_PATIENCE, check=False
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-500:]
+
+    def wait_for_promotion(self, replica: Node) -> None:
+        """Wait until a replica is a primary."""
+        until(lambda: replica.ask("ROLE")[0] == b"master")
+
+    def shards(self) -> tuple[Shard, ...]:
+        """Return the primaries as a living node sees them."""
+        for node in self.nodes:
+            if node.process.poll() is None:
+                link = node.link()
+                try:
+                    return read_topology(link, node.address).shards
+                finally:
+                    link.close()
+        raise AssertionError("no node lives")
+
+    def heal(self) -> None:
+        """Wake whoever sleeps, and wait until all living nodes agree."""
+        for node in self.nodes:
+            if node.process.pid in self._paused:
+                self.wake(node)
+        if self.lost:
+            time.sleep(3 * NODE_TIMEOUT)
+            return
+        self.agree()
+
+    def agree(self) -> None:
+        """Wait until all living nodes see the same."""
+        living = [node for node in self.nodes if node.process.poll() is None]
+        until(lambda: all(b"cluster_state:ok" in node.ask("CLUSTER", "INFO") for node in living))
+        until(lambda: len({self._view(node) for node in living}) == 1)
+
+    def _view(self, node: Node) -> tuple[tuple[int, str], ...]:
+        link = node.link()
+        try:
+            shards = read_topology(link, node.address).shards
+            return tuple(sorted((slot, shard.node_id) for shard in shards for slot in shard.slots))
+        except RedisError:
+            return ()
+        finally:
+            link.close()
+
+    def present(self) -> set[bytes]:
+        """Return all keys of the living primaries that serve slots."""
+        living = {node.port: node for node in self.nodes if node.process.poll() is None}
+        dead = {slot for shard in self.shards() if shard.address.port not in living for slot in shard.slots}
+        assert dead <= self.lost, "a primary is dead, and nobody has taken its place"
+        ports = {shard.address.port for shard in self.shards()} & living.keys()
+        return {key for port in ports for key in all_keys(living[port])}
+
+    def end(self) -> None:
+        """End all nodes."""
+        stop([node for node in self.nodes if node.process.poll() is None])
+
+
+class Meddling:
+    """Connects like the real thing, counts topology queries, and lets the harm begin at the n-th write."""
+
+    def __init__(self, real: Connect, moment: int, harm: Callable[[], None]) -> None:
+        self._real = real
+        self._left = moment
+        self._lock = threading.Lock()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(harm,), daemon=True)
+        self._done = threading.Event()
+        self._finished = threading.Event()
+        self.topology_queries = 0
+
+    def _run(self, harm: Callable[[], None]) -> None:
+        try:
+            harm()
+        except BaseException as error:  # noqa: BLE001  # raised again by `finish`
+            self._failure = error
+        self._done.set()
+        self._finished.wait()  # servers that it started end with the thread that started them
+
+    def __call__(self, host: str, port: int) -> Link:
+        link = self._real(host, port)
+        pipeline = link.pipeline
+
+        def counted(commands: list[bytes]) -> list[object]:
+            with self._lock:
+                self._left -= 1
+                self.topology_queries += commands[0].endswith(b"SLOTS\r\n")
+                if self._left == 0:
+                    self._thread.start()
+            return pipeline(commands)
+
+        link.pipeline = counted  # type: ignore[method-assign,assignment]  # this one link only
+        return link
+
+    @property
+    def done(self) -> bool:
+        """Whether all the harm was done."""
+        return self._done.is_set()
+
+    def finish(self) -> None:
+        """Wait for the end of the harm; raise what went wrong with it."""
+        if self._left <= 0:
+            assert self._done.wait(_PATIENCE), "the harm comes to no end"
+        if self._failure:
+            raise self._failure
+
+    def close(self) -> None:
+        """End the servers that the harm started."""
+        self._finished.set()
+
+
+def judge(world: World, report: SweepReport, late: bool) -> None:
+    """Assert that the report is true.
+
+    Args:
+        world: The cluster, healed.
+        report: What the sweep said.
+        late: Whether harm was still done after the sweep had ended: then what it deleted may be back.
+    """
+    present = world.present()
+    missing = {key for key in world.others - present if key_slot(key) not in world.lost}
+    assert not missing, f"{len(missing)} keys of others are gone, such as {sorted(missing)[:3]}"
+    left = world.matching & present
+    if report.status == "complete":
+        assert late or not left, f"complete, but {len(left)} keys are left in slots {slots_of(left)[:10]}"
+    else:
+        said = " ".join(report.errors)
+        named = {
+            slot
+            for text in re.findall(r"(?:proven to be swept|vouch for them): ([\d,-]+)", said)
+            for slot in parse_ranges(text)
+        }
+        assert said, "incomplete, but it does not say why"
+        assert late or "time was up" in said or set(slots_of(left)) <= named, (slots_of(left), said)
+    assert report.deleted <= len(world.matching) or not report.exact
+    if report.exact:
+        gone = len(world.matching) - len(left)
+        lost = sum(key_slot(key) in world.lost for key in world.matching)
+        assert gone - lost <= report.deleted <= gone, f"exact, but deleted {report.deleted} of {gone}"
+    if report.slots_done is not None:
+        assert report.status != "complete" or report.slots_done == report.slots_asked == len(ALL_SLOTS)
+
+
+def slots_of(keys: Iterable[bytes]) -> list[int]:
+    """Return the slots of some keys, in order."""
+    return sorted({key_slot(key) for key in keys})
+
+
+def until(condition: Callable[[], bool], seconds: float = _PATIENCE) -> None:
+    """Wait for a condition; a server that doesn't answer counts as no."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except (RedisError, OSError, IndexError):
+            pass
+        assert time.monotonic() < deadline, "the cluster did not come to rest"
+        time.sleep(0.05)
