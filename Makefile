@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo test lint check bench docs clean
+.PHONY: help demo test lint check chaos bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -36,6 +36,12 @@ lint: $(BIN)/.installed  ## lint, format, types, layers, spelling, generated doc
 	$(BIN)/python docs/generate.py --check
 
 check: lint test  ## everything that CI runs
+
+# 200 runs take about an hour; one is replayed by its number: make chaos FIRST=17 RUNS=1
+FIRST ?= 1
+RUNS ?= 200
+chaos: $(BIN)/.installed  ## sweep a cluster to which things happen meanwhile, again and again
+	K6_SWEEP_CHAOS_FIRST=$(FIRST) K6_SWEEP_CHAOS_RUNS=$(RUNS) K6_SWEEP_CHAOS_KEYS=200000 $(BIN)/pytest -q -s --timeout 400 tests/chaos
 
 bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the wait
 	$(BIN)/python -m bench.sweep

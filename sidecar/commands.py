@@ -80,7 +80,7 @@ def snapshot(context: Context) -> Report:
         taken.write(out)
     except OSError as error:
         raise SettingsError([f"--out cannot be written: {error}"]) from error
-    context.log.info("a snapshot was taken", keys=len(taken), file=str(out))
+    context.log.info("a snapshot was taken", keys=taken.size, file=str(out))
     return Report(report.status.value, sweep=report)
 
 
@@ -129,7 +129,7 @@ def _watch(context: Context, events: Events) -> Report:
     check_breadth(settings)
     check_namespace(settings.allowed_namespace, context.namespace)
     check_namespace_of_processes(context.in_pod)
-    if settings.preserve_existing:  # said now, not after a long test
+    if settings.preserve_existing is not None:  # said now, not after a long test
         read_snapshot(settings.preserve_existing).check_patterns(settings.pattern, settings.preserve_existing)
     if settings.when != "always" and not kernel_tells_exit_codes():
         raise SettingsError(

@@ -19,7 +19,8 @@ def write_keys(cluster: LocalCluster, keys: Iterable[bytes], value: bytes = b"x"
         by_port = {node.port: node for node in cluster.nodes}
         seed = cluster.nodes[0].link()
         links.callback(seed.close)
-        for shard in read_topology(seed, cluster.nodes[0].address).shards:
+        shards = read_topology(seed, cluster.nodes[0].address).shards
+        for shard in (shard for shard in shards if shard.address.port in by_port):
             link = by_port[shard.address.port].link()
             links.callback(link.close)
             owner_of.update(dict.fromkeys(shard.slots, link))

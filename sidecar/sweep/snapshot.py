@@ -63,7 +63,9 @@ class Snapshot:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_starts", tuple(itertools.accumulate(self.counts, initial=0)))
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many keys it has."""
         return len(self.hashes)
 
     def __contains__(self, key: object) -> bool:
@@ -76,7 +78,7 @@ class Snapshot:
         return at < end and self.hashes[at] == value
 
     def __str__(self) -> str:
-        return f"the snapshot of {len(self):,} keys that {self.host} took at {self.taken_at:%Y-%m-%dT%H:%M:%SZ}"
+        return f"the snapshot of {self.size:,} keys that {self.host} took at {self.taken_at:%Y-%m-%dT%H:%M:%SZ}"
 
     def check_patterns(self, patterns: Iterable[Pattern], file: Path) -> None:
         """Refuse to sweep patterns whose keys were not looked for.

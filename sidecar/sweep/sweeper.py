@@ -49,7 +49,7 @@ def sweep(
     """
     check_breadth(settings)
     existing = None
-    if settings.preserve_existing:
+    if settings.preserve_existing is not None:
         existing = read_snapshot(settings.preserve_existing)
         existing.check_patterns(settings.pattern, settings.preserve_existing)
     rounds = Rounds(settings, connect, log)
@@ -97,13 +97,13 @@ class _Sweep:
         self._existing = existing
         self._started = time.monotonic()
         self._reachable = reachable_slots(settings.pattern)
-        unproven = frozenset(existing.unproven if existing else ())
+        unproven = frozenset(() if existing is None else existing.unproven)
         self._slots: Sequence[int] = [slot for slot in self._reachable if slot not in unproven]
         self._passes: list[PassResult] = []
 
     def run(self) -> SweepReport:
         self._find_cluster()
-        if self._existing and self._settings.preserve_existing:
+        if self._existing is not None and self._settings.preserve_existing is not None:
             self._existing.check_redis(self._rounds.identity, self._settings.preserve_existing)
             self._log.info("what existed is spared", snapshot=str(self._existing))
         check_marker(self._settings.require_marker, self._rounds.topology, self._connect)

@@ -1,40 +1,15 @@
 """What a user may get wrong: each ends in a clear message, its exit code, and nothing deleted."""
 
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sidecar.demo.servers import Node, find_redis_server, start_server, stop
+from tests.acceptance.command import k6_sweep
 from tests.acceptance.pod import until
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    report: dict[str, Any]
-    log: str
-
-
-def k6_sweep(*arguments: str, env: Mapping[str, str] = {}) -> Ended:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "sidecar", *arguments],
-        capture_output=True,
-        text=True,
-        env=clean | dict(env),
-        timeout=60,
-        check=False,
-    )
-    return Ended(done.returncode, json.loads(done.stdout), done.stderr)
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ class Scenario:
     """Whether versions differ in it."""
     seconds: float = 40.0
     """How long the sweep may take."""
+    loses_keys: bool = False
+    """Whether slots are gone for good: then no test could go on with this cluster."""
 
 
 def planned_failover(world: World) -> None:
@@ -199,7 +201,9 @@ SCENARIOS = {
     "primary killed": Scenario(primary_killed, settle=FAILOVER),
     "killed and back": Scenario(killed_and_back, settle=FAILOVER),
     "late replica promoted": Scenario(late_replica_promoted, replica_falls_behind, settle=FAILOVER),
-    "primary without replica killed": Scenario(primary_without_replica_killed, replica_killed, seconds=8.0),
+    "primary without replica killed": Scenario(
+        primary_without_replica_killed, replica_killed, seconds=8.0, loses_keys=True
+    ),
     "node paused": Scenario(node_paused, settle=FAILOVER),
     "majority paused": Scenario(majority_paused, settle=FAILOVER),
     "full restart": Scenario(full_restart, settle=FAILOVER),

@@ -72,7 +72,7 @@ def _one_run(world: World, scenario: Scenario, url: str, folder: Path, at_the_en
     if chance.random() < 0.5:
         words += ["--max-rate", str(chance.choice((20_000, 60_000)))]
     if chance.random() < 0.4:
-        harm_now, harm = (harm, nothing) if chance.random() < 0.5 else (nothing, harm)
+        harm_now, harm = (harm, nothing) if chance.random() < 0.5 and not scenario.loses_keys else (nothing, harm)
         _take_snapshot(world, harm_now, url, folder / "snapshot", at_the_end)
         words += ["--preserve-existing", str(folder / "snapshot")]
     settings = settings_for(url, *words, patterns=PATTERNS)

@@ -59,7 +59,7 @@ class World:
             kind = self.chance.choice((b"test:", b"queue:", b"tmp:x", b"user:", b"tests:"))
             tag = b"{%d}" % self.chance.randrange(count // 20 + 1) if self.chance.random() < 0.2 else b""
             key = b"%b%b%b" % (kind, tag, self.chance.randbytes(6))
-            if key_slot(key) not in self.halfway:
+            if key_slot(key) not in (self.halfway | self.lost):
                 (others if kind in {b"user:", b"tests:"} else mine).add(key)
         self.add(mine - self.others, others)
 

@@ -1,0 +1,31 @@
+"""The command as users run it, to its end."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    report: dict[str, Any]
+    log: str
+
+
+def k6_sweep(*arguments: str, env: Mapping[str, str] = {}) -> Ended:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "sidecar", *arguments],
+        capture_output=True,
+        text=True,
+        env=clean | dict(env),
+        timeout=60,
+        check=False,
+    )
+    return Ended(done.returncode, json.loads(done.stdout), done.stderr)

@@ -1,0 +1,152 @@
+"""Only what the test made goes: a snapshot before it, a sweep after it, against real servers."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from sidecar.demo.keys import write_keys
+from sidecar.demo.servers import LocalCluster, Node
+from sidecar.errors import RefusedError
+from sidecar.sweep.link import Connector
+from sidecar.sweep.result import SweepReport
+from sidecar.sweep.slots import TAGS
+from sidecar.sweep.snapshot import Snapshot
+from sidecar.sweep.sweeper import take_snapshot
+from tests.integration.test_sweep_cluster import Interfering, binary_keys, matching
+from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, sweep_now
+
+PATTERNS = [f"{kind}:*" for kind in KINDS]
+
+
+def snapshot_of(url: str, file: Path, *options: str, seconds: float = 30.0) -> tuple[Snapshot, SweepReport]:
+    settings = settings_for(url, "--out", str(file), *options, patterns=PATTERNS, command="snapshot")
+    deadline = time.monotonic() + seconds
+    taken, report = take_snapshot(
+        settings, Connector(settings), lambda: deadline - time.monotonic(), quiet_log(), lambda _: None
+    )
+    taken.write(file)
+    return taken, report
+
+
+def test_only_what_came_later_goes(cluster: LocalCluster, tmp_path: Path) -> None:
+    """Keys that matched before the snapshot stay, with any bytes in them; those that came after it go."""
+    existing = binary_keys(20_000, seed=11)
+    write_keys(cluster, existing)
+    taken, report = snapshot_of(cluster.url, tmp_path / "file")
+    assert (report.status, report.deleted, report.matched) == ("complete", 0, len(matching(existing)))
+    assert taken.size == len(matching(existing))
+    later = binary_keys(20_000, seed=12) - existing
+    write_keys(cluster, later)
+    report = sweep_now(settings_for(cluster.url, "--preserve-existing", str(tmp_path / "file"), patterns=PATTERNS))
+    assert keys_of(cluster.primaries) == existing | (later - matching(later))
+    assert (report.status, report.deleted, report.preserved) == ("complete", len(matching(later)), taken.size)
+    assert report.exact
+
+
+def test_it_holds_after_resharding(small_cluster: LocalCluster, tmp_path: Path) -> None:
+    """Slots that have moved since, or are on their way, keep what existed, wherever it is by now."""
+    first, second, third = small_cluster.primaries
+    existing = {b"stream:{%b}%d" % (TAGS[slot], i) for slot in range(40) for i in range(10)}
+    write_keys(small_cluster, existing)
+    snapshot_of(small_cluster.url, tmp_path / "file")
+    later = {b"queue:{%b}%d" % (TAGS[slot], i) for slot in range(40) for i in range(5)}
+    write_keys(small_cluster, later)
+    for slot in range(20):
+        move_slot(slot, first, second, (third,))
+    for slot in range(20, 30):
+        move_slot(slot, first, third, keys=7)
+    report = sweep_now(
+        settings_for(small_cluster.url, "--preserve-existing", str(tmp_path / "file"), patterns=PATTERNS)
+    )
+    assert keys_of(small_cluster.primaries) == existing
+    assert (report.status, report.deleted, report.preserved) == ("complete", 200, 400)
+
+
+def test_a_snapshot_while_slots_are_on_their_way_misses_nothing(small_cluster: LocalCluster, tmp_path: Path) -> None:
+    """Keys of half-moved slots are noted down on both nodes."""
+    first, second, _ = small_cluster.primaries
+    existing = {b"stream:{%b}%d" % (TAGS[slot], i) for slot in range(20) for i in range(10)}
+    write_keys(small_cluster, existing)
+    for slot in range(20):
+        move_slot(slot, first, second, keys=slot % 11)
+    taken, report = snapshot_of(small_cluster.url, tmp_path / "file")
+    assert (report.status, taken.size, taken.unproven) == ("complete", 200, ())
+    assert all(key in taken for key in existing)
+
+
+def test_slots_that_were_not_seen_are_not_swept(small_cluster: LocalCluster, tmp_path: Path) -> None:
+    """What the snapshot does not vouch for is left alone, and the sweep says so."""
+    first, *others = small_cluster.primaries
+    for node in small_cluster.primaries:
+        node.ask("CLUSTER", "DELSLOTS", 17, 18)
+    taken, report = snapshot_of(small_cluster.url, tmp_path / "file", seconds=3)
+    assert (report.status, taken.unproven) == ("incomplete", (17, 18))
+    for node in (first, *others):
+        if node is first:
+            node.ask("CLUSTER", "ADDSLOTS", 17, 18)
+    deadline = time.monotonic() + 20
+    while b"17" not in others[0].ask("CLUSTER", "NODES") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    write_keys(small_cluster, [b"stream:{%b}" % TAGS[17], b"stream:{%b}" % TAGS[16]])
+    report = sweep_now(
+        settings_for(small_cluster.url, "--preserve-existing", str(tmp_path / "file"), patterns=PATTERNS)
+    )
+    assert (report.status, report.deleted, report.slots_done) == ("incomplete", 1, 16382)
+    assert report.errors == ("slots left alone, because the snapshot does not vouch for them: 17-18",)
+    assert keys_of(small_cluster.primaries) == {b"stream:{%b}" % TAGS[17]}
+
+
+def test_another_redis_is_refused(cluster: LocalCluster, standalone: Node, tmp_path: Path) -> None:
+    """A snapshot of one Redis is of no use for another: nothing is deleted there."""
+    snapshot_of(f"redis://127.0.0.1:{standalone.port}", tmp_path / "file")
+    write_keys(cluster, [b"stream:1"])
+    with pytest.raises(RefusedError, match="another Redis"):
+        sweep_now(settings_for(cluster.url, "--preserve-existing", str(tmp_path / "file"), patterns=PATTERNS))
+    assert keys_of(cluster.primaries) == {b"stream:1"}
+
+
+def test_more_keys_than_the_limit_are_refused(cluster: LocalCluster, tmp_path: Path) -> None:
+    """The limit holds before the test begins; at the limit a snapshot is taken."""
+    write_keys(cluster, (b"stream:%d" % i for i in range(1001)))
+    with pytest.raises(RefusedError, match="--snapshot-limit"):
+        snapshot_of(cluster.url, tmp_path / "file", "--snapshot-limit", "1000")
+    assert not (tmp_path / "file").exists()
+    assert snapshot_of(cluster.url, tmp_path / "file", "--snapshot-limit", "1001")[0].size == 1001
+
+
+def test_a_single_server(standalone: Node, tmp_path: Path) -> None:
+    """A single server's keys are noted down with SCAN."""
+    url = f"redis://127.0.0.1:{standalone.port}/2"
+    link = standalone.link()
+    link.ask("SELECT", 2)
+    for number in range(500):
+        link.ask("SET", f"stream:{number}", "x")
+    taken, _ = snapshot_of(url, tmp_path / "file")
+    assert taken.size == 500
+    link.ask("SET", "stream:later", "x")
+    report = sweep_now(settings_for(url, "--preserve-existing", str(tmp_path / "file"), patterns=PATTERNS))
+    assert (report.status, report.deleted, report.preserved) == ("complete", 1, 500)
+    assert link.ask("DBSIZE") == 500
+    link.close()
+    with pytest.raises(RefusedError, match="another Redis"):
+        sweep_now(settings_for(url[:-1] + "3", "--preserve-existing", str(tmp_path / "file"), patterns=PATTERNS))
+
+
+def test_a_slot_that_leaves_meanwhile_is_asked_again(small_cluster: LocalCluster, tmp_path: Path) -> None:
+    """Slots that change their owner while the snapshot is taken are noted down whole."""
+    first, second, third = small_cluster.primaries
+    existing = {b"stream:%d" % i for i in range(5000)}
+    write_keys(small_cluster, existing)
+    settings = settings_for(small_cluster.url, "--out", str(tmp_path / "f"), patterns=PATTERNS, command="snapshot")
+
+    def move() -> None:
+        for slot in range(5000, 5010):
+            move_slot(slot, first, second, (third,))
+
+    connect = Interfering(Connector(settings), 8, move)
+    deadline = time.monotonic() + 30
+    taken, report = take_snapshot(settings, connect, lambda: deadline - time.monotonic(), quiet_log(), lambda _: None)
+    assert (report.status, taken.size) == ("complete", 5000)
+    assert all(key in taken for key in existing)
