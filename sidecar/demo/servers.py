@@ -135,9 +135,16 @@ def free_port() -> int:
 
 
 def start_server(
-    binary: str, folder: Path, options: Mapping[str, str] = MappingProxyType({}), port: int | None = None
+    binary: str,
+    folder: Path,
+    options: Mapping[str, str] = MappingProxyType({}),
+    port: int | None = None,
+    config: Path | None = None,
 ) -> Node:
-    """Start one redis-server on a free loopback port, without persistence, and wait until it answers."""
+    """Start one redis-server on a free loopback port, without persistence, and wait until it answers.
+
+    With a `config` file, which names the port too, it is started as that says, as a Sentinel.
+    """
     port = port or free_port()
     home = folder / str(port)
     home.mkdir(parents=True, exist_ok=True)
@@ -152,7 +159,7 @@ def start_server(
     } | dict(options)
     arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
     process = subprocess.Popen(
-        [binary, *arguments],
+        [binary, str(config), "--sentinel"] if config else [binary, *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         preexec_fn=end_with_parent,  # noqa: PLW1509  # it makes one system call and takes no lock

@@ -32,7 +32,8 @@ def seeds(url: RedisUrl, connect: Connect) -> Iterator[Address]:
             failures.append(error)
         else:
             return
-    raise next((error for error in failures if isinstance(error, DeniedError)), failures[0])
+    denied = any(isinstance(error, DeniedError) for error in failures)
+    raise (DeniedError if denied else UnreachableError)("; ".join(map(str, failures)))
 
 
 def _primary(host: str, port: int, master: str, connect: Connect) -> Address:

@@ -1,19 +1,14 @@
 """Connections over TLS: verified by default, against our own authority, and clear words where that fails."""
 
-import datetime as dt
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from sidecar.demo.servers import Node, find_redis_server, free_port, start_server, stop
 from sidecar.errors import DeniedError, SweepError, UnreachableError
+from tests.certificates import Authority
 from tests.support import settings_for, sweep_now
 
 
@@ -27,62 +22,14 @@ class Certificates:
     other: Path
 
 
-def _issue(
-    folder: Path,
-    name: str,
-    subject: x509.GeneralName,
-    authority: x509.Certificate,
-    signer: ec.EllipticCurvePrivateKey,
-    key: ec.EllipticCurvePrivateKey,
-) -> Path:
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .issuer_name(authority.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([subject]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-        .sign(signer, hashes.SHA256())
-    )
-    path = folder / f"{name}.pem"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    folder = tmp_path_factory.mktemp("tls")
-    signer, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    now = dt.datetime.now(dt.UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
-    authority = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(signer.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(signer.public_key()), critical=False)
-        .sign(signer, hashes.SHA256())
-    )
-    (folder / "authority.pem").write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-        )
-    )
-    here = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    authority = Authority(tmp_path_factory.mktemp("tls"))
     return Certificates(
-        authority=folder / "authority.pem",
-        server=_issue(folder, "server", here, authority, signer, key),
-        key=folder / "key.pem",
-        other=_issue(folder, "other", x509.DNSName("elsewhere.example"), authority, signer, key),
+        authority=authority.file,
+        server=authority.issue("server", "127.0.0.1"),
+        key=authority.key_file,
+        other=authority.issue("other", "elsewhere.example"),
     )
 
 

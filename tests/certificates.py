@@ -1,0 +1,72 @@
+"""An authority of our own, and certificates from it."""
+
+import datetime as dt
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+
+class Authority:
+    """Issues certificates, all for one key, into a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._signer = ec.generate_private_key(ec.SECP256R1())
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.file = folder / "authority.pem"
+        self.key_file = folder / "key.pem"
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
+        self._certificate = (
+            self._begin(name, name, self._signer)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._signer.public_key()), critical=False)
+            .sign(self._signer, hashes.SHA256())
+        )
+        self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+        self.key_file.write_bytes(
+            self._key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+            )
+        )
+
+    def issue(self, name: str, *hosts: str) -> Path:
+        """Return the file of a certificate for these host names and addresses."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._signer.public_key())
+        certificate = (
+            self._begin(subject, self._certificate.subject, self._key)
+            .add_extension(x509.SubjectAlternativeName(_names(hosts)), critical=False)
+            .add_extension(signer, critical=False)
+            .sign(self._signer, hashes.SHA256())
+        )
+        path = self._folder / f"{name}.pem"
+        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        return path
+
+    @staticmethod
+    def _begin(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = dt.datetime.now(dt.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(hours=1))
+            .not_valid_after(now + dt.timedelta(days=1))
+        )
+
+
+def _names(hosts: Sequence[str]) -> list[x509.GeneralName]:
+    def name(host: str) -> x509.GeneralName:
+        try:
+            return x509.IPAddress(ipaddress.ip_address(host))
+        except ValueError:
+            return x509.DNSName(host)
+
+    return [name(host) for host in hosts]

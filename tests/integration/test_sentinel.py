@@ -1,0 +1,116 @@
+"""A primary that is found by asking its Sentinels."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sidecar.demo.keys import all_keys
+from sidecar.demo.servers import Node, free_port, start_server, stop
+from sidecar.errors import DeniedError, UnreachableError
+from sidecar.sweep.link import Connector, pack
+from tests.integration.test_sweep_cluster import Interfering
+from tests.support import settings_for, sweep_now
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A primary, its replica, and the Sentinel that watches them as `main`."""
+
+    primary: Node
+    replica: Node
+    sentinel: Node
+
+    @property
+    def url(self) -> str:
+        """An address of which the first Sentinel is dead."""
+        return f"redis+sentinel://127.0.0.1:1,127.0.0.1:{self.sentinel.port}/main"
+
+
+@pytest.fixture
+def watched(server_binary: str, tmp_path: Path) -> Iterator[Watched]:
+    primary = start_server(server_binary, tmp_path, {"repl-diskless-sync-delay": "0"})
+    replica = start_server(server_binary, tmp_path)
+    replica.ask("REPLICAOF", "127.0.0.1", primary.port)
+    port = free_port()
+    config = tmp_path / "sentinel.conf"
+    config.write_text(
+        f"port {port}\nsentinel monitor main 127.0.0.1 {primary.port} 1\n"
+        "sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 3000\n"
+    )
+    sentinel = start_server(server_binary, tmp_path, port=port, config=config)
+    try:
+        _until(lambda: b"master_link_status:up" in replica.ask("INFO", "replication"))
+        _until(lambda: len(sentinel.ask("SENTINEL", "REPLICAS", "main")) == 1)
+        yield Watched(primary, replica, sentinel)
+    finally:
+        stop([primary, replica, sentinel])
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def fill(node: Node, count: int) -> None:
+    link = node.link()
+    link.pipeline([pack((b"SET", b"test:%d" % i, b"x")) for i in range(count)] + [pack((b"SET", b"user:1", b"x"))])
+    assert link.ask("WAIT", 1, 5000) == 1
+    link.close()
+
+
+def test_the_primary_is_found(watched: Watched) -> None:
+    """The Sentinel that lives says where the primary is; the sweep happens there."""
+    fill(watched.primary, 500)
+    report = sweep_now(settings_for(watched.url))
+    assert (report.status, report.deleted, report.exact) == ("complete", 500, True)
+    assert set(all_keys(watched.primary)) == {b"user:1"}
+
+
+def test_a_failover_is_followed(watched: Watched) -> None:
+    """When the Sentinel promotes the replica in the middle, the sweep goes on there."""
+    fill(watched.primary, 20_000)
+    settings = settings_for(watched.url, "--settle", "1")
+
+    def fail_over() -> None:
+        watched.sentinel.ask("SENTINEL", "FAILOVER", "main")
+        _until(lambda: watched.replica.ask("ROLE")[0] == b"master")
+        _until(lambda: watched.primary.ask("ROLE")[0] == b"slave")
+
+    report = sweep_now(settings, Interfering(Connector(settings), 15, fail_over))
+    assert report.status == "complete"
+    assert not report.exact
+    assert set(report.shards) == {f"127.0.0.1:{watched.primary.port}", f"127.0.0.1:{watched.replica.port}"}
+    assert set(all_keys(watched.replica)) == {b"user:1"}
+
+
+def test_a_name_that_no_sentinel_knows(watched: Watched) -> None:
+    """An unknown name is told as what it is."""
+    with pytest.raises(UnreachableError, match="knows no primary called 'mian'"):
+        sweep_now(settings_for(watched.url.replace("/main", "/mian")), seconds=1)
+
+
+def test_a_password_that_the_sentinel_does_not_ask_for(watched: Watched) -> None:
+    """A login for the Redis is no obstacle where the Sentinel knows no users."""
+    for node in (watched.primary, watched.replica):
+        node.ask("ACL", "SETUSER", "sweeper", "reset", "on", ">secret", "~test:*", "+@all")
+    fill(watched.primary, 10)
+    assert sweep_now(settings_for(watched.url.replace("//", "//sweeper:secret@"))).deleted == 10
+
+
+def test_a_redis_is_no_sentinel(watched: Watched) -> None:
+    """A Redis that is given as a Sentinel is told as such, and so is the reverse."""
+    with pytest.raises(DeniedError, match="does not answer as a Sentinel"):
+        sweep_now(settings_for(f"redis+sentinel://127.0.0.1:{watched.primary.port}/main"), seconds=1)
+    with pytest.raises(DeniedError, match=r"is a Sentinel, not a Redis; write .*redis\+sentinel://"):
+        sweep_now(settings_for(f"redis://127.0.0.1:{watched.sentinel.port}"), seconds=1)
+
+
+def test_no_sentinel_lives() -> None:
+    """Without any Sentinel Redis is out of reach."""
+    with pytest.raises(UnreachableError, match=r"cannot reach 127\.0\.0\.1:1"):
+        sweep_now(settings_for("redis+sentinel://127.0.0.1:1,127.0.0.1:2/main"), seconds=1)
