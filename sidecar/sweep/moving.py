@@ -134,7 +134,11 @@ class MovingSlot:
             if node is self._source:
                 replies = node.pipeline(commands)
             else:
-                replies = node.pipeline([part for command in commands for part in (_ASKING, command)])[1::2]
+                answers = node.pipeline([part for command in commands for part in (_ASKING, command)])
+                replies = [
+                    asking if isinstance(asking, Exception) else reply
+                    for asking, reply in zip(answers[::2], answers[1::2], strict=True)
+                ]
         except UnreachableError as error:
             self._tally.unsure.append(f"a delete was not answered: {error}")
             raise

@@ -6,7 +6,6 @@ import re
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from sidecar.sweep.link import Connector, Link, pack
 from sidecar.sweep.result import Progress
 from sidecar.sweep.slots import TAGS, key_slot
 from sidecar.sweep.sweeper import sweep
+from tests.integration.test_least_privilege import LEAST, permit
 from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, sweep_now
 
 
@@ -321,32 +321,12 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-DOCUMENTED = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
-LEAST = re.findall(r"^ACL SETUSER sweeper on >SECRET (.+)$", DOCUMENTED, re.MULTILINE)[0]
-
-
-def limit_default_user(cluster: LocalCluster, rules: str) -> None:
-    for node in cluster.primaries:
-        try:
-            node.ask("ACL", "SETUSER", "sweeper", "reset", "on", ">secret", *rules.split())
-        except Exception as error:
-            raise AssertionError(rules) from error
-
-
-def test_a_user_with_the_least_permissions_can_sweep(cluster: LocalCluster) -> None:
-    """The permissions that the docs list are enough, word by word."""
-    write_keys(cluster, (f"test:{i}".encode() for i in range(500)))
-    limit_default_user(cluster, LEAST)
-    report = sweep_now(settings_for(cluster.url.replace("//", "//sweeper:secret@")))
-    assert (report.status, report.deleted, report.exact) == ("complete", 500, True)
-
-
 def test_scan_where_listing_slots_is_denied(cluster: LocalCluster) -> None:
     """A user who may not list slots sweeps with SCAN, as completely."""
     keys = binary_keys(6000, seed=3)
     write_keys(cluster, keys)
-    limit_default_user(cluster, "~* -@all +unlink +scan +wait +cluster|slots")
-    settings = settings_for(cluster.url.replace("//", "//sweeper:secret@"), patterns=[f"{kind}:*" for kind in KINDS])
+    url = permit(cluster, "~* -@all +unlink +scan +wait +cluster|slots")
+    settings = settings_for(url, patterns=[f"{kind}:*" for kind in KINDS])
     report = sweep_now(settings)
     assert report.status == "complete"
     assert report.slots_done is None
@@ -357,17 +337,17 @@ def test_scan_where_listing_slots_is_denied(cluster: LocalCluster) -> None:
 def test_a_missing_permission_is_named(cluster: LocalCluster) -> None:
     """Without UNLINK nothing is deleted, and the error says which command was forbidden."""
     write_keys(cluster, [b"test:1"])
-    limit_default_user(cluster, LEAST.replace("+unlink", ""))
+    url = permit(cluster, LEAST.replace("+unlink", ""))
     with pytest.raises(DeniedError, match=r"(?i)unlink"):
-        sweep_now(settings_for(cluster.url.replace("//", "//sweeper:secret@")))
+        sweep_now(settings_for(url))
     assert keys_of(cluster.primaries) == {b"test:1"}
 
 
 def test_a_wrong_password_is_final(cluster: LocalCluster) -> None:
     """A wrong password fails at once, naming server and user, never the password."""
-    limit_default_user(cluster, LEAST)
+    url = permit(cluster, LEAST).replace("secret", "wrong-one")
     with pytest.raises(DeniedError, match=r'cannot log in to 127\.0\.0\.1:\d+ as "sweeper"') as caught:
-        sweep_now(settings_for(cluster.url.replace("//", "//sweeper:wrong-one@")))
+        sweep_now(settings_for(url))
     assert "wrong-one" not in str(caught.value)
 
 

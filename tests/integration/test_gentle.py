@@ -1,0 +1,204 @@
+"""Gentle with other clients: nothing large is asked at once, and nothing faster than allowed."""
+
+import itertools
+import re
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from sidecar.demo.keys import write_keys
+from sidecar.demo.servers import LocalCluster
+from sidecar.sweep.link import Connector, Link
+from sidecar.sweep.result import Progress
+from sidecar.sweep.slots import TAGS
+from tests.support import keys_of, move_slot, settings_for, sweep_now
+
+
+class Recording:
+    """Connects like the real thing, and notes what was asked and how much came back."""
+
+    def __init__(self, real: Connector) -> None:
+        self._real = real
+        self.largest: dict[bytes, int] = {}
+        """For each command, the most keys that one of them named or was answered with."""
+        self.most_keys_in_a_write = 0
+
+    def __call__(self, host: str, port: int) -> Link:
+        link = self._real(host, port)
+        pipeline = link.pipeline
+
+        def recorded(commands: Sequence[bytes]) -> list[Any]:
+            replies = pipeline(commands)
+            deleted = 0
+            for command, reply in zip(commands, replies, strict=True):
+                words = command.split(b"\r\n", 5)
+                count, name = int(words[0][1:]) - 1, words[2]
+                if name == b"CLUSTER":
+                    name = words[4]
+                if name == b"SCAN":
+                    count = len(reply[1])
+                elif isinstance(reply, list):
+                    count = len(reply)
+                deleted += count if name == b"UNLINK" else 0
+                self.largest[name] = max(self.largest.get(name, 0), count)
+            self.most_keys_in_a_write = max(self.most_keys_in_a_write, deleted)
+            return replies
+
+        link.pipeline = recorded  # type: ignore[method-assign,assignment]  # this one link only
+        return link
+
+
+class Counting:
+    """Connects like the real thing, and counts how many links are in use at the same time."""
+
+    def __init__(self, real: Connector) -> None:
+        self._real = real
+        self._lock = threading.Lock()
+        self._now = 0
+        self.most = 0
+
+    def __call__(self, host: str, port: int) -> Link:
+        link = self._real(host, port)
+        pipeline = link.pipeline
+
+        def counted(commands: Sequence[bytes]) -> list[Any]:
+            with self._lock:
+                self._now += 1
+                self.most = max(self.most, self._now)
+            time.sleep(0.001)  # so that others get their turn
+            try:
+                return pipeline(commands)
+            finally:
+                with self._lock:
+                    self._now -= 1
+
+        link.pipeline = counted  # type: ignore[method-assign,assignment]  # this one link only
+        return link
+
+
+def test_a_fat_slot_is_never_asked_for_at_once(cluster: LocalCluster) -> None:
+    """A slot with tens of thousands of keys, keepers before and behind, is swept in pieces of a few thousand."""
+    keepers = [b"user:{tag}%d" % i for i in range(20_000)]
+    mine = [b"test:{tag}%d" % i for i in range(30_000)]
+    write_keys(cluster, itertools.chain(keepers[:10_000], mine, keepers[10_000:]))
+    settings = settings_for(cluster.url)
+    recording = Recording(Connector(settings))
+    report = sweep_now(settings, recording)
+    assert (report.status, report.deleted, report.exact) == ("complete", 30_000, True)
+    assert keys_of(cluster.primaries) == set(keepers)
+    assert recording.largest[b"GETKEYSINSLOT"] <= 5000
+    assert recording.largest[b"SCAN"] <= 2000  # COUNT is at most 1000, and a bucket may hold some more
+    assert recording.most_keys_in_a_write <= 1000 + 64  # and a probe for each slot listed
+
+
+def test_a_fat_slot_of_the_test_alone_needs_no_scan(cluster: LocalCluster) -> None:
+    """Where nearly all keys of a fat slot go, deleting makes room for the next list."""
+    write_keys(cluster, (b"test:{tag}%d" % i for i in range(30_000)))
+    settings = settings_for(cluster.url, patterns=["test:{tag}*"])
+    recording = Recording(Connector(settings))
+    report = sweep_now(settings, recording)
+    assert (report.status, report.deleted, report.slots_asked) == ("complete", 30_000, 1)
+    assert b"SCAN" not in recording.largest
+    assert recording.most_keys_in_a_write <= 1000 + 64  # and a probe for each slot listed
+
+
+def test_a_fat_slot_that_moves_is_swept_in_pieces(small_cluster: LocalCluster) -> None:
+    """A fat slot that is half here, half there for good is swept on both nodes without a large reply."""
+    first, second, _ = small_cluster.primaries
+    keepers = [b"user:{%b}%d" % (TAGS[7], i) for i in range(12_000)]
+    mine = [b"test:{%b}%d" % (TAGS[7], i) for i in range(12_000)]
+    write_keys(small_cluster, itertools.chain.from_iterable(zip(keepers, mine, strict=True)))
+    move_slot(7, first, second, keys=11_000)
+    settings = settings_for(small_cluster.url)
+    recording = Recording(Connector(settings))
+    report = sweep_now(settings, recording)
+    assert (report.status, report.deleted) == ("complete", 12_000)
+    assert keys_of(small_cluster.primaries) == set(keepers)
+    assert recording.largest[b"GETKEYSINSLOT"] <= 5000
+    assert recording.largest[b"UNLINK"] <= 1001
+
+
+def test_a_fat_slot_is_counted_with_its_keepers_in_a_dry_run(cluster: LocalCluster) -> None:
+    """A dry run of a fat slot counts what matches, and asks for nothing large."""
+    write_keys(cluster, (b"%b:{tag}%d" % (b"test" if i % 3 else b"user", i) for i in range(21_000)))
+    settings = settings_for(cluster.url, "--dry-run")
+    recording = Recording(Connector(settings))
+    report = sweep_now(settings, recording)
+    assert (report.status, report.matched) == ("dry-run", 14_000)
+    assert recording.largest[b"GETKEYSINSLOT"] <= 5000
+    assert b"UNLINK" not in recording.largest
+
+
+def test_the_rate_is_never_exceeded(cluster: LocalCluster) -> None:
+    """At no moment has more been deleted than the rate allows, one write of a twentieth of a second apart."""
+    write_keys(cluster, (b"test:%d" % i for i in range(12_000)))
+    rate = 4000
+    began = time.monotonic()
+    told: list[tuple[float, int]] = []
+
+    def note(progress: Progress) -> None:
+        told.append((time.monotonic() - began, progress.deleted))
+
+    report = sweep_now(settings_for(cluster.url, "--max-rate", str(rate)), on_progress=note)
+    assert report.deleted == 12_000
+    assert report.seconds >= (12_000 - 3 * rate / 20) / rate
+    assert [(seconds, deleted) for seconds, deleted in told if deleted > seconds * rate * 1.05 + 3 * rate / 20] == []
+
+
+def test_consumers_that_go_on_for_ten_seconds_leave_nothing(cluster: LocalCluster) -> None:
+    """Keys that appear every tenth of a second, for ten seconds after the test, are all gone at the end."""
+    written = 0
+    end = time.monotonic() + 10
+
+    def consume() -> None:
+        nonlocal written
+        while time.monotonic() < end:
+            write_keys(cluster, (b"test:late%d:%d" % (written, i) for i in range(20)))
+            written += 20
+            time.sleep(0.1)
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    report = sweep_now(settings_for(cluster.url, "--settle", "2"))
+    consumer.join()
+    assert (report.status, report.remaining) == ("complete", 0)
+    assert report.deleted == written > 500
+    assert keys_of(cluster.primaries) == set()
+
+
+def test_a_consumer_that_never_stops_is_named_with_its_rate(cluster: LocalCluster) -> None:
+    """Against a writer without end the sweep stops at its deadline, and says at what rate it was losing."""
+    stop = threading.Event()
+
+    def consume() -> None:
+        for number in itertools.count():
+            if stop.is_set():
+                return
+            write_keys(cluster, (b"test:late%d:%d" % (number, i) for i in range(50)))
+            time.sleep(0.05)
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    try:
+        report = sweep_now(settings_for(cluster.url, "--settle", "1"), seconds=6)
+    finally:
+        stop.set()
+        consumer.join()
+    assert report.status == "incomplete"
+    (said,) = (error for error in report.errors if "still being written" in error)
+    found = re.search(r"about (\d+) a second", said)
+    assert found
+    assert 50 < int(found[1]) < 2000  # it writes some hundreds
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_no_more_shards_at_once_than_allowed(most: int, cluster: LocalCluster) -> None:
+    """Never are more primaries worked on at once than allowed; all of them are swept nevertheless."""
+    write_keys(cluster, (b"test:%d" % i for i in range(3000)))
+    settings = settings_for(cluster.url, "--max-shards", str(most))
+    counting = Counting(Connector(settings))
+    assert sweep_now(settings, counting).deleted == 3000
+    assert counting.most == most

@@ -1,0 +1,117 @@
+"""The permissions that docs/redis.md asks for: enough for everything, and each of them needed."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import exceptions
+
+from sidecar.demo.keys import write_keys
+from sidecar.demo.servers import LocalCluster, local_cluster
+from sidecar.errors import DeniedError
+from sidecar.sweep.result import SweepReport
+from sidecar.sweep.slots import TAGS
+from tests.support import keys_of, move_slot, settings_for, sweep_now
+
+DOCUMENTED = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
+LEAST = re.findall(r"^ACL SETUSER sweeper on >SECRET (.+)$", DOCUMENTED, re.MULTILINE)[0]
+
+
+def permit(cluster: LocalCluster, rules: str) -> str:
+    """Give the user `sweeper` just these permissions, on all nodes; return the URL to log in with."""
+    for node in cluster.nodes:
+        node.ask("ACL", "SETUSER", "sweeper", "reset", "on", ">secret", *rules.split())
+    return cluster.url.replace("//", "//sweeper:secret@")
+
+
+@pytest.fixture(scope="module")
+def eventful(server_binary: str) -> Iterator[LocalCluster]:
+    """A cluster with replicas, in which a slot stays half-moved."""
+    with local_cluster(server_binary, primaries=3, replicas=3) as cluster:
+        write_keys(cluster, (b"test:{%b}%d" % (TAGS[20], i) for i in range(30)))
+        move_slot(20, cluster.nodes[0], cluster.nodes[1], keys=10)
+        yield cluster
+
+
+def sweep_eventful(cluster: LocalCluster, rules: str) -> SweepReport:
+    """Sweep with these permissions: keys everywhere, a slot half-moved, and one full of keys that stay."""
+    write_keys(cluster, (b"test:{%b}%d" % (TAGS[slot], i) for slot in range(100, 16384, 50) for i in range(3)))
+    link = cluster.nodes[1].link()
+    for number in range(20):
+        link.ask("ASKING")
+        link.ask("SET", b"test:{%b}target%d" % (TAGS[20], number), "x")
+    link.close()
+    keepers = [b"user:{%b}%d" % (TAGS[40], i) for i in range(6000)]
+    write_keys(cluster, [*keepers, *(b"test:{%b}%d" % (TAGS[40], i) for i in range(10))])
+    return sweep_now(settings_for(permit(cluster, rules)), seconds=3)
+
+
+def test_it_is_enough_for_everything(eventful: LocalCluster) -> None:
+    """With the documented permissions even half-moved and very full slots are swept, and replicas are asked."""
+    report = sweep_eventful(eventful, LEAST)
+    assert (report.status, report.exact, report.slots_done) == ("complete", True, 16384)
+    assert not [key for key in keys_of(eventful.primaries) if key.startswith(b"test:")]
+
+
+@pytest.mark.parametrize("permission", [word for word in LEAST.split() if word.startswith("+")])
+def test_each_is_needed(permission: str, eventful: LocalCluster) -> None:
+    """Without any one of them the sweep does less, and says so."""
+    rules = " ".join(word for word in LEAST.split() if word != permission)
+    try:
+        report = sweep_eventful(eventful, rules)
+    except DeniedError as error:
+        said = str(error)
+    else:
+        assert (report.status, report.exact, report.slots_done) != ("complete", True, 16384)
+        said = "NOPERM: SCAN was used" if report.slots_done is None else " ".join(report.errors)
+    assert "NOPERM" in said
+
+
+FORBIDDEN = [
+    "GET test:1",
+    "SET test:1 x",
+    "DEL test:1",
+    "EXISTS test:1",
+    "UNLINK user:1",
+    "KEYS *",
+    "FLUSHALL",
+    "FLUSHDB",
+    "CONFIG GET *",
+    "COMMAND COUNT",
+    "CLIENT LIST",
+    "INFO",
+    "CLUSTER NODES",
+    "CLUSTER FAILOVER",
+    "ACL LIST",
+    "EVAL return(1) 0",
+]
+
+
+def test_nothing_else_is_permitted(cluster: LocalCluster) -> None:
+    """A stolen login of this user can read no value, write nothing, and delete no key of others."""
+    permit(cluster, LEAST)
+    link = cluster.nodes[0].link()
+    link.ask("AUTH", "sweeper", "secret")
+    for command in FORBIDDEN:
+        with pytest.raises(exceptions.NoPermissionError):
+            link.ask(*command.split())
+    link.close()
+
+
+def test_read_only_modes_need_exists(cluster: LocalCluster) -> None:
+    """A dry run works with EXISTS in the place of UNLINK, and says what it lacks without it."""
+    write_keys(cluster, (b"test:%d" % i for i in range(100)))
+    url = permit(cluster, LEAST.replace("+unlink", "+exists"))
+    assert sweep_now(settings_for(url, "--dry-run")).matched == 100
+    url = permit(cluster, LEAST)
+    with pytest.raises(DeniedError, match=r"(?i)exists"):
+        sweep_now(settings_for(url, "--dry-run"))
+
+
+def test_where_administration_is_denied(cluster: LocalCluster) -> None:
+    """Managed Redis blocks CONFIG, DEBUG, COMMAND and CLIENT: none of them is needed."""
+    write_keys(cluster, (b"test:%d" % i for i in range(100)))
+    url = permit(cluster, "~* +@all -config -debug -command -client")
+    report = sweep_now(settings_for(url))
+    assert (report.status, report.deleted, report.exact) == ("complete", 100, True)
