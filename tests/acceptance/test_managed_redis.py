@@ -1,0 +1,203 @@
+"""What managed Redis is like: names instead of addresses, TLS, passwords that change, tokens that expire."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.demo.keys import write_keys
+from sidecar.demo.servers import (
+    CLUSTER_OPTIONS,
+    LocalCluster,
+    Node,
+    find_k6,
+    find_redis_server,
+    form_cluster,
+    free_port,
+    start_server,
+    stop,
+)
+from sidecar.redis_url import IamCache
+from sidecar.sweep.link import Connector
+from sidecar.sweep.topology import read_topology
+from tests.acceptance.pod import start_sidecar, until
+from tests.certificates import Authority
+from tests.support import settings_for, sweep_now
+
+ENDPOINT = "clustercfg.k6-sweep.test"
+DEAD = "127.0.0.99"
+"""Nobody listens there; the endpoint's name leads there first."""
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def why_no_names() -> str | None:
+    """Say what this machine lacks to have names of its own; None where it can."""
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        return "needs root and unshare (Debian: util-linux), for a hosts file of its own"
+    return None
+
+
+@pytest.fixture(scope="module")
+def named_cluster(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A TLS cluster whose nodes call themselves by name; each has a plain port too, for the tests' own use."""
+    if reason := why_no_names():
+        pytest.skip(reason)
+    certificate = authority.issue("named", ENDPOINT, *(f"shard-{number}.k6-sweep.test" for number in range(3)))
+    options = CLUSTER_OPTIONS | {
+        "tls-cert-file": str(certificate),
+        "tls-key-file": str(authority.key_file),
+        "tls-ca-cert-file": str(authority.file),
+        "tls-auth-clients": "no",
+        "tls-cluster": "yes",
+        "cluster-preferred-endpoint-type": "hostname",
+    }
+    nodes: list[Node] = []
+    folder = tmp_path_factory.mktemp("cluster")
+    try:
+        for number in range(3):
+            port = free_port()
+            own = {
+                "tls-port": str(free_port()),
+                "cluster-port": str(port + 10_000),
+                "cluster-announce-hostname": f"shard-{number}.k6-sweep.test",
+            }
+            nodes.append(start_server(find_redis_server(), folder, options | own, port=port))
+        form_cluster(nodes)
+        wanted = {f"shard-{number}.k6-sweep.test:{tls_port(node)}" for number, node in enumerate(nodes)}
+        until(lambda: all(_addresses_known_to(node) == wanted for node in nodes))
+        yield LocalCluster(folder, tuple(nodes))
+    finally:
+        stop(nodes)
+
+
+def tls_port(node: Node) -> int:
+    return int(node.ask("CONFIG", "GET", "tls-port")[1])
+
+
+def _addresses_known_to(node: Node) -> set[str]:
+    """Ask as a TLS client does: who comes by the plain port is told the plain ports."""
+    connect = Connector(settings_for(f"rediss://127.0.0.1:{tls_port(node)}", "--redis-tls-insecure"))
+    link = connect("127.0.0.1", tls_port(node))
+    try:
+        return {str(shard.address) for shard in read_topology(link, node.address).shards}
+    finally:
+        link.close()
+
+
+def run_with_names(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run k6-sweep where the names of the cluster are known."""
+    hosts = folder / "hosts"
+    names = " ".join([ENDPOINT, *(f"shard-{number}.k6-sweep.test" for number in range(3))])
+    hosts.write_text(f"127.0.0.1 localhost\n{DEAD} {ENDPOINT}\n127.0.0.1 {names}\n")
+    (folder / "host.conf").write_text("multi on\n")
+    script = f'mount --bind {hosts} /etc/hosts && mount --bind {folder / "host.conf"} /etc/host.conf && exec "$@"'
+    command = [sys.executable, "-m", "sidecar", *arguments]
+    return subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_an_endpoint_and_shards_that_are_names(
+    named_cluster: LocalCluster, authority: Authority, tmp_path: Path
+) -> None:
+    """A configuration endpoint, one of whose addresses is dead, leads to shards that are verified by their names."""
+    write_keys(named_cluster, (b"test:%d" % i for i in range(500)))
+    url = f"rediss://{ENDPOINT}:{tls_port(named_cluster.nodes[0])}"
+    done = run_with_names(
+        tmp_path, ["run", "--redis-url", url, "--pattern", "test:*", "--redis-ca-file", str(authority.file)]
+    )
+    report = json.loads(done.stdout)
+    assert (report["status"], report["deleted"], report["errors"]) == ("complete", 500, [])
+    assert sorted(name.split(":")[0] for name in report["by_shard"]) == [
+        f"shard-{number}.k6-sweep.test" for number in range(3)
+    ]
+
+
+def test_a_shard_that_is_somebody_else_is_not_believed(
+    named_cluster: LocalCluster, authority: Authority, tmp_path: Path
+) -> None:
+    """A shard whose certificate has another name is not swept, and is named."""
+    node = named_cluster.nodes[2]
+    node.ask("CONFIG", "SET", "tls-cert-file", str(authority.issue("impostor", ENDPOINT)))
+    write_keys(named_cluster, (b"test:%d" % i for i in range(500)))
+    url = f"rediss://{ENDPOINT}:{tls_port(named_cluster.nodes[0])}"
+    trust = ["--redis-ca-file", str(authority.file)]
+    done = run_with_names(tmp_path, ["run", "--redis-url", url, "--pattern", "test:*", "--timeout", "5", *trust])
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["status"]) == (3, "incomplete")
+    assert "the certificate of shard-2.k6-sweep.test" in report["errors"][0]
+
+
+def test_a_first_address_that_never_answers(tmp_path: Path, redis_node: Node) -> None:
+    """Where the first address of the name swallows what is sent to it, the next one is tried."""
+    if reason := why_no_names():
+        pytest.skip(reason)
+    with socket.socket() as deaf:
+        deaf.bind((DEAD, redis_node.port))
+        deaf.listen(0)
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:  # the queue is full: further connections get no answer
+            filler.setblocking(False)
+            filler.connect_ex((DEAD, redis_node.port))
+        done = run_with_names(
+            tmp_path, ["run", "--redis-url", f"redis://{ENDPOINT}:{redis_node.port}", "--pattern", "test:*"]
+        )
+        for filler in fillers:
+            filler.close()
+    report = json.loads(done.stdout)
+    assert (report["status"], report["deleted"]) == ("complete", 1)
+
+
+def test_a_password_that_changes_during_the_wait(folder: Path, redis_node: Node) -> None:
+    """A password that was rotated in its file while k6 ran is the one that is used after it."""
+    rules = ("~test:*", "+unlink", "+scan")
+    redis_node.ask("ACL", "SETUSER", "rotated", "reset", "on", ">first", *rules)
+    secret = folder / "password"
+    secret.write_text("first\n")
+    private = folder / "k6-that-rotates"
+    private.symlink_to(find_k6())
+    sidecar = start_sidecar(
+        folder,
+        f"redis://rotated@127.0.0.1:{redis_node.port}",
+        *("--redis-password-file", str(secret), "--k6-process", private.name),
+        env={"KUBERNETES_SERVICE_HOST": ""},
+    )
+    k6 = subprocess.Popen(
+        [private, "run", "--quiet", "--no-usage-report", "--address", "localhost:0", folder / "sleep.js"],
+        env=os.environ | {"SECONDS": "30"},
+    )
+    until(lambda: sidecar.says("the preflight found nothing wrong") and sidecar.says("k6 is running"))
+    redis_node.ask("ACL", "SETUSER", "rotated", "resetpass", ">second")
+    secret.write_text("second\n")
+    k6.send_signal(signal.SIGKILL)
+    k6.wait()
+    report = sidecar.report()
+    assert (report["status"], report["deleted"]) == ("complete", 1)
+
+
+def test_a_login_by_iam_uses_a_fresh_token_each_time(redis_node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each login is made with a token of its own, as the password of the given user."""
+    for name, value in (("ACCESS_KEY_ID", "AKIDEXAMPLE"), ("SECRET_ACCESS_KEY", "x"), ("DEFAULT_REGION", "eu-west-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    redis_node.ask("ACL", "SETUSER", "by-iam", "reset", "on", "nopass", "~*", "+@all")
+    settings = dataclasses.replace(
+        settings_for(f"redis://by-iam@127.0.0.1:{redis_node.port}"), redis_iam=IamCache("elasticache", "my-cache")
+    )
+    assert Connector(settings)("127.0.0.1", redis_node.port).ask("ACL", "WHOAMI") == b"by-iam"
+    assert sweep_now(settings).deleted == 1
