@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Final
 
 import psutil
@@ -14,6 +14,7 @@ _SUBCOMMANDS: Final = frozenset(
     {"archive", "cloud", "completion", "deps", "help", "inspect", "login", "new"}
     | {"pause", "resume", "run", "scale", "stats", "status", "version", "x"}
 )
+_CAP_SYS_PTRACE: Final = 1 << 19
 _TESTING: Final = frozenset({"run", "cloud"})
 _INFRA: Final = frozenset({"pause", "pod", "catatonit"})
 """The first process of a pod, where its containers share one process namespace."""
@@ -106,10 +107,13 @@ def check_namespace_of_processes(in_pod: bool) -> None:
 
     Raises:
         RefusedError: All processes of the machine are in sight (hostPID), other pods' k6 among them.
-        SettingsError: Only our own container's are, so k6 will never be.
+        SettingsError: Only our own container's are, or only our own user's, so k6 will never be.
     """
     if not in_pod:
         return
+    if option := _hiding_option():
+        hidden = f"/proc is mounted with {option}, which hides the processes of other users; mount it without"
+        raise SettingsError([f"k6 cannot be seen from here: {hidden}"])
     try:
         if psutil.Process(2).name() == "kthreadd":
             raise RefusedError(
@@ -122,3 +126,20 @@ def check_namespace_of_processes(in_pod: bool) -> None:
         raise SettingsError(
             [f"k6 cannot be seen from here: the pod's containers don't share their processes; {SHARE_THE_NAMESPACE}"]
         )
+
+
+def _hiding_option() -> str | None:
+    """Return the mount option that hides other users' processes from us; None where they are in sight.
+
+    Source: https://docs.kernel.org/filesystems/proc.html (mount options).
+    """
+    mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    options = [mount[3] for mount in mounts if mount[1] == "/proc"][-1:]  # the last one covers those before it
+    settings = dict(option.partition("=")[::2] for option in ",".join(options).split(","))
+    hidden = settings.get("hidepid", "off") not in {"off", "0"}
+    exempt = "gid" in settings and int(settings["gid"]) in {os.getegid(), *os.getgroups()}
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    capabilities = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff"))
+    if not hidden or exempt or capabilities & _CAP_SYS_PTRACE:
+        return None
+    return f"hidepid={settings['hidepid']}"

@@ -85,11 +85,14 @@ class Pod:
     def container(
         self,
         *command: str,
-        uid: int = 1001,
+        uid: int | None = 1001,
         env: Mapping[str, str] = os.environ,
         **options: Any,  # noqa: ANN401  # Popen's own
     ) -> subprocess.Popen[bytes]:
-        """Start a container: a process whose parent is outside, with a user of its own and no capabilities."""
+        """Start a container: a process whose parent is outside, with a user of its own and no capabilities.
+
+        Without a user it is the node's root, as the container runtime itself.
+        """
         (first,) = self._first_processes()
         enter = ["nsenter", "--target", str(first.pid), "--pid", "--mount"]
         drop = [
@@ -101,9 +104,31 @@ class Pod:
             "--bounding-set=-all",
         ]
         home = {"HOME": str(self.folder)}  # k6 looks for its configuration there
-        process = subprocess.Popen([*enter, *drop, *command], env=dict(env) | home, **options)
+        process = subprocess.Popen(
+            [*enter, *(drop if uid is not None else ()), *command], env=dict(env) | home, **options
+        )
         self._containers.append(process)
         return process
+
+    def processes(self) -> dict[int, psutil.Process]:
+        """Return the pod's processes by the numbers that they have inside."""
+        (first,) = self._first_processes()
+        ours = Path(f"/proc/{first.pid}/ns/pid").readlink()
+        found = {}
+        for process in psutil.process_iter():
+            home = Path(f"/proc/{process.pid}")
+            try:
+                if (home / "ns" / "pid").readlink() == ours:
+                    numbers = next(line for line in (home / "status").read_text().splitlines() if "NSpid" in line)
+                    found[int(numbers.split()[-1])] = process
+            except (OSError, psutil.NoSuchProcess):
+                continue
+        return found
+
+    def named(self, name: str) -> tuple[int, psutil.Process]:
+        """Return the one process of this name, and its number inside."""
+        (found,) = [(number, process) for number, process in self.processes().items() if process.name() == name]
+        return found
 
     def sidecar_container(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401  # the same
         """Start ours: another user than k6's, no capabilities (uid 0, because this Python may be root's alone)."""

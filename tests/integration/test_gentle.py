@@ -47,7 +47,7 @@ class Recording:
             self.most_keys_in_a_write = max(self.most_keys_in_a_write, deleted)
             return replies
 
-        link.pipeline = recorded  # type: ignore[method-assign,assignment]  # this one link only
+        link.pipeline = recorded  # type: ignore[method-assign]  # this one link only
         return link
 
 
@@ -75,7 +75,7 @@ class Counting:
                 with self._lock:
                     self._now -= 1
 
-        link.pipeline = counted  # type: ignore[method-assign,assignment]  # this one link only
+        link.pipeline = counted  # type: ignore[method-assign]  # this one link only
         return link
 
 

@@ -1,0 +1,130 @@
+"""`k6-sweep watch` where processes, clocks and /proc are not as one would like."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sidecar.demo.servers import Node
+from tests.acceptance.pod import K6, Pod, Sidecar, start_sidecar, until
+from tests.acceptance.test_watch_in_a_pod import assert_swept, k6_run
+
+StartSidecar = Callable[..., Sidecar]
+
+MANY = """
+import os, signal, time
+for _ in range(3000):
+    if not os.fork():
+        signal.pause()
+print("started", flush=True)
+signal.pause()
+"""
+
+
+def test_the_number_of_an_ended_k6_that_is_used_again(
+    pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
+) -> None:
+    """A stranger who gets the number of k6's container at once is not waited for, though he lives on."""
+    k6 = pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "60"})
+    sidecar = sidecar_in()
+    until(lambda: sidecar.says("k6 is running"))
+    number, process = pod.named("k6")
+    ours = next(each for each in pod.processes().values() if "sidecar" in each.cmdline())
+    ours.suspend()
+    process.kill()
+    k6.wait()
+    script = f"echo {number - 1} > /proc/sys/kernel/ns_last_pid; sleep 60 & wait"
+    stranger = pod.container("sh", "-c", script, uid=None)
+    until(lambda: number in pod.processes() and pod.processes()[number].name() == "sleep")
+    ours.resume()
+    sidecar.process.send_signal(signal.SIGCONT)  # nsenter stops with what it started
+    assert_swept(sidecar.report(), redis_node)
+    assert stranger.poll() is None
+    assert pod.processes()[number].name() == "sleep"
+
+
+def test_many_short_lived_decoys(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
+    """Hundreds of processes a minute that are called k6, or speak of it, are never taken for a load test."""
+    decoys = f"while :; do {K6} version >/dev/null; sh -c ': k6 run'; pgrep -f 'k6 run' >/dev/null; sleep 0.1; done"
+    pod.container("sh", "-c", decoys)
+    sidecar = sidecar_in()
+    assert sidecar.still_waits(4)
+    assert not sidecar.says("k6 is running")
+    pod.container(*k6_run(folder))
+    assert_swept(sidecar.report(), redis_node)
+
+
+def test_among_three_thousand_processes(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
+    """Among thousands of other processes the one k6 is found, and its end is seen."""
+    crowd = pod.container(sys.executable, "-c", MANY, uid=0, stdout=subprocess.PIPE)
+    assert crowd.stdout
+    assert crowd.stdout.readline() == b"started\n"
+    sidecar = sidecar_in()
+    k6 = pod.container(*k6_run(folder))
+    until(lambda: sidecar.says("k6 is running"))
+    assert k6.wait() == 0
+    assert_swept(sidecar.report(), redis_node)
+    crowd.stdout.close()
+
+
+def test_a_stopped_k6_has_not_ended(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
+    """A k6 that is frozen is waited for until it goes on and ends."""
+    k6 = pod.container(*k6_run(folder))
+    sidecar = sidecar_in()
+    until(lambda: sidecar.says("k6 is running"))
+    _, process = pod.named("k6")
+    process.suspend()
+    assert sidecar.still_waits(3)
+    process.resume()
+    k6.send_signal(signal.SIGCONT)  # nsenter stops with what it started
+    k6.wait()
+    assert_swept(sidecar.report(), redis_node)
+
+
+@pytest.mark.parametrize("option", ["hidepid=1", "hidepid=2"])
+def test_hidden_processes_are_a_settings_error(option: str, pod: Pod, sidecar_in: StartSidecar) -> None:
+    """Where /proc hides other users' processes, that is told at once, not after waiting in vain."""
+    assert pod.container("mount", "-o", f"remount,{option}", "/proc", uid=None).wait() == 0
+    sidecar = sidecar_in()
+    report = sidecar.report()
+    assert (sidecar.process.returncode, report["status"]) == (2, "error")
+    assert "/proc is mounted with hidepid" in report["errors"][0]
+
+
+def test_a_clock_that_jumps(folder: Path, redis_url: str, redis_node: Node) -> None:
+    """A clock that is set ten years forward and then back changes nothing: durations are not taken from it."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    if library is None:
+        pytest.skip("needs libfaketime (Debian: faketime), to set the clock of one process")
+    clock = folder / "clock"
+    clock.write_text("+0")
+    private = folder / "k6-under-a-clock"
+    private.symlink_to(K6)
+    sidecar = start_sidecar(
+        folder,
+        redis_url,
+        *("--k6-process", private.name, "--max-wait", "60"),
+        env={
+            "KUBERNETES_SERVICE_HOST": "",
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(clock),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        },
+    )
+    k6 = subprocess.Popen([private, *k6_run(folder)[1:]], env=os.environ | {"SECONDS": "3"})
+    until(lambda: sidecar.says("k6 is running"))
+    for jump in ("+10y", "-5y", "+0"):
+        clock.write_text(jump)
+        assert sidecar.still_waits(0.5)
+    clock.write_text("+10y")
+    k6.wait()
+    report = sidecar.report()
+    assert_swept(report, redis_node)
+    assert report["seconds"] < 60
+    assert int(report["k6"]["ended_at"][:4]) >= time.gmtime().tm_year + 9  # it did jump
