@@ -5,8 +5,8 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from sidecar.demo.keys import write_keys
 from sidecar.demo.servers import LocalCluster, find_redis_server, local_cluster
 from sidecar.message import TerminationMessage
+from tests.acceptance.pod import K6, SLEEP_SCRIPT, Sidecar, start_sidecar, until
 from tests.support import keys_of
 
 KEYS = 60_000
@@ -40,46 +41,59 @@ def test_200_kills_of_a_writer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_signals_at_random_moments_of_a_sweep(number: signal.Signals, tmp_path: Path) -> None:
-    """SIGTERM, SIGINT and SIGKILL anywhere in `run`: a valid message, counts within the truth, nothing else deleted."""
-    chance = random.Random(2)
+def test_signals_at_random_moments_of_wait_and_sweep(number: signal.Signals, tmp_path: Path) -> None:
+    """SIGTERM, SIGINT and SIGKILL anywhere in `watch`: a valid message, counts within the truth, nothing else gone."""
+    chance = random.Random(number)
+    found: Counter[str] = Counter()
     with local_cluster(find_redis_server()) as cluster:
         others = {f"user:{i}".encode() for i in range(1000)}
         write_keys(cluster, others)
-        for turn in range(8):
+        for turn in range(17):
             write_keys(cluster, (f"test:{i}".encode() for i in range(KEYS)))
             before = _matching(cluster)
-            message = tmp_path / f"message{turn}"
-            process = _start(cluster, message)
-            _until_it_sweeps(message, process)
+            sidecar, k6 = _start(cluster, tmp_path / str(turn))
+            if turn % 3:  # in two turns of three the sweep has begun
+                k6.wait()
+                until(lambda: sidecar.status() != "waiting" or sidecar.process.poll() is not None)  # noqa: B023  # asked within the turn
             time.sleep(chance.uniform(0, 0.6))
-            process.send_signal(number)
-            output, _ = process.communicate(timeout=60)
-            told = json.loads(message.read_bytes())
+            sidecar.process.send_signal(number)
+            if number == signal.SIGTERM:
+                k6.send_signal(number)  # as the kubelet does
+            output, _ = sidecar.process.communicate(timeout=60)
+            k6.kill()
+            k6.wait()
+            told = json.loads(sidecar.message_file.read_bytes())
+            found[told["status"]] += 1
             gone = before - _matching(cluster)
             assert told["deleted"] <= gone
             assert keys_of(cluster.primaries) >= others
             if output:
                 assert json.loads(output)["deleted"] == told["deleted"]
-                assert told["status"] in {"complete", "incomplete"}
+                assert told["status"] in {"complete", "incomplete", "unseen"}
             if told["status"] == "complete":
                 assert gone == before == told["deleted"]
+    if number == signal.SIGKILL:
+        assert {"waiting", "sweeping"} <= found.keys(), found
 
 
 def _matching(cluster: LocalCluster) -> int:
     return sum(key.startswith(b"test:") for key in keys_of(cluster.primaries))
 
 
-def _start(cluster: LocalCluster, message: Path) -> subprocess.Popen[bytes]:
+def _start(cluster: LocalCluster, folder: Path) -> tuple[Sidecar, subprocess.Popen[bytes]]:
+    """Start a sidecar and a k6 that runs for a moment."""
+    folder.mkdir()
+    (folder / "sleep.js").write_text(SLEEP_SCRIPT)
+    private = folder / "k6-of-this-turn"
+    private.symlink_to(K6)
     # A bounded rate makes the sweep long enough to be hit in its middle.
-    wanted = ["--redis-url", cluster.url, "--pattern", "test:*", "--max-rate", str(KEYS * 2), "--batch-size", "200"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "sidecar", "run", *wanted, "--termination-log", str(message)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+    pace = ("--max-rate", str(KEYS * 2), "--batch-size", "200")
+    sidecar = start_sidecar(
+        folder, cluster.url, *("--k6-process", private.name), *pace, env={"KUBERNETES_SERVICE_HOST": ""}
     )
-
-
-def _until_it_sweeps(message: Path, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None and not (message.exists() and message.read_bytes()):
-        time.sleep(0.005)
+    k6 = subprocess.Popen(
+        [private, "run", "--quiet", "--no-usage-report", "--address", "localhost:0", folder / "sleep.js"],
+        env=os.environ | {"SECONDS": "1.5"},
+    )
+    until(lambda: sidecar.says("k6 is running") or k6.poll() is not None)
+    return sidecar, k6
