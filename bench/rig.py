@@ -56,6 +56,8 @@ class Cost:
     p99: float
     worst: float
     """Milliseconds that another client waited for a GET meanwhile."""
+    rate: float
+    """How many GETs a second it could send."""
 
 
 class OtherClient:
@@ -101,6 +103,7 @@ def measure(command: Sequence[str | Path], cluster: LocalCluster, environment: M
         p50=waits[len(waits) // 2],
         p99=waits[len(waits) * 99 // 100],
         worst=waits[-1],
+        rate=len(waits) / seconds,
     )
 
 

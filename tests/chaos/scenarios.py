@@ -108,6 +108,7 @@ def reshard_both_ways(world: World) -> None:
 
 def rebalance(world: World) -> None:
     """Before, the slots are uneven; during the sweep redis-cli evens them out."""
+    world.agree()
     world.tool("rebalance", world.seed(), "--cluster-threshold", "1")
 
 

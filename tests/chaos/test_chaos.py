@@ -61,10 +61,10 @@ def test_the_report_is_true(number: int, name: str, binary: str, tmp_path: Path,
         world = World(cluster, binary, options, chance, KEYS)
         with ExitStack() as at_the_end:
             at_the_end.callback(world.end)
-            outcomes[_one_run(world, SCENARIOS[name], cluster.url, tmp_path, at_the_end)] += 1
+            outcomes[_one_run(world, SCENARIOS[name], tmp_path, at_the_end)] += 1
 
 
-def _one_run(world: World, scenario: Scenario, url: str, folder: Path, at_the_end: ExitStack) -> str:
+def _one_run(world: World, scenario: Scenario, folder: Path, at_the_end: ExitStack) -> str:
     chance = world.chance
     scenario.before(world)
     harm = scenario.harm
@@ -73,9 +73,9 @@ def _one_run(world: World, scenario: Scenario, url: str, folder: Path, at_the_en
         words += ["--max-rate", str(chance.choice((20_000, 60_000)))]
     if chance.random() < 0.4:
         harm_now, harm = (harm, nothing) if chance.random() < 0.5 and not scenario.loses_keys else (nothing, harm)
-        _take_snapshot(world, harm_now, url, folder / "snapshot", at_the_end)
+        _take_snapshot(world, harm_now, folder / "snapshot", at_the_end)
         words += ["--preserve-existing", str(folder / "snapshot")]
-    settings = settings_for(url, *words, patterns=PATTERNS)
+    settings = settings_for(f"redis://{world.seed()}", *words, patterns=PATTERNS)
     meddling = Meddling(Connector(settings), chance.randrange(1, 250), lambda: harm(world))
     at_the_end.callback(meddling.close)
     report = sweep_now(settings, meddling, seconds=scenario.seconds)
@@ -87,9 +87,9 @@ def _one_run(world: World, scenario: Scenario, url: str, folder: Path, at_the_en
     return f"{report.status}{', exact' if report.exact else ''}{', late' if late else ''}"
 
 
-def _take_snapshot(world: World, harm: Callable[[World], None], url: str, file: Path, at_the_end: ExitStack) -> None:
+def _take_snapshot(world: World, harm: Callable[[World], None], file: Path, at_the_end: ExitStack) -> None:
     """Take a snapshot, with or without harm meanwhile, and write the test's own keys after it."""
-    settings = settings_for(url, "--out", str(file), patterns=PATTERNS, command="snapshot")
+    settings = settings_for(f"redis://{world.seed()}", "--out", str(file), patterns=PATTERNS, command="snapshot")
     meddling = Meddling(Connector(settings), world.chance.randrange(1, 150), lambda: harm(world))
     at_the_end.callback(meddling.close)
     deadline = time.monotonic() + _SNAPSHOT_SECONDS

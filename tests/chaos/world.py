@@ -119,7 +119,8 @@ class World:
         return node
 
     def seed(self) -> str:
-        return f"127.0.0.1:{self.nodes[0].port}"
+        """Return the address of a node that lives."""
+        return str(next(node.address for node in self.nodes if node.process.poll() is None))
 
     def id_of(self, node: Node) -> str:
         return bytes(node.ask("CLUSTER", "MYID")).decode()
