@@ -48,6 +48,8 @@ class ScanSweep:
             DeniedError: The server forbids a command.
             LimitReachedError: The allowance is used up.
         """
+        if not self._job.delete:
+            self._tally.unsure.append("keys of very full slots were counted with SCAN, which may name one twice")
         rest = []
         for slot in slots:
             try:

@@ -108,8 +108,7 @@ class _Sweep:
             self._log.info("what existed is spared", snapshot=str(self._existing))
         check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
         if self._settings.dry_run:
-            result = self._pass(self._job(delete=False))
-            return self._report(Ending(exact=not self._rounds.by_scan and not result.unsure, verified=True))
+            return self._report(self._counted(self._pass(self._job(delete=False))))
         if not self._is_within_max_keys():
             return self._report(Ending(exact=True, verified=False, may_delete=False))
         return self._report(self._sweep_until_quiet())
@@ -124,8 +123,12 @@ class _Sweep:
                 f"more keys match than the {self._settings.snapshot_limit} of --snapshot-limit, so no snapshot was "
                 "taken; see what they are with a dry run, then make the patterns narrower or the limit larger"
             )
-        report = self._report(Ending(exact=True, verified=True))
+        report = self._report(self._counted(result))
         return notebook.snapshot(self._settings.pattern, self._rounds.identity, sorted(result.open)), report
+
+    def _counted(self, result: PassResult) -> Ending:
+        """Return how a pass that only looked came out."""
+        return Ending(exact=not self._rounds.by_scan and not result.unsure, verified=True)
 
     def _find_cluster(self) -> None:
         told = False
