@@ -4,13 +4,15 @@ import os
 import random
 import re
 import signal
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import LocalCluster, start_server, stop
+from sidecar.demo.servers import CLUSTER_OPTIONS, LocalCluster, local_cluster, start_server, stop
 from sidecar.errors import DeniedError, RefusedError, UnreachableError
 from sidecar.sweep.link import Connector, Link, pack
 from sidecar.sweep.result import Progress
@@ -122,6 +124,22 @@ def test_expired_keys_do_not_remain(cluster: LocalCluster) -> None:
     assert 100 <= report.deleted <= report.matched
     assert report.remaining == 0
     assert keys_of(cluster.primaries) == set()
+
+
+def test_a_cluster_is_found_by_its_socket(server_binary: str) -> None:
+    """A Unix socket of one node leads to all of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        socket = Path(folder) / "redis.sock"
+        with local_cluster(server_binary, primaries=2) as cluster:
+            node = start_server(server_binary, cluster.folder, CLUSTER_OPTIONS | {"unixsocket": str(socket)})
+            try:
+                node.ask("CLUSTER", "MEET", "127.0.0.1", cluster.nodes[0].port)
+                _until(lambda: b"cluster_state:ok" in node.ask("CLUSTER", "INFO"))
+                write_keys(cluster, (f"test:{i}".encode() for i in range(300)))
+                report = sweep_now(settings_for(f"unix://{socket}"))
+            finally:
+                stop([node])
+    assert (report.status, report.deleted, len(report.shards)) == ("complete", 300, 2)
 
 
 @pytest.mark.parametrize("seed_node", [0, 3], ids=["primary", "replica"])
