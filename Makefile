@@ -43,9 +43,13 @@ RUNS ?= 200
 chaos: $(BIN)/.installed  ## sweep a cluster to which things happen meanwhile, again and again
 	K6_SWEEP_CHAOS_FIRST=$(FIRST) K6_SWEEP_CHAOS_RUNS=$(RUNS) K6_SWEEP_CHAOS_KEYS=200000 $(BIN)/pytest -q -s --timeout 400 tests/chaos
 
-bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the wait
+bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the wait; BEFORE=COMMIT compares with that, too
 	$(BIN)/python -m bench.sweep
+	$(BIN)/python -m bench.sizes
+	$(BIN)/python -m bench.gentle
+	$(BIN)/python -m bench.fat
 	$(BIN)/python -m bench.wait
+	$(if $(BEFORE),$(BIN)/python -m bench.before $(BEFORE))
 
 docs: $(BIN)/.installed  ## write the generated parts of docs/ anew
 	$(BIN)/python docs/generate.py

@@ -50,9 +50,6 @@ def main() -> None:
                 if left != expected:
                     raise SystemExit(f"{name} left {left:,} keys, not {expected:,}")
                 console.print(f"[dim]{name}: {costs[name][-1].seconds:.2f} s[/]")
-        larger = 5 * count
-        fill(cluster, larger)
-        large = measure(ways(cluster)[OURS], cluster)
     table = Table(title=f"{count:,} keys, {matching:,} of them to delete; 3 primaries; median of {runs}; {machine()}")
     for heading in ("way", "seconds", "ours is × faster", "client CPU s", "server CPU s", "p50 ms", "p99 ms", "max ms"):
         table.add_column(heading, justify="left" if heading == "way" else "right")
@@ -64,10 +61,6 @@ def main() -> None:
             name, f"{cost.seconds:.2f}", f"{cost.seconds / ours.seconds:.1f}", *(f"{figure:.2f}" for figure in figures)
         )
     console.print(table)
-    console.print(
-        f"{larger:,} keys: {large.seconds:.2f} s ({large.seconds / ours.seconds:.1f} × the time of {count:,}), "
-        f"peak RSS {large.peak_rss:.0f} MiB (of {count:,}: {ours.peak_rss:.0f} MiB)"
-    )
     console.print(
         f"another client's p99: ours {ours.p99:.2f} ms, Lua's {middle['Lua on the server'].p99 / ours.p99:.1f} × that"
     )

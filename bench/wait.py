@@ -4,6 +4,7 @@ wait.py [SECONDS] [RUNS]      (30 seconds of idling and the median of 5 ends if 
 """
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from rich.console import Console
 from bench.rig import ENVIRONMENT, PATTERNS, machine
 from sidecar.demo.servers import Node, find_k6, find_redis_server, start_server, stop
 
+CROWD = 3000
 POLL = 5.0
 """Seconds between two looks of the guide's shell."""
 
@@ -57,6 +59,37 @@ def idle(node: Node, folder: Path, seconds: float) -> str:
     cpu = after.user + after.system - before.user - before.system
     woken = later.voluntary + later.involuntary - switches.voluntary - switches.involuntary
     return f"waiting for {seconds:g} s: RSS {rss:.1f} MiB, CPU {cpu * 1000:.0f} ms, {woken} wake-ups"
+
+
+def start_in_a_crowd(node: Node, folder: Path) -> float:
+    """Return the seconds from the start of the sidecar until it has seen a k6 among thousands of processes."""
+    body = f"import os, signal\nfor _ in range({CROWD}):\n    os.fork() or signal.pause()\nprint()\nsignal.pause()"
+    crowd = subprocess.Popen([sys.executable, "-c", body], stdout=subprocess.PIPE, start_new_session=True)
+    assert crowd.stdout
+    crowd.stdout.readline()
+    k6, first = _start(node, folder)
+    first.kill()
+    first.wait()
+    began = time.perf_counter()
+    watch: list[str | Path] = [
+        Path(sys.executable).parent / "k6-sweep",
+        "watch",
+        "--redis-url",
+        f"redis://127.0.0.1:{node.port}",
+    ]
+    sidecar = subprocess.Popen([*watch, "--pattern", "queue:*"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert sidecar.stderr
+    while b"k6 is running" not in sidecar.stderr.readline():
+        pass
+    seconds = time.perf_counter() - began
+    for process in (sidecar, k6):
+        process.kill()
+        process.wait()
+    os.killpg(crowd.pid, signal.SIGKILL)
+    crowd.wait()
+    crowd.stdout.close()
+    sidecar.stderr.close()
+    return seconds
 
 
 def latency(node: Node, folder: Path, run: Callable[[Node, Path], float], runs: int) -> float:
@@ -109,6 +142,8 @@ def main(arguments: Sequence[str]) -> None:
         try:
             console.print(f"{machine()}; Python {sys.version.split()[0]}")
             console.print(idle(node, folder, seconds))
+            found = statistics.median(start_in_a_crowd(node, folder) for _ in range(3))
+            console.print(f"from its start until it has found k6 among {CROWD:,} processes: {found:.2f} s")
             fast, slow = latency(node, folder, ours, runs), latency(node, folder, polling, runs)
         finally:
             stop([node])

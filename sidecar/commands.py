@@ -120,7 +120,6 @@ def failure(error: SweepError) -> Report:
 
 
 def _watch(context: Context, events: Events) -> Report:
-    from sidecar.sweep.snapshot import read_snapshot  # noqa: PLC0415  # rarely needed
     from sidecar.watch.find import check_namespace_of_processes  # noqa: PLC0415  # loads psutil
     from sidecar.watch.pidfd import kernel_tells_exit_codes  # noqa: PLC0415  # the same
     from sidecar.watch.process import ProcessWatch  # noqa: PLC0415  # the same
@@ -130,6 +129,8 @@ def _watch(context: Context, events: Events) -> Report:
     check_namespace(settings.allowed_namespace, context.namespace)
     check_namespace_of_processes(context.in_pod)
     if settings.preserve_existing is not None:  # said now, not after a long test
+        from sidecar.sweep.snapshot import read_snapshot  # noqa: PLC0415  # weighs 6 MiB while waiting
+
         read_snapshot(settings.preserve_existing).check_patterns(settings.pattern, settings.preserve_existing)
     if settings.when != "always" and not kernel_tells_exit_codes():
         raise SettingsError(

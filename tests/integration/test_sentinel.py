@@ -90,8 +90,8 @@ def test_a_failover_is_followed(watched: Watched) -> None:
 
 def test_a_name_that_no_sentinel_knows(watched: Watched) -> None:
     """An unknown name is told as what it is."""
-    with pytest.raises(UnreachableError, match="knows no primary called 'mian'"):
-        sweep_now(settings_for(watched.url.replace("/main", "/mian")), seconds=1)
+    with pytest.raises(UnreachableError, match="knows no primary called 'other'"):
+        sweep_now(settings_for(watched.url.replace("/main", "/other")), seconds=1)
 
 
 def test_a_password_that_the_sentinel_does_not_ask_for(watched: Watched) -> None:

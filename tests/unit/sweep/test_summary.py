@@ -1,0 +1,53 @@
+"""What the report says in words."""
+
+import re
+
+from sidecar.sweep.job import Tally
+from sidecar.sweep.passes import PassResult
+from sidecar.sweep.summary import Ending, summarize
+from sidecar.sweep.topology import Address, Shard, Topology
+from tests.support import settings_for
+
+NODE = Address("redis-0", 6379)
+TOPOLOGY = Topology(clustered=True, shards=(Shard(NODE, "one", 0, range(16384)),))
+
+
+def one_pass(started: float, deleted: int, left_open: set[int] | None = None) -> PassResult:
+    tally = Tally([deleted], deleted=deleted)
+    return PassResult(open=left_open or set(), started=started, tallies={NODE: [tally]})
+
+
+def errors(passes: list[PassResult], ending: Ending, unproven: frozenset[int] = frozenset()) -> tuple[str, ...]:
+    return summarize(
+        settings_for("redis://redis-0"),
+        passes,
+        ending,
+        topology=TOPOLOGY,
+        by_scan=False,
+        slots_asked=range(16384),
+        unproven=unproven,
+        seconds=60.0,
+        time_is_up=True,
+    ).errors
+
+
+def test_the_rate_of_late_writers_is_that_of_the_last_whole_pass() -> None:
+    """300 new keys in a pass that began 2 seconds after the one before it are 150 a second; a cut pass says nothing."""
+    passes = [one_pass(0.0, 9000), one_pass(10.0, 500), one_pass(12.0, 300), one_pass(14.0, 7, {5})]
+    said = " ".join(errors(passes, Ending(exact=True, verified=False)))
+    assert re.search(r"about 150 a second: a pass found 300 new ones", said)
+
+
+def test_nobody_is_accused_without_a_second_pass() -> None:
+    """When the first pass did not come to its end, nothing is known of late writers."""
+    said = " ".join(errors([one_pass(0.0, 9000, {1, 2})], Ending(exact=True, verified=False)))
+    assert "time was up" in said
+    assert "written" not in said
+    assert "slots not proven to be swept: 1-2" in said
+
+
+def test_slots_without_a_snapshot_make_a_sweep_incomplete() -> None:
+    """However well it went, what was left alone is named."""
+    passes = [one_pass(0.0, 10), one_pass(1.0, 0)]
+    said = errors(passes, Ending(exact=True, verified=True), frozenset({3, 4}))
+    assert said[0] == "slots left alone, because the snapshot does not vouch for them: 3-4"
