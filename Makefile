@@ -21,9 +21,10 @@ $(BIN)/.installed: pyproject.toml
 demo: $(BIN)/.installed  ## show the main job: a Redis Cluster, a k6 and the sweep, on this machine
 	@$(BIN)/k6-sweep demo
 
+JOBS ?= 2
 test: $(BIN)/.installed  ## run the tests, with branch coverage
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

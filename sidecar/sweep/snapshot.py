@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal
 
 from sidecar.errors import RefusedError
 from sidecar.patterns import Pattern
@@ -34,6 +34,8 @@ from sidecar.sweep.slots import ALL_SLOTS, SLOT_COUNT, format_ranges, key_slot, 
 
 _FIRST_LINE: Final = b"k6-sweep snapshot 1\n"
 _DIGEST_SIZE: Final = 32
+_HASH_SIZE: Final = 8
+_NONE: Final = array("Q")
 _SORTED_AT_ONCE: Final = 100_000
 _READABLE: Final = 0o644
 
@@ -55,27 +57,21 @@ class Snapshot:
     host: str
     """The machine that took it; in Kubernetes, the pod."""
     taken_at: datetime
-    counts: Sequence[int] = field(repr=False)
-    """How many keys each slot has."""
-    hashes: "array[int]" = field(repr=False)
-    _starts: Sequence[int] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_starts", tuple(itertools.accumulate(self.counts, initial=0)))
+    hashes: "Sequence[array[int] | memoryview[int]]" = field(repr=False)
+    """The keys' hashes, in order, slot by slot."""
 
     @property
     def size(self) -> int:
         """How many keys it has."""
-        return len(self.hashes)
+        return sum(map(len, self.hashes))
 
     def __contains__(self, key: object) -> bool:
         """Whether a key (bytes) existed."""
         if not isinstance(key, bytes):
             return False
-        slot, value = key_slot(key), _hash(key)
-        end = self._starts[slot + 1]
-        at = bisect_left(self.hashes, value, self._starts[slot], end)
-        return at < end and self.hashes[at] == value
+        value, of_slot = _hash(key), self.hashes[key_slot(key)]
+        at = bisect_left(of_slot, value)
+        return at < len(of_slot) and of_slot[at] == value
 
     def __str__(self) -> str:
         return f"the snapshot of {self.size:,} keys that {self.host} took at {self.taken_at:%Y-%m-%dT%H:%M:%SZ}"
@@ -117,12 +113,9 @@ class Snapshot:
         digest = blake2b(digest_size=_DIGEST_SIZE)
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as draft:
             try:
-                for part in (
-                    _FIRST_LINE,
-                    json.dumps(header).encode() + b"\n",
-                    _as_bytes(array("I", self.counts)),
-                    _as_bytes(self.hashes),
-                ):
+                counts = array("I", map(len, self.hashes))
+                beginning = _FIRST_LINE + json.dumps(header).encode() + b"\n"
+                for part in itertools.chain((beginning, _as_bytes(counts)), map(_as_bytes, self.hashes)):
                     digest.update(part)
                     draft.write(part)
                 draft.write(digest.digest())
@@ -155,34 +148,36 @@ def read_snapshot(file: Path) -> Snapshot:
     start = bytes(body).index(b"\n", len(_FIRST_LINE)) + 1
     header = json.loads(bytes(body[len(_FIRST_LINE) : start]))
     middle = start + 4 * SLOT_COUNT
-    counts, hashes = _as_array("I", body[start:middle]), _as_array("Q", body[middle:])
-    if sum(counts) != len(hashes):
+    counts = _as_numbers("I", body[start:middle])
+    if 8 * sum(counts) != len(body) - middle:
         raise RefusedError(f"the snapshot {file} is damaged: it lacks keys")
+    hashes = _as_numbers("Q", body[middle:])
+    ends = list(itertools.accumulate(counts, initial=0))
     return Snapshot(
         patterns=tuple(header["patterns"]),
         redis=frozenset(header["redis"]),
         unproven=tuple(parse_ranges(header["unproven"])),
         host=header["host"],
         taken_at=datetime.fromisoformat(header["taken_at"]),
-        counts=counts,
-        hashes=hashes,
+        hashes=[hashes[start:end] for start, end in itertools.pairwise(ends)],
     )
 
 
-def _as_bytes(numbers: "array[int]") -> bytes:
-    return _little_endian(array(numbers.typecode, numbers)).tobytes() if sys.byteorder == "big" else numbers.tobytes()
-
-
-def _as_array(typecode: str, content: Any) -> "array[int]":  # noqa: ANN401  # any buffer
-    numbers: array[int] = array(typecode)
-    numbers.frombytes(content)
-    return _little_endian(numbers)
-
-
-def _little_endian(numbers: "array[int]") -> "array[int]":
+def _as_bytes(numbers: "array[int] | memoryview[int]") -> bytes:
+    """Return the numbers as they stand in the file: little-endian."""
     if sys.byteorder == "big":
+        numbers = array("Q" if numbers.itemsize == _HASH_SIZE else "I", numbers)
         numbers.byteswap()
-    return numbers
+    return numbers.tobytes()
+
+
+def _as_numbers(typecode: Literal["I", "Q"], content: memoryview) -> "memoryview[int]":
+    """Return the file's numbers, without a copy where the machine is little-endian, too."""
+    if sys.byteorder == "big":
+        numbers = array(typecode, content.tobytes())
+        numbers.byteswap()
+        return memoryview(numbers)
+    return content.cast(typecode)
 
 
 class Notebook:
@@ -200,35 +195,30 @@ class Notebook:
         Raises:
             LimitReachedError: There are more than the limit.
         """
-        hashes = [(key_slot(key), _hash(key)) for key in keys]
+        by_slot: dict[int, list[int]] = {}
+        for key in keys:
+            by_slot.setdefault(key_slot(key), []).append(_hash(key))
         with self._lock:
-            for slot, value in hashes:
-                self._noted.setdefault(slot, array("Q")).append(value)
-            self._count += len(hashes)
+            for slot, values in by_slot.items():
+                self._noted[slot] = self._noted.get(slot, _NONE) + array("Q", sorted(values))
+                self._count += len(values)
             if self._count <= self._limit:
                 return
-            for slot, values in self._noted.items():
-                self._noted[slot] = _in_order(values)
+            for slot, noted in self._noted.items():
+                self._noted[slot] = _in_order(noted)
             self._count = sum(map(len, self._noted.values()))
             if self._count > self._limit:
                 raise LimitReachedError
 
     def snapshot(self, patterns: Iterable[Pattern], redis: frozenset[str], unproven: Iterable[int]) -> Snapshot:
         """Return what was noted, as a snapshot that was taken here and now."""
-        hashes: array[int] = array("Q")
-        counts: array[int] = array("I")
-        for slot in ALL_SLOTS:
-            values = _in_order(self._noted.pop(slot, array("Q")))
-            counts.append(len(values))
-            hashes.extend(values)
         return Snapshot(
             patterns=tuple(pattern.text for pattern in patterns),
             redis=redis,
             unproven=tuple(unproven),
             host=this_host(),
             taken_at=datetime.now(UTC),
-            counts=counts,
-            hashes=hashes,
+            hashes=[_in_order(self._noted.pop(slot, _NONE)) for slot in ALL_SLOTS],
         )
 
 
@@ -239,6 +229,8 @@ def this_host() -> str:
 
 def _in_order(values: "array[int]") -> "array[int]":
     """Sort and take out what is twice, in little memory: Python's own numbers are five times as large."""
+    if all(first < second for first, second in itertools.pairwise(values)):
+        return values  # as it is for all but the fullest slots: no second copy
     pieces = [
         array("Q", sorted(values[start : start + _SORTED_AT_ONCE])) for start in range(0, len(values), _SORTED_AT_ONCE)
     ]

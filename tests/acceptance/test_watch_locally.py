@@ -109,7 +109,7 @@ def test_waiting_is_light(k6: list[str], folder: Path, redis_url: str, redis_nod
         time.sleep(2)
         assert process.num_ctx_switches().voluntary == before
         assert not {name for name in loaded if "hiredis" in name or "_ssl" in name}
-        assert process.memory_info().rss < 25 * 2**20
+        assert process.memory_info().rss < 22 * 2**20
     finally:
         run.kill()
         run.wait()

@@ -70,7 +70,10 @@ class World:
         self.others |= others
         living = tuple(node for node in self.nodes if node.process.poll() is None)
         write_keys(LocalCluster(self._folder, living), sorted(matching | others))
-        until(lambda: all(self._replicas_are_level(node) for node in living))
+        try:
+            until(lambda: all(self._replicas_are_level(node) for node in living))
+        except AssertionError as error:
+            raise AssertionError([node.ask("ROLE") for node in living]) from error
 
     @staticmethod
     def _replicas_are_level(node: Node) -> bool:

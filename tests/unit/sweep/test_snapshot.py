@@ -1,5 +1,6 @@
 """The snapshot: what it knows, what it costs, and that nothing but the whole of it is believed."""
 
+import dataclasses
 import tracemalloc
 from pathlib import Path
 
@@ -36,7 +37,9 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     """A written snapshot comes back with everything in it."""
     snapshot = of([b"test:%d" % i for i in range(5000)] * 2, unproven=(3, 4, 5, 16383))
     snapshot.write(tmp_path / "file")
-    assert read_snapshot(tmp_path / "file") == snapshot
+    found = read_snapshot(tmp_path / "file")
+    assert [list(of_slot) for of_slot in found.hashes] == [list(of_slot) for of_slot in snapshot.hashes]
+    assert dataclasses.replace(found, hashes=[]) == dataclasses.replace(snapshot, hashes=[])
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
@@ -69,7 +72,8 @@ def test_a_fat_slot_is_kept_in_order() -> None:
 
 def test_the_hash_is_the_same_everywhere() -> None:
     """A key's 64 bits are blake2b's, on every machine and in every process; never those of Python's hash()."""
-    assert of([b"test:1"]).hashes.tolist() == [int.from_bytes(bytes.fromhex("a0dbaec934b1bee5"), "little")]
+    (only,) = (of_slot for of_slot in of([b"test:1"]).hashes if of_slot)
+    assert list(only) == [int.from_bytes(bytes.fromhex("a0dbaec934b1bee5"), "little")]
 
 
 @pytest.mark.parametrize("at", [0, 30, 1000, 70_000, -40, -1])
