@@ -1,6 +1,7 @@
 """The command line: reads arguments and environment, runs one command, prints its report, exits with its code."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -88,7 +89,12 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
         report = Report("error", errors=tuple(problems), code=2)
     else:
         context = commands.Context(
-            settings, log, tell, in_pod=bool(environ.get("KUBERNETES_SERVICE_HOST")), namespace=_namespace(environ)
+            settings,
+            log,
+            tell,
+            in_pod=bool(environ.get("KUBERNETES_SERVICE_HOST")),
+            pod_uid=_pod_uid(environ),
+            namespace=_namespace(environ),
         )
         try:
             report = work(context)
@@ -133,6 +139,18 @@ def _namespace(environ: Mapping[str, str]) -> str | None:
         return _SERVICE_ACCOUNT_NAMESPACE.read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
+
+
+def _pod_uid(environ: Mapping[str, str]) -> str | None:
+    """Return the pod's uid: from the downward API, else as the kubelet's mounts have it."""
+    if given := environ.get("POD_UID"):
+        return given
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(r"/pods/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/", mounts)
+    return found[1] if found else None
 
 
 def _demo() -> int:

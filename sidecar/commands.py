@@ -1,5 +1,6 @@
 """The commands `run`, `check`, `snapshot` and `watch`: each wires the steps of the one road and returns its report."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -31,6 +32,8 @@ class Context:
     """Puts a report into the termination message."""
     in_pod: bool
     """Whether this is a Kubernetes pod."""
+    pod_uid: str | None
+    """The pod's uid, where it is known."""
     namespace: str | None
     """The pod's namespace, where it is known."""
 
@@ -77,7 +80,7 @@ def snapshot(context: Context) -> Report:
                 "incomplete", sweep=report, errors=("a signal came before the snapshot was done; none was written",)
             )
     try:
-        taken.write(out)
+        dataclasses.replace(taken, pod=context.pod_uid).write(out)
     except OSError as error:
         raise SettingsError([f"--out cannot be written: {error}"]) from error
     context.log.info("a snapshot was taken", keys=taken.size, file=str(out))
@@ -86,11 +89,11 @@ def snapshot(context: Context) -> Report:
 
 def _kept(context: Context) -> Report:
     """Return the report of a file that exists: an init container that runs again must not note down the test's keys."""
-    from sidecar.sweep.snapshot import read_snapshot, this_host  # noqa: PLC0415  # not needed where there is none
+    from sidecar.sweep.snapshot import read_snapshot  # noqa: PLC0415  # not needed where there is none
 
     out = context.settings.out
     found = read_snapshot(out)
-    if not context.in_pod or found.host != this_host():
+    if found.pod is None or found.pod != context.pod_uid:
         raise RefusedError(f"{out} exists: {found}; remove it if a new one is wanted")
     found.check_patterns(context.settings.pattern, out)
     context.log.warning("the file exists, and is kept", snapshot=str(found))

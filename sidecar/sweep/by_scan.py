@@ -38,7 +38,7 @@ class ScanSweep:
             DeniedError: The server forbids a command.
             LimitReachedError: The allowance is used up.
         """
-        self._sweep(slots, scan_node(self._link, self._write_size))
+        self._sweep(slots, scan_node(self._link, self._write_size), frozenset(slots))
 
     def run_fat(self, slots: Sequence[int]) -> None:
         """Sweep slots that hold more keys than can be listed: one by one, or all in one walk over the server.
@@ -53,13 +53,13 @@ class ScanSweep:
         rest = []
         for slot in slots:
             try:
-                self._sweep([slot], scan_slot(self._link, slot, self._write_size))
+                self._sweep([slot], scan_slot(self._link, slot, self._write_size), {slot})
             except SlotCursorError:
                 rest.append(slot)
         if rest and self._job.remaining() > 0:
             self._sweep(rest, scan_node(self._link, self._write_size), frozenset(rest))
 
-    def _sweep(self, slots: Sequence[int], pages: Iterator[list[bytes]], only: Container[int] = ALL_SLOTS) -> None:
+    def _sweep(self, slots: Sequence[int], pages: Iterator[list[bytes]], only: Container[int]) -> None:
         owned = self._answered(slots)
         if not owned or not self._walk(pages, only):
             return
@@ -131,6 +131,8 @@ class ScanSweep:
             if self._is_clean(slot, reply):
                 self._tally.deleted += reply
                 self._tally.own(self._job.matcher.split(batch).counts)
+            else:
+                self._job.allowance.give_back(len(batch))
         self._raise_denial()
 
     def _is_clean(self, slot: int, reply: Any) -> bool:  # noqa: ANN401  # any reply

@@ -206,6 +206,7 @@ class SlotSweep:
         slot, split = listed.slot, listed.split
         if self._is_troubled(slot, reply):
             listed.clean = False
+            self._job.allowance.give_back(len(delete.keys))
         elif self._job.delete:
             tally.deleted += reply
             whole = len(delete.keys) == len(split.chosen)
@@ -219,7 +220,7 @@ class SlotSweep:
                 tally.own(split.counts)
                 if self._job.on_found:
                     self._job.on_found(split.chosen)
-            self._sizes[slot] = listed.stay
+            self._sizes[slot] = listed.stay + (0 if self._job.delete else len(split.chosen))
             tally.preserved += split.spared
             tally.finish(slot)
 

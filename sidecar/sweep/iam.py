@@ -8,12 +8,12 @@ import functools
 from typing import Final
 from urllib.parse import urlencode
 
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.model import ServiceId
 from botocore.session import Session, get_session
 from botocore.signers import RequestSigner
 
-from sidecar.errors import DeniedError
+from sidecar.errors import DeniedError, UnreachableError
 from sidecar.redis_url import IamCache
 
 _SECONDS_VALID: Final = 900
@@ -29,14 +29,20 @@ def token(cache: IamCache, user: str, session: Session | None = None) -> str:
     """Return a fresh token, to be given as the password.
 
     Raises:
-        DeniedError: There is no AWS identity here, or no region.
+        DeniedError: There is no AWS identity here, or no region, or AWS refuses it.
+        UnreachableError: AWS could not be asked.
     """
-    session = session or _session()
     try:
-        region = session.get_config_variable("region")
-        credentials = session.get_credentials()
-    except BotoCoreError as error:
+        return _signed(cache, user, session or _session())
+    except HTTPClientError as error:
+        raise UnreachableError(f"cannot make an IAM token for {cache.name}: {error}") from error
+    except (BotoCoreError, ClientError) as error:
         raise DeniedError(f"cannot make an IAM token for {cache.name}: {error}") from error
+
+
+def _signed(cache: IamCache, user: str, session: Session) -> str:
+    region = session.get_config_variable("region")
+    credentials = session.get_credentials()
     if not region or credentials is None:
         what = "an AWS identity (such as a service account's role)" if region else "a region (AWS_DEFAULT_REGION)"
         raise DeniedError(f"cannot make an IAM token for {cache.name}: {what} is missing")
@@ -50,10 +56,7 @@ def token(cache: IamCache, user: str, session: Session | None = None) -> str:
         "headers": {},
         "context": {},
     }
-    try:
-        signed = signer.generate_presigned_url(
-            request, operation_name="connect", expires_in=_SECONDS_VALID, region_name=region
-        )
-    except BotoCoreError as error:
-        raise DeniedError(f"cannot make an IAM token for {cache.name}: {error}") from error
+    signed = signer.generate_presigned_url(
+        request, operation_name="connect", expires_in=_SECONDS_VALID, region_name=region
+    )
     return str(signed).removeprefix("https://")

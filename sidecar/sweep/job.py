@@ -39,6 +39,12 @@ class Allowance:
                 raise LimitReachedError
             self._left -= keys
 
+    def give_back(self, keys: int) -> None:
+        """Return what a server said that it has not deleted."""
+        if self._left is not None:
+            with self._lock:
+                self._left += keys
+
 
 class Pace:
     """Spreads the deletes of all shards over time: at most `rate` keys a second; `None` is as fast as it goes."""
@@ -119,6 +125,8 @@ class Tally:
     """The slots that were proven to be swept."""
     unsure: list[str] = field(default_factory=list)
     """Why `deleted` may be less than what happened; empty where it is exact."""
+    broken: bool = False
+    """Whether the connection broke: what was swept before may be back."""
     trouble: dict[int, str] = field(default_factory=dict)
     """For slots that could not be finished, what the server said."""
 

@@ -65,7 +65,9 @@ class PipelinedConnection(AbstractConnection):
 
     def _read(self, count: int) -> list[Any]:
         if self._reader is None:
-            self._reader = hiredis.Reader(replyError=self._parser.parse_error, notEnoughData=_MORE)
+            self._reader = hiredis.Reader(
+                protocolError=exceptions.InvalidResponse, replyError=self._parser.parse_error, notEnoughData=_MORE
+            )
         get, feed = self._reader.gets, self._reader.feed
         if (socket := self._get_socket()) is None:
             raise exceptions.ConnectionError("another thread has closed the connection")
@@ -107,9 +109,12 @@ class Link:
         self._hint = hint
         """What to try if the server hangs up before its first reply."""
         self._one_at_a_time = threading.Lock()
+        self.closed = False
+        """Whether it is of no more use."""
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection, under whoever is using it."""
+        self.closed = True
         self._connection.disconnect()
 
     def ask(self, *command: bytes | str | int) -> Any:  # noqa: ANN401  # a reply has any shape
@@ -130,12 +135,15 @@ class Link:
         """
         try:
             with self._one_at_a_time:
+                if self.closed:  # redis-py would connect anew, to a server that knows nothing of what was said before
+                    raise exceptions.ConnectionError("it was closed")
                 replies = self._connection.exchange(commands)
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
             raise DeniedError(
                 f"{self.name} wants a login: {text_of(error)}; check the user and the password"
             ) from error
         except (exceptions.RedisError, OSError, AttributeError, ValueError) as error:
+            self.closed = True
             # The last two are what redis-py meets when another thread closes the connection under it.
             raise UnreachableError(f"lost the connection to {self.name}: {text_of(error)}{self._hint}") from error
         self._hint = ""
@@ -165,11 +173,12 @@ class Connector:
         settings, url = self._settings, self._settings.redis_url
         name = str(RedisUrl(host=host, port=port, socket_path=None if host else url.socket_path))
         login = {"username": settings.username, "password": self._password()}
+        sentinel = (host, port) in url.sentinels
         try:
             try:
-                connection = self._connected(host, port, login | {"db": url.database})
+                connection = self._connected(host, port, login | ({} if sentinel else {"db": url.database}))
             except exceptions.AuthenticationError:
-                if (host, port) not in url.sentinels:
+                if not sentinel:
                     raise
                 connection = self._connected(host, port, {})  # Sentinels often know no users
         except (exceptions.RedisError, OSError) as error:

@@ -120,6 +120,7 @@ class MovingSlot:
             self._tally.deleted += sum(reply for reply, fine in zip(replies, clean, strict=True) if fine)
             gone_keys = [key for key, fine in zip(batch, clean, strict=True) if fine]
             self._tally.own(self._job.matcher.split(gone_keys).counts)
+            self._job.allowance.give_back(len(batch) - len(gone_keys))
             self._raise_denial()
             if not all(clean):
                 return False

@@ -55,6 +55,11 @@ class PassResult:
         return [reason for tally in self._all for reason in tally.unsure]
 
     @property
+    def broken(self) -> bool:
+        """Whether a connection broke on the way."""
+        return any(tally.broken for tally in self._all)
+
+    @property
     def final(self) -> bool:
         """Whether going on is of no use."""
         return self.denied is not None or self.over_limit

@@ -21,7 +21,7 @@ from sidecar.sweep.moving import MovingSlot, way_of
 from sidecar.sweep.passes import PassResult
 from sidecar.sweep.replies import text_of
 from sidecar.sweep.sentinel import seeds
-from sidecar.sweep.topology import Address, Shard, Topology, discover
+from sidecar.sweep.topology import Address, Shard, Topology, discover, read_topology
 
 _FIRST_BACKOFF: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0
@@ -40,7 +40,7 @@ class Rounds:
         self._url = settings.redis_url
         self._connect = connect
         self._log = log
-        self._links = Links(connect, settings.batch_size, settings.latency_budget)
+        self._links = Links(self._connect_to_member, settings.batch_size, settings.latency_budget)
         self._nodes: frozenset[str] = frozenset()
         """The ids of all nodes that the cluster has had."""
         self._suspects: set[Address] = set()
@@ -70,6 +70,24 @@ class Rounds:
         if self.topology.clustered:
             self._nodes |= self.topology.node_ids
         self.by_scan = self.by_scan or not self.topology.clustered
+
+    def _connect_to_member(self, host: str, port: int) -> Link:
+        """Open a link to a node of the cluster, and to no other server that has its address by now.
+
+        Raises:
+            UnreachableError: Nobody answers there, or a stranger does.
+            DeniedError: Login, TLS or CLUSTER SLOTS was refused.
+        """
+        link = self._connect(host, port)
+        try:
+            member = not self.topology.clustered or self._nodes & read_topology(link, Address(host, port)).node_ids
+        except BaseException:
+            link.close()
+            raise
+        if not member:
+            link.close()
+            raise UnreachableError(f"{link.name} answers, but does not belong to the cluster that is swept")
+        return link
 
     @property
     def identity(self) -> frozenset[str]:
@@ -139,8 +157,9 @@ class Rounds:
                 _await_replica(link, job, tally)
         except UnreachableError:
             self._links.drop(shard.address)
-            if job.delete and shard.replicas:  # WAIT counts only what its own connection wrote
-                tally.unsure.append(f"the connection to {link.name} broke before a replica acknowledged the deletes")
+            tally.broken = True
+            if job.delete:  # a server that has restarted may have forgotten them, and WAIT counts its own connection's
+                tally.unsure.append(f"the connection to {link.name} broke, so its last deletes may not have lasted")
             raise
 
     def _sweep(self, link: Link, shard: Shard, slots: Sequence[int], job: Job, tally: Tally) -> None:
@@ -161,15 +180,17 @@ class Rounds:
         way = way_of(source, slot, job)
         if way is None:
             return
-        address = Address(way[0] or shard.address.host, way[1])
-        target = self._links.get(address)
+        address = Address(way[0] if way[0] not in {"", "?"} else shard.address.host, way[1])
         try:
+            target = self._links.get(address)
             MovingSlot(source, target, way, slot, job, tally, self._links.write_size(address)).sweep()
             if job.delete and any(each.replicas for each in self.topology.shards if each.address == address):
                 _await_replica(target, job, tally)
-        except UnreachableError:
-            self._links.drop(address)
-            raise
+        except UnreachableError as error:
+            if source.closed:
+                raise
+            self._links.drop(address)  # the others of this primary don't depend on that one
+            tally.trouble[slot] = str(error)
 
 
 def _await_replica(link: Link, job: Job, tally: Tally) -> None:

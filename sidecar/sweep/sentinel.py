@@ -15,7 +15,7 @@ from sidecar.sweep.topology import Address
 
 
 def seeds(url: RedisUrl, connect: Connect) -> Iterator[Address]:
-    """Yield where to begin: the URL's address, or the primary that a Sentinel names.
+    """Yield where to begin: the URL's address, or the primaries that the Sentinels name; some may be out of date.
 
     Raises:
         UnreachableError: No Sentinel can be reached, or none knows the primary.
@@ -27,11 +27,13 @@ def seeds(url: RedisUrl, connect: Connect) -> Iterator[Address]:
     failures: list[UnreachableError | DeniedError] = []
     for host, port in url.sentinels:
         try:
-            yield _primary(host, port, url.master, connect)
+            primary = _primary(host, port, url.master, connect)
         except (UnreachableError, DeniedError) as error:
             failures.append(error)
         else:
-            return
+            yield primary
+    if len(failures) < len(url.sentinels):
+        return
     denied = any(isinstance(error, DeniedError) for error in failures)
     raise (DeniedError if denied else UnreachableError)("; ".join(map(str, failures)))
 

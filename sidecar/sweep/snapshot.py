@@ -55,7 +55,9 @@ class Snapshot:
     unproven: tuple[int, ...]
     """Slots of which it is not certain that all keys were seen."""
     host: str
-    """The machine that took it; in Kubernetes, the pod."""
+    """The machine that took it; in Kubernetes, the pod's name."""
+    pod: str | None
+    """The pod's uid; None where there is none, or it is not known."""
     taken_at: datetime
     hashes: "Sequence[array[int] | memoryview[int]]" = field(repr=False)
     """The keys' hashes, in order, slot by slot."""
@@ -108,6 +110,7 @@ class Snapshot:
             "redis": sorted(self.redis),
             "unproven": format_ranges(self.unproven),
             "host": self.host,
+            "pod": self.pod,
             "taken_at": self.taken_at.isoformat(),
         }
         digest = blake2b(digest_size=_DIGEST_SIZE)
@@ -158,6 +161,7 @@ def read_snapshot(file: Path) -> Snapshot:
         redis=frozenset(header["redis"]),
         unproven=tuple(parse_ranges(header["unproven"])),
         host=header["host"],
+        pod=header["pod"],
         taken_at=datetime.fromisoformat(header["taken_at"]),
         hashes=[hashes[start:end] for start, end in itertools.pairwise(ends)],
     )
@@ -210,21 +214,19 @@ class Notebook:
             if self._count > self._limit:
                 raise LimitReachedError
 
-    def snapshot(self, patterns: Iterable[Pattern], redis: frozenset[str], unproven: Iterable[int]) -> Snapshot:
+    def snapshot(
+        self, patterns: Iterable[Pattern], redis: frozenset[str], unproven: Iterable[int], pod: str | None = None
+    ) -> Snapshot:
         """Return what was noted, as a snapshot that was taken here and now."""
         return Snapshot(
             patterns=tuple(pattern.text for pattern in patterns),
             redis=redis,
             unproven=tuple(unproven),
-            host=this_host(),
+            host=socket.gethostname(),
+            pod=pod,
             taken_at=datetime.now(UTC),
             hashes=[_in_order(self._noted.pop(slot, _NONE)) for slot in ALL_SLOTS],
         )
-
-
-def this_host() -> str:
-    """Return the machine's name; in Kubernetes the pod's."""
-    return socket.gethostname()
 
 
 def _in_order(values: "array[int]") -> "array[int]":

@@ -117,8 +117,8 @@ def _reasons(
         yield str(last.denied)
     if last.over_limit:
         yield (
-            f"more keys than the {settings.max_keys} of --max-keys have appeared since they were counted; "
-            "stopped before deleting them"
+            f"stopped before deleting more than the {settings.max_keys} of --max-keys: keys have appeared since they "
+            "were counted, or answers were lost"
         )
     if unproven:
         yield f"slots left alone, because the snapshot does not vouch for them: {format_ranges(unproven)}"

@@ -213,9 +213,9 @@ class _Sweep:
             exact = exact and not changed and not doubtful and not result.final
             if result.open or result.final:
                 return Ending(exact, verified=False)
-            if self._settings.no_verify and not changed:
+            if self._settings.no_verify and not changed and not result.broken:
                 return Ending(exact, verified=False)
-            if result.matched or changed or (doubtful and not doubted):
+            if result.matched or changed or result.broken or (doubtful and not doubted):
                 quiet_since = time.monotonic()
             elif time.monotonic() - quiet_since >= self._settings.settle:
                 return Ending(exact, verified=True)

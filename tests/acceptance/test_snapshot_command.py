@@ -8,7 +8,7 @@ import pytest
 from sidecar.demo.servers import Node
 from tests.acceptance.command import k6_sweep
 
-IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "POD_UID": "11111111-2222-3333-4444-555555555555"}
 
 
 @pytest.fixture
@@ -39,10 +39,12 @@ def test_an_init_container_that_runs_again_keeps_the_file(good: list[str], redis
 
 def test_elsewhere_a_file_that_exists_is_refused(good: list[str], tmp_path: Path) -> None:
     """Outside a pod, or in another one, an old file must not pass for a new one."""
-    k6_sweep("snapshot", *good, "--out", str(tmp_path / "keys"))
-    again = k6_sweep("snapshot", *good, "--out", str(tmp_path / "keys"))
-    assert (again.code, again.report["status"]) == (4, "refused")
-    assert "remove it if a new one is wanted" in again.report["errors"][0]
+    for number, first, second in ((1, {}, {}), (2, IN_POD, IN_POD | {"POD_UID": "another"}), (3, IN_POD, {})):
+        out = ["--out", str(tmp_path / f"keys{number}")]
+        k6_sweep("snapshot", *good, *out, env=first)
+        again = k6_sweep("snapshot", *good, *out, env=second)
+        assert (again.code, again.report["status"]) == (4, "refused")
+        assert "remove it if a new one is wanted" in again.report["errors"][0]
 
 
 def test_a_file_of_other_patterns_is_refused(good: list[str], redis_node: Node, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ class Recording:
         self.largest: dict[bytes, int] = {}
         """For each command, the most keys that one of them named or was answered with."""
         self.most_keys_in_a_write = 0
+        self.most_keys_listed_in_a_write = 0
 
     def __call__(self, host: str, port: int) -> Link:
         link = self._real(host, port)
@@ -32,7 +33,7 @@ class Recording:
 
         def recorded(commands: Sequence[bytes]) -> list[Any]:
             replies = pipeline(commands)
-            deleted = 0
+            deleted = listed = 0
             for command, reply in zip(commands, replies, strict=True):
                 words = command.split(b"\r\n", 5)
                 count, name = int(words[0][1:]) - 1, words[2]
@@ -43,8 +44,10 @@ class Recording:
                 elif isinstance(reply, list):
                     count = len(reply)
                 deleted += count if name == b"UNLINK" else 0
+                listed += count if name == b"GETKEYSINSLOT" and isinstance(reply, list) else 0
                 self.largest[name] = max(self.largest.get(name, 0), count)
             self.most_keys_in_a_write = max(self.most_keys_in_a_write, deleted)
+            self.most_keys_listed_in_a_write = max(self.most_keys_listed_in_a_write, listed)
             return replies
 
         link.pipeline = recorded  # type: ignore[method-assign]  # this one link only
@@ -130,6 +133,15 @@ def test_a_fat_slot_is_counted_with_its_keepers_in_a_dry_run(cluster: LocalClust
     assert (report.status, report.matched, report.exact) == ("dry-run", 14_000, False)
     assert recording.largest[b"GETKEYSINSLOT"] <= 5000
     assert b"UNLINK" not in recording.largest
+
+
+def test_writes_are_not_larger_after_a_count(cluster: LocalCluster) -> None:
+    """Counting first for --max-keys does not make slots look empty: no more is listed at once than without it."""
+    write_keys(cluster, (b"test:{%b}%d" % (TAGS[slot], i) for slot in range(200) for i in range(150)))
+    settings = settings_for(cluster.url, "--max-keys", "30000")
+    recording = Recording(Connector(settings))
+    assert sweep_now(settings, recording).deleted == 30_000
+    assert recording.most_keys_listed_in_a_write <= 1000
 
 
 def test_the_rate_is_never_exceeded(cluster: LocalCluster) -> None:

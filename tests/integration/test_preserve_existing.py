@@ -1,5 +1,6 @@
 """Only what the test made goes: a snapshot before it, a sweep after it, against real servers."""
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from sidecar.demo.servers import LocalCluster, Node
 from sidecar.errors import RefusedError
 from sidecar.sweep.link import Connector
 from sidecar.sweep.result import SweepReport
-from sidecar.sweep.slots import TAGS
+from sidecar.sweep.slots import TAGS, key_slot
 from sidecar.sweep.snapshot import Snapshot
 from sidecar.sweep.sweeper import take_snapshot
+from tests.integration.test_least_privilege import permit
 from tests.integration.test_sweep_cluster import Interfering, binary_keys, matching
 from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, sweep_now
 
@@ -96,6 +98,18 @@ def test_slots_that_were_not_seen_are_not_swept(small_cluster: LocalCluster, tmp
     assert (report.status, report.deleted, report.slots_done) == ("incomplete", 1, 16382)
     assert report.errors == ("slots left alone, because the snapshot does not vouch for them: 17-18",)
     assert keys_of(small_cluster.primaries) == {b"stream:{%b}" % TAGS[17]}
+
+
+def test_slots_that_were_not_seen_are_not_swept_with_scan_either(cluster: LocalCluster, tmp_path: Path) -> None:
+    """A user who may not list slots, and sweeps with SCAN, leaves them alone just as well."""
+    existing = {b"stream:{%b}%d" % (TAGS[slot], i) for slot in (100, 200) for i in range(5)}
+    taken, _ = snapshot_of(cluster.url, tmp_path / "empty")
+    dataclasses.replace(taken, unproven=(100,)).write(tmp_path / "file")
+    write_keys(cluster, existing)
+    url = permit(cluster, "~* -@all +unlink +scan +wait +cluster|slots")
+    report = sweep_now(settings_for(url, "--preserve-existing", str(tmp_path / "file"), patterns=PATTERNS))
+    assert (report.status, report.deleted, report.slots_done) == ("incomplete", 5, None)
+    assert keys_of(cluster.primaries) == {key for key in existing if key_slot(key) == 100}
 
 
 def test_another_redis_is_refused(cluster: LocalCluster, standalone: Node, tmp_path: Path) -> None:

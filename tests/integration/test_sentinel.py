@@ -88,6 +88,17 @@ def test_a_failover_is_followed(watched: Watched) -> None:
     assert set(all_keys(watched.replica)) == {b"user:1"}
 
 
+def test_a_database_behind_a_sentinel(watched: Watched) -> None:
+    """The URL's database is the Redis's: a Sentinel has none."""
+    link = watched.primary.link()
+    link.ask("SELECT", 3)
+    link.ask("SET", "test:1", "x")
+    link.close()
+    fill(watched.primary, 5)
+    assert sweep_now(settings_for(f"{watched.url}/3")).deleted == 1
+    assert watched.primary.ask("DBSIZE") == 6
+
+
 def test_a_name_that_no_sentinel_knows(watched: Watched) -> None:
     """An unknown name is told as what it is."""
     with pytest.raises(UnreachableError, match="knows no primary called 'other'"):

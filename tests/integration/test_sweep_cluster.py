@@ -4,7 +4,9 @@ import os
 import random
 import re
 import signal
+import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -129,14 +131,14 @@ def test_expired_keys_do_not_remain(cluster: LocalCluster) -> None:
 def test_a_cluster_is_found_by_its_socket(server_binary: str) -> None:
     """A Unix socket of one node leads to all of them."""
     with tempfile.TemporaryDirectory() as folder:
-        socket = Path(folder) / "redis.sock"
+        path = Path(folder) / "redis.sock"
         with local_cluster(server_binary, primaries=2) as cluster:
-            node = start_server(server_binary, cluster.folder, CLUSTER_OPTIONS | {"unixsocket": str(socket)})
+            node = start_server(server_binary, cluster.folder, CLUSTER_OPTIONS | {"unixsocket": str(path)})
             try:
                 node.ask("CLUSTER", "MEET", "127.0.0.1", cluster.nodes[0].port)
                 _until(lambda: b"cluster_state:ok" in node.ask("CLUSTER", "INFO"))
                 write_keys(cluster, (f"test:{i}".encode() for i in range(300)))
-                report = sweep_now(settings_for(f"unix://{socket}"))
+                report = sweep_now(settings_for(f"unix://{path}"))
             finally:
                 stop([node])
     assert (report.status, report.deleted, len(report.shards)) == ("complete", 300, 2)
@@ -251,6 +253,67 @@ def test_a_lost_connection_is_made_anew(cluster: LocalCluster) -> None:
     assert keys_of(cluster.primaries) == set()
     assert report.deleted <= 20_000
     assert report.deleted == 20_000 or not report.exact
+
+
+def test_a_stranger_at_a_nodes_address_is_not_swept(cluster: LocalCluster, small_cluster: LocalCluster) -> None:
+    """When another cluster's node has a primary's address by now, not one of its keys is touched."""
+    write_keys(cluster, (f"test:{i}".encode() for i in range(3000)))
+    strangers = {f"test:{i}".encode() for i in range(3000)}
+    write_keys(small_cluster, strangers)
+    settings = settings_for(cluster.url)
+    real, lost = Connector(settings), cluster.primaries[1].port
+
+    def connect(host: str, port: int) -> Link:
+        return real(host, small_cluster.primaries[1].port if port == lost else port)
+
+    report = sweep_now(settings, connect, seconds=3)
+    assert report.status == "incomplete"
+    assert any("does not belong to the cluster" in error for error in report.errors)
+    assert keys_of(small_cluster.primaries) == strangers
+
+
+def test_one_dead_target_does_not_hold_up_other_slots(small_cluster: LocalCluster) -> None:
+    """A slot whose way leads to a dead node stays open; those on their way to a living one, and fat ones, are swept."""
+    first, second, third = small_cluster.primaries
+    keys = [b"test:{%b}%d" % (TAGS[slot], i) for slot in (100, 102) for i in range(10)]
+    keepers = [b"user:{%b}%d" % (TAGS[101], i) for i in range(6000)]
+    write_keys(small_cluster, [*keys, *keepers, b"test:{%b}" % TAGS[101]])
+    move_slot(100, first, second, keys=5)
+    move_slot(102, first, third, keys=5)
+    settings = settings_for(small_cluster.url)
+    real = Connector(settings)
+
+    def connect(host: str, port: int) -> Link:
+        return real(host, 1 if port == second.port else port)
+
+    report = sweep_now(settings, connect, seconds=3)
+    assert report.status == "incomplete"
+    left = {key for key in keys_of([first, third]) if key.startswith(b"test:")}
+    assert {key_slot(key) for key in left} <= {100}
+
+
+def test_what_is_no_redis_is_out_of_reach() -> None:
+    """Something that speaks another language is told as such, not as a fault of ours."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                client.recv(1000)
+                client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                client.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            with pytest.raises(UnreachableError, match="lost the connection"):
+                sweep_now(settings_for(f"redis://127.0.0.1:{server.getsockname()[1]}"), seconds=1)
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def test_slots_that_move_away_are_followed(small_cluster: LocalCluster) -> None:

@@ -128,3 +128,14 @@ def test_the_allowance_is_never_overdrawn() -> None:
     with pytest.raises(LimitReachedError):
         SlotSweep(link, job(limit=55), counts, {}, WriteSize(10, 1.0)).run(range(4))
     assert counts.deleted == 50
+
+
+def test_what_was_refused_does_not_use_up_the_allowance() -> None:
+    """Keys whose delete a server answered with an error may be deleted later: they are still there."""
+    keys = four_slots()
+    orders = job(limit=100)
+    counts, _, _ = run(FakeCluster(keys, Once(2, 2, exceptions.MovedError("2 10.0.0.2:6379"))), orders)
+    assert counts.finished == {0, 1, 3}
+    again, _, _ = run(FakeCluster(keys), orders)
+    assert counts.deleted + again.deleted == 100
+    assert keys == {slot: [b"user:%d" % slot] for slot in range(4)}
