@@ -29,6 +29,8 @@ _TICK: Final = 0.2
 _REPLICA_ACK_MS: Final = 1000
 _LATE: Final = 0.3
 """So long after the deadline a worker that is stuck in a read is cut off."""
+_TOO_LATE: Final = 1.5
+"""So long after it nobody waits any more for one that cannot be cut off, such as in the lookup of a name."""
 
 Tick = Callable[[], None]
 
@@ -55,7 +57,7 @@ class Rounds:
     def close(self) -> None:
         """End all links and threads."""
         self._links.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def refresh(self) -> None:
         """Read the topology from whoever answers.
@@ -128,13 +130,16 @@ class Rounds:
                 result.tallies.setdefault(shard.address, []).append(tally)
                 workers[self._pool.submit(self._work, shard, slots, job, tally)] = (shard, tally)
         waiting = set(workers)
-        while waiting:
+        while waiting and job.remaining() > -_TOO_LATE:
             _, waiting = wait(waiting, timeout=_TICK)
             tick()
             if waiting and job.remaining() < -_LATE:
                 self._links.close()
         for worker, (shard, tally) in workers.items():
             result.open -= tally.finished
+            if not worker.done():  # it will find that the time is up before it writes
+                result.unreachable[str(shard.address)] = f"{shard.address} gave no answer in time"
+                continue
             try:
                 worker.result()
             except UnreachableError as error:

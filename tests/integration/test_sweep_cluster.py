@@ -292,6 +292,27 @@ def test_one_dead_target_does_not_hold_up_other_slots(small_cluster: LocalCluste
     assert {key_slot(key) for key in left} <= {100}
 
 
+def test_a_connect_that_hangs_does_not_hold_up_the_report(cluster: LocalCluster) -> None:
+    """When a name cannot be looked up, nor the lookup be cut off, the report comes in time all the same."""
+    write_keys(cluster, (f"test:{i}".encode() for i in range(300)))
+    settings = settings_for(cluster.url)
+    real, hanging, released = Connector(settings), cluster.primaries[1].port, threading.Event()
+
+    def connect(host: str, port: int) -> Link:
+        if port == hanging:
+            released.wait()
+        return real(host, port)
+
+    try:
+        report = sweep_now(settings, connect, seconds=2)
+        assert not released.is_set()
+    finally:
+        released.set()
+    assert report.status == "incomplete"
+    assert f"127.0.0.1:{hanging} gave no answer in time" in report.errors
+    assert report.deleted > 0
+
+
 def test_what_is_no_redis_is_out_of_reach() -> None:
     """Something that speaks another language is told as such, not as a fault of ours."""
     with socket.create_server(("127.0.0.1", 0)) as server:

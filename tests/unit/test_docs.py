@@ -10,7 +10,7 @@ from sidecar.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.yaml")]
-ELSEWHERE = {"--jobs", "--scan", "--pattern", "--pipe", "--pid", "--help", "--fix", "--check", "--no-logo"}
+ELSEWHERE = {"--jobs", "--scan", "--pattern", "--pipe", "--pid", "--help", "--fix", "--check", "--no-logo", "--cluster"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
