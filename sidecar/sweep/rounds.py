@@ -137,21 +137,25 @@ class Rounds:
                 self._links.close()
         for worker, (shard, tally) in workers.items():
             result.open -= tally.finished
-            if not worker.done():  # it will find that the time is up before it writes
-                result.unreachable[str(shard.address)] = f"{shard.address} gave no answer in time"
-                continue
-            try:
-                worker.result()
-            except UnreachableError as error:
-                result.unreachable[str(shard.address)] = str(error)
-                self._suspects.add(shard.address)
-                self._log.warning("a primary broke away", primary=str(shard.address), error=str(error))
-            except DeniedError as error:
-                result.denied = error
-            except LimitReachedError:
-                result.over_limit = True
-            except ListingDeniedError:
-                self.by_scan = True
+            self._collect(worker, shard, result)
+
+    def _collect(self, worker: Future[None], shard: Shard, result: PassResult) -> None:
+        """Put into the result how one primary's work has ended."""
+        if not worker.done():  # it will find that the time is up before it writes
+            result.unreachable[str(shard.address)] = f"{shard.address} gave no answer in time"
+            return
+        try:
+            worker.result()
+        except UnreachableError as error:
+            result.unreachable[str(shard.address)] = str(error)
+            self._suspects.add(shard.address)
+            self._log.warning("a primary broke away", primary=str(shard.address), error=str(error))
+        except DeniedError as error:
+            result.denied = error
+        except LimitReachedError:
+            result.over_limit = True
+        except ListingDeniedError:
+            self.by_scan = True
 
     def _work(self, shard: Shard, slots: Sequence[int], job: Job, tally: Tally) -> None:
         """Sweep one primary's open slots, on a thread of its own."""
