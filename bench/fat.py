@@ -66,7 +66,7 @@ def _fat(cluster: LocalCluster, count: int, keepers: int) -> None:
 
 
 def _big(cluster: LocalCluster) -> None:
-    """Write a stream and a hash, each into the slot of its key."""
+    """Write a stream and a hash; each primary takes those whose slot it has, and refuses the others."""
     for node in cluster.primaries:
         link = node.link()
         for start in range(0, ENTRIES, 10_000):
@@ -75,6 +75,8 @@ def _big(cluster: LocalCluster) -> None:
             pairs = [word for number in numbers for word in (b"field%d" % number, b"value")]
             link.pipeline([pack((b"HSET", b"test:hash", *pairs))])
         link.close()
+    if (there := sum(node.ask("DBSIZE") for node in cluster.primaries)) != 2:
+        raise SystemExit(f"there are {there} keys, not a stream and a hash")
 
 
 if __name__ == "__main__":
