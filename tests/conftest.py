@@ -4,9 +4,13 @@ import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from sidecar.demo.servers import LocalCluster, Node, find_redis_server, local_cluster, start_server, stop
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # no test asserts how long something takes
+hypothesis.settings.load_profile("untimed")
 
 SERVERS = "K6_SWEEP_TEST_SERVERS"
 """The variable that lists the server binaries to test against, separated by colons; unset: the one that is found."""
