@@ -286,7 +286,7 @@ def test_one_dead_target_does_not_hold_up_other_slots(small_cluster: LocalCluste
     def connect(host: str, port: int) -> Link:
         return real(host, 1 if port == second.port else port)
 
-    report = sweep_now(settings, connect, seconds=3)
+    report = sweep_now(settings, connect, seconds=6)
     assert report.status == "incomplete"
     left = {key for key in keys_of([first, third]) if key.startswith(b"test:")}
     assert {key_slot(key) for key in left} <= {100}
