@@ -57,3 +57,11 @@ def move_slot(slot: int, source: Node, target: Node, others: tuple[Node, ...] = 
     if keys < 0:
         for node in (target, source, *others):
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

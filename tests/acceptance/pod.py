@@ -14,6 +14,7 @@ from typing import Any, Self
 import psutil
 
 from sidecar.demo.servers import end_with_parent, find_k6
+from tests.support import until
 
 K6 = find_k6()
 
@@ -206,10 +207,3 @@ def start_sidecar(
     sidecar = Sidecar(process, message, log)
     until(lambda: sidecar.status() is not None or process.poll() is not None)
     return sidecar
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)

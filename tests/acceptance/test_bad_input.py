@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.demo.servers import Node, find_redis_server, start_server, stop
 from tests.acceptance.command import k6_sweep
-from tests.acceptance.pod import until
+from tests.support import until
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 from sidecar.demo.keys import write_keys
 from sidecar.demo.servers import LocalCluster, find_redis_server, local_cluster
 from sidecar.message import TerminationMessage
-from tests.acceptance.pod import K6, SLEEP_SCRIPT, Sidecar, start_sidecar, until
-from tests.support import keys_of
+from tests.acceptance.pod import K6, SLEEP_SCRIPT, Sidecar, start_sidecar
+from tests.support import keys_of, until
 
 KEYS = 60_000
 

@@ -28,9 +28,9 @@ from sidecar.demo.servers import (
 from sidecar.redis_url import IamCache
 from sidecar.sweep.link import Connector
 from sidecar.sweep.topology import read_topology
-from tests.acceptance.pod import start_sidecar, until
+from tests.acceptance.pod import start_sidecar
 from tests.certificates import Authority
-from tests.support import settings_for, sweep_now
+from tests.support import settings_for, sweep_now, until
 
 ENDPOINT = "clustercfg.k6-sweep.test"
 DEAD = "127.0.0.99"

@@ -14,7 +14,8 @@ import pytest
 
 from sidecar.demo.servers import Node
 from sidecar.watch.pidfd import kernel_tells_exit_codes
-from tests.acceptance.pod import IN_POD, K6, Pod, Sidecar, start_sidecar, until, why_no_namespaces
+from tests.acceptance.pod import IN_POD, K6, Pod, Sidecar, start_sidecar, why_no_namespaces
+from tests.support import until
 
 StartSidecar = Callable[..., Sidecar]
 

@@ -15,7 +15,8 @@ import pytest
 
 from sidecar.demo.servers import Node, find_k6
 from sidecar.watch.pidfd import kernel_tells_exit_codes
-from tests.acceptance.pod import Sidecar, start_sidecar, until, watch_command
+from tests.acceptance.pod import Sidecar, start_sidecar, watch_command
+from tests.support import until
 
 LOCALLY = {"KUBERNETES_SERVICE_HOST": ""}
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from sidecar.demo.servers import Node
-from tests.acceptance.pod import K6, Pod, Sidecar, start_sidecar, until
+from tests.acceptance.pod import K6, Pod, Sidecar, start_sidecar
 from tests.acceptance.test_watch_in_a_pod import assert_swept, k6_run
+from tests.support import until
 
 StartSidecar = Callable[..., Sidecar]
 

@@ -1,7 +1,6 @@
 """A primary that is found by asking its Sentinels."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from sidecar.demo.servers import Node, free_port, start_server, stop
 from sidecar.errors import DeniedError, UnreachableError
 from sidecar.sweep.link import Connector, pack
 from tests.integration.test_sweep_cluster import Interfering
-from tests.support import settings_for, sweep_now
+from tests.support import settings_for, sweep_now, until
 
 
 @dataclass(frozen=True)
@@ -42,18 +41,11 @@ def watched(server_binary: str, tmp_path: Path) -> Iterator[Watched]:
     )
     sentinel = start_server(server_binary, tmp_path, port=port, config=config)
     try:
-        _until(lambda: b"master_link_status:up" in replica.ask("INFO", "replication"))
-        _until(lambda: len(sentinel.ask("SENTINEL", "REPLICAS", "main")) == 1)
+        until(lambda: b"master_link_status:up" in replica.ask("INFO", "replication"))
+        until(lambda: len(sentinel.ask("SENTINEL", "REPLICAS", "main")) == 1)
         yield Watched(primary, replica, sentinel)
     finally:
         stop([primary, replica, sentinel])
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def fill(node: Node, count: int) -> None:
@@ -78,8 +70,8 @@ def test_a_failover_is_followed(watched: Watched) -> None:
 
     def fail_over() -> None:
         watched.sentinel.ask("SENTINEL", "FAILOVER", "main")
-        _until(lambda: watched.replica.ask("ROLE")[0] == b"master")
-        _until(lambda: watched.primary.ask("ROLE")[0] == b"slave")
+        until(lambda: watched.replica.ask("ROLE")[0] == b"master")
+        until(lambda: watched.primary.ask("ROLE")[0] == b"slave")
 
     report = sweep_now(settings, Interfering(Connector(settings), 15, fail_over))
     assert report.status == "complete"

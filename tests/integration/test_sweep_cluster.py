@@ -7,7 +7,6 @@ import signal
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from sidecar.sweep.result import Progress
 from sidecar.sweep.slots import TAGS, key_slot
 from sidecar.sweep.sweeper import sweep
 from tests.integration.test_least_privilege import LEAST, permit
-from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, sweep_now
+from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, sweep_now, until
 
 
 def binary_keys(count: int, seed: int) -> set[bytes]:
@@ -136,7 +135,7 @@ def test_a_cluster_is_found_by_its_socket(server_binary: str) -> None:
             node = start_server(server_binary, cluster.folder, CLUSTER_OPTIONS | {"unixsocket": str(path)})
             try:
                 node.ask("CLUSTER", "MEET", "127.0.0.1", cluster.nodes[0].port)
-                _until(lambda: b"cluster_state:ok" in node.ask("CLUSTER", "INFO"))
+                until(lambda: b"cluster_state:ok" in node.ask("CLUSTER", "INFO"))
                 write_keys(cluster, (f"test:{i}".encode() for i in range(300)))
                 report = sweep_now(settings_for(f"unix://{path}"))
             finally:
@@ -402,10 +401,10 @@ def test_an_unacknowledged_delete_is_not_exact(small_cluster: LocalCluster, serv
     try:
         primary = small_cluster.primaries[0]
         replica.ask("CLUSTER", "MEET", "127.0.0.1", primary.port)
-        _until(lambda: len(replica.ask("CLUSTER", "NODES").splitlines()) == 4)
+        until(lambda: len(replica.ask("CLUSTER", "NODES").splitlines()) == 4)
         replica.ask("CLUSTER", "REPLICATE", primary.ask("CLUSTER", "MYID"))
-        _until(lambda: b"master_link_status:up" in replica.ask("INFO", "replication"))
-        _until(lambda: any(len(entry) > 3 for entry in primary.ask("CLUSTER", "SLOTS")))
+        until(lambda: b"master_link_status:up" in replica.ask("INFO", "replication"))
+        until(lambda: any(len(entry) > 3 for entry in primary.ask("CLUSTER", "SLOTS")))
         write_keys(small_cluster, (f"test:{i}".encode() for i in range(300)))
         os.kill(replica.process.pid, signal.SIGSTOP)
         report = sweep_now(settings_for(small_cluster.url))
@@ -414,13 +413,6 @@ def test_an_unacknowledged_delete_is_not_exact(small_cluster: LocalCluster, serv
     assert report.status == "complete"
     assert not report.exact
     assert any("no replica" in error for error in report.errors)
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_scan_where_listing_slots_is_denied(cluster: LocalCluster) -> None:
