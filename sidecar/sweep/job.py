@@ -123,6 +123,8 @@ class Tally:
     preserved: int = 0
     finished: set[int] = field(default_factory=set)
     """The slots that were proven to be swept."""
+    moving: set[int] = field(default_factory=set)
+    """Those of them that were on their way, and were swept on both nodes."""
     unsure: list[str] = field(default_factory=list)
     """Why `deleted` may be less than what happened; empty where it is exact."""
     broken: bool = False

@@ -88,6 +88,7 @@ class MovingSlot:
                 self._job.on_found(list(found))
             self._tally.preserved += spared
             self._tally.finish(self._slot)
+            self._tally.moving.add(self._slot)
 
     def _pages(self, node: Link) -> Iterator[list[bytes]]:
         """Yield the slot's keys on one node: in one page, or where they are too many, in pages of a walk."""

@@ -3,13 +3,13 @@
 import itertools
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final
 
 from redis import exceptions
 
-from sidecar.errors import DeniedError, UnreachableError
+from sidecar.errors import DeniedError, RedisError, UnreachableError
 from sidecar.log import Log
 from sidecar.settings import Settings
 from sidecar.sweep.by_scan import ScanSweep
@@ -21,7 +21,7 @@ from sidecar.sweep.moving import MovingSlot, way_of
 from sidecar.sweep.passes import PassResult
 from sidecar.sweep.replies import text_of
 from sidecar.sweep.sentinel import seeds
-from sidecar.sweep.topology import Address, Shard, Topology, discover, read_topology
+from sidecar.sweep.topology import Address, Shard, Topology, discover, importing, read_topology
 
 _FIRST_BACKOFF: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0
@@ -29,6 +29,7 @@ _TICK: Final = 0.2
 _REPLICA_ACK_MS: Final = 1000
 _LATE: Final = 0.3
 """So long after the deadline a worker that is stuck in a read is cut off."""
+_FORGOTTEN: Final = "IMPORTING on a node, but its owner knows of no migration: redis-cli --cluster fix"
 _TOO_LATE: Final = 1.5
 """So long after it nobody waits any more for one that cannot be cut off, such as in the lookup of a name."""
 
@@ -47,6 +48,8 @@ class Rounds:
         """The ids of all nodes that the cluster has had."""
         self._suspects: set[Address] = set()
         """Primaries that broke away in the last round: others are asked before them."""
+        self._importing: dict[Address, frozenset[int]] = {}
+        """The slots that each primary is taking in from others, where we may know."""
         self._sizes: dict[int, int] = {}
         """How many keys a slot had when it was last seen: enough to put slots into groups of like size."""
         self._pool = ThreadPoolExecutor(settings.max_shards, thread_name_prefix="shard")
@@ -138,6 +141,23 @@ class Rounds:
         for worker, (shard, tally) in workers.items():
             result.open -= tally.finished
             self._collect(worker, shard, result)
+        self._reopen_forgotten(workers.values(), result)
+
+    def _reopen_forgotten(self, done: Iterable[tuple[Shard, Tally]], result: PassResult) -> None:
+        """Take back the proof of slots of which a primary holds keys while their owner knows of no migration."""
+        self._importing = {
+            address: slots for address, slots in self._importing.items() if slots and address in self.topology.addresses
+        }
+        for address in self._importing:
+            try:
+                self._importing[address] = importing(self._links.get(address))
+            except RedisError:
+                self._links.drop(address)  # its own slots stay open, too
+        for shard, tally in done:
+            elsewhere = (slots for address, slots in self._importing.items() if address != shard.address)
+            for slot in frozenset[int]().union(*elsewhere) & (tally.finished - tally.moving):
+                tally.trouble[slot] = _FORGOTTEN
+                result.open.add(slot)
 
     def _collect(self, worker: Future[None], shard: Shard, result: PassResult) -> None:
         """Put into the result how one primary's work has ended."""
@@ -177,6 +197,7 @@ class Rounds:
         if self.by_scan:
             scan.run(slots)
             return
+        self._importing[shard.address] = importing(link)
         sweep = SlotSweep(link, job, tally, self._sizes, size)
         sweep.run(slots)
         for slot in sweep.moving:

@@ -124,11 +124,23 @@ def _failed_replicas(link: Link) -> Counter[str]:
 
     Source: https://redis.io/docs/latest/commands/cluster-nodes/
     """
+    return Counter(node[3] for node in _nodes(link) if {"slave", "fail"} <= set(node[2].split(",")))
+
+
+def importing(link: Link) -> frozenset[int]:
+    """Return the slots that a node is taking in from others; where the user may not ask, none is known.
+
+    The migration may have been broken off: then a slot's owner has forgotten of it, and the keys that have arrived here
+    are answered to nobody.
+    """
+    own = next((node for node in _nodes(link) if "myself" in node[2].split(",")), [])
+    return frozenset(int(word[1:].partition("-")[0]) for word in own[8:] if word.startswith("[") and "-<-" in word)
+
+
+def _nodes(link: Link) -> list[list[str]]:
+    """Return the words of each line of CLUSTER NODES; none where it is denied."""
     (reply,) = link.pipeline([pack((b"CLUSTER", b"NODES"))])
-    if isinstance(reply, Exception):
-        return Counter()
-    nodes = [line.split() for line in reply.decode().splitlines()]
-    return Counter(node[3] for node in nodes if {"slave", "fail"} <= set(node[2].split(",")))
+    return [] if isinstance(reply, Exception) else [line.split() for line in reply.decode().splitlines()]
 
 
 def _shards(entries: Iterable[Any], address: Address, failed: Counter[str]) -> list[Shard]:

@@ -371,6 +371,20 @@ def test_half_moved_slots_are_worked_off_on_both_nodes(small_cluster: LocalClust
     assert keys_of(small_cluster.primaries) == {key.encode() for key in keys if key.startswith("user")}
 
 
+def test_keys_that_the_cluster_has_lost_sight_of_are_named(small_cluster: LocalCluster) -> None:
+    """Where a migration was broken off so that the owner forgot of it, its slot is not called swept."""
+    first, second, _ = small_cluster.primaries
+    write_keys(small_cluster, (b"test:{%b}%d" % (TAGS[slot], i) for slot in (7, 8) for i in range(10)))
+    move_slot(7, first, second, keys=5)
+    first.ask("CLUSTER", "SETSLOT", 7, "STABLE")
+    report = sweep_now(settings_for(small_cluster.url), seconds=3)
+    assert report.status == "incomplete"
+    assert report.slots_done == 16383
+    assert re.search(r"proven to be swept: 7 \(IMPORTING on a node.*cluster fix", report.errors[0])
+    assert {key_slot(key) for key in keys_of([second]) if key.startswith(b"test:")} == {7}
+    second.ask("CLUSTER", "SETSLOT", 7, "STABLE")
+
+
 def test_uncovered_slots_are_named(small_cluster: LocalCluster) -> None:
     """A primary that is gone for good leaves an incomplete report with its slots; the others' keys are swept."""
     write_keys(small_cluster, (f"test:{i}".encode() for i in range(3000)))
