@@ -15,7 +15,7 @@ from sidecar.sweep.job import Allowance, LimitReachedError, Pace, WriteSize
 from sidecar.sweep.matcher import Matcher
 from sidecar.sweep.replies import Verdict, judge
 from sidecar.sweep.slots import ALL_SLOTS, TAGS, Probes, format_ranges, key_slot, pinned_slot, reachable_slots
-from sidecar.sweep.topology import Address, discover, read_topology
+from sidecar.sweep.topology import Address, discover, importing, read_topology
 from tests.unit.sweep.fakes import FakeLink
 
 
@@ -209,6 +209,17 @@ def test_a_user_who_may_not_ask_knows_no_failed_replica() -> None:
     denied = exceptions.NoPermissionError("no", status_code="NOPERM")
     topology = read_topology(server(b"cluster", ENTRIES, nodes=denied), Address("10.0.0.9", 6379))
     assert [shard.replicas for shard in topology.shards] == [1, 0]
+
+
+def test_slots_that_are_taken_in() -> None:
+    """A node's own line says what it is taking in; what it gives away, and what others do, is not meant."""
+    nodes = b"""\
+one 10.0.0.1:6379@16379 master - 0 0 1 connected 0-99 [5-<-two]
+two 10.0.0.9:6380@16380 myself,master - 0 0 2 connected 100-16383 [93-<-one] [120->-one]
+"""
+    assert importing(server(b"cluster", ENTRIES, nodes=nodes)) == {93}
+    denied = exceptions.NoPermissionError("no", status_code="NOPERM")
+    assert importing(server(b"cluster", ENTRIES, nodes=denied)) == frozenset()
 
 
 def test_topology_of_one_server() -> None:
