@@ -27,6 +27,12 @@ class Watched:
         """An address of which the first Sentinel is dead."""
         return f"redis+sentinel://127.0.0.1:1,127.0.0.1:{self.sentinel.port}/main"
 
+    def can_fail_over(self) -> bool:
+        """Whether the Sentinel knows by now that the replica's link is up; it asks every ten seconds."""
+        (replica,) = self.sentinel.ask("SENTINEL", "REPLICAS", "main")
+        known = dict(zip(replica[::2], replica[1::2], strict=True))
+        return bool(known[b"master-link-status"] == b"ok")
+
 
 @pytest.fixture
 def watched(server_binary: str, tmp_path: Path) -> Iterator[Watched]:
@@ -67,6 +73,7 @@ def test_a_failover_is_followed(watched: Watched) -> None:
     """When the Sentinel promotes the replica in the middle, the sweep goes on there."""
     fill(watched.primary, 20_000)
     settings = settings_for(watched.url, "--settle", "1")
+    until(watched.can_fail_over)
 
     def fail_over() -> None:
         watched.sentinel.ask("SENTINEL", "FAILOVER", "main")
