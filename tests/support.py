@@ -3,6 +3,7 @@
 import io
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from sidecar.demo.keys import all_keys
 from sidecar.demo.servers import Node
@@ -10,7 +11,7 @@ from sidecar.log import Log, open_log
 from sidecar.options import Parser
 from sidecar.parse import parse
 from sidecar.settings import Settings
-from sidecar.sweep.link import Connect, Connector
+from sidecar.sweep.link import Connect, Connector, Link
 from sidecar.sweep.result import Progress, SweepReport
 from sidecar.sweep.sweeper import sweep
 
@@ -39,6 +40,16 @@ def sweep_now(
     return sweep(
         settings, connect or Connector(settings), lambda: deadline - time.monotonic(), log or quiet_log(), on_progress
     )
+
+
+Pipeline = Callable[[Sequence[bytes]], list[Any]]
+
+
+def step_between(link: Link, around: Callable[[Pipeline, Sequence[bytes]], list[Any]]) -> Link:
+    """Let `around` see each write of a link; it sends it, by the function that it is given."""
+    pipeline = link.pipeline
+    link.pipeline = lambda commands: around(pipeline, commands)  # type: ignore[method-assign]  # this one link only
+    return link
 
 
 def keys_of(nodes: Sequence[Node]) -> set[bytes]:

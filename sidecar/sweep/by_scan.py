@@ -3,18 +3,17 @@
 Source: https://redis.io/docs/latest/commands/scan/ (a full iteration returns every key that was there all the time).
 """
 
-import time
 from collections.abc import Container, Iterator, Sequence
 from typing import Any, Final
 
 from redis import exceptions
 
-from sidecar.errors import UnreachableError
 from sidecar.sweep.job import Job, Tally, WriteSize
 from sidecar.sweep.link import Link, pack
 from sidecar.sweep.replies import Verdict, denial, judge
 from sidecar.sweep.scan import SlotCursorError, scan_node, scan_slot
 from sidecar.sweep.slots import ALL_SLOTS, key_slot
+from sidecar.sweep.write import send
 
 _PROBED_AT_ONCE: Final = 256
 
@@ -120,13 +119,8 @@ class ScanSweep:
         by_slot: dict[int, list[bytes]] = {}
         for key in keys:
             by_slot.setdefault(key_slot(key) if self._clustered else ALL_SLOTS[0], []).append(key)
-        began = time.monotonic()
-        try:
-            replies = self._link.pipeline([pack((b"UNLINK", *batch)) for batch in by_slot.values()])
-        except UnreachableError as error:
-            self._tally.unsure.append(f"a delete was not answered: {error}")
-            raise
-        self._write_size.learn(time.monotonic() - began)
+        commands = [pack((b"UNLINK", *batch)) for batch in by_slot.values()]
+        replies = send(self._link, commands, self._write_size, self._tally)
         for (slot, batch), reply in zip(by_slot.items(), replies, strict=True):
             if self._is_clean(slot, reply):
                 self._tally.deleted += reply

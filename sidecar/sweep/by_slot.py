@@ -3,17 +3,16 @@
 Source: https://redis.io/docs/latest/commands/cluster-getkeysinslot/ and …/cluster-countkeysinslot/.
 """
 
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from sidecar.errors import UnreachableError
 from sidecar.sweep.job import Job, Tally, WriteSize
 from sidecar.sweep.link import Link, pack
 from sidecar.sweep.matcher import Split
 from sidecar.sweep.replies import Trouble, Verdict, denial, is_denied, judge
+from sidecar.sweep.write import send
 
 LIST_LIMIT: Final = 5000
 """Keys asked of a slot at once: GETKEYSINSLOT stalls the server for 0.5 to 2 ms at this number."""
@@ -161,15 +160,7 @@ class SlotSweep:
         commands = [self._delete_command(delete) for delete in deletes]
         for slot in group:
             commands += (self._probe_command(slot), pack((b"CLUSTER", b"GETKEYSINSLOT", slot, LIST_LIMIT)))
-        began = time.monotonic()
-        try:
-            replies = self._link.pipeline(commands)
-        except UnreachableError as error:
-            if self._job.delete and deletes:
-                self._tally.unsure.append(f"a delete was not answered: {error}")
-            raise
-        self._write_size.learn(time.monotonic() - began)
-        return replies
+        return send(self._link, commands, self._write_size, self._tally, deletes=self._job.delete and bool(deletes))
 
     def _delete_command(self, delete: _Delete) -> bytes:
         slot = delete.listed.slot

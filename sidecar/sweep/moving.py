@@ -6,19 +6,19 @@ only after ASKING, and a command on a single key is never turned away there.
 Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (ASK redirection).
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from redis import exceptions
 
-from sidecar.errors import DeniedError, UnreachableError
+from sidecar.errors import DeniedError
 from sidecar.sweep.by_slot import LIST_LIMIT
 from sidecar.sweep.job import Job, Tally, WriteSize
 from sidecar.sweep.link import Link, pack
 from sidecar.sweep.replies import Verdict, denial, judge
 from sidecar.sweep.scan import SlotCursorError, scan_node, scan_slot
 from sidecar.sweep.slots import key_slot
+from sidecar.sweep.write import send
 
 _ASKING: Final = pack((b"ASKING",))
 
@@ -131,21 +131,15 @@ class MovingSlot:
         commands = [pack((b"UNLINK", key)) for key in keys]
         if not keys:
             return []
-        began = time.monotonic()
-        try:
-            if node is self._source:
-                replies = node.pipeline(commands)
-            else:
-                answers = node.pipeline([part for command in commands for part in (_ASKING, command)])
-                replies = [
-                    asking if isinstance(asking, Exception) else reply
-                    for asking, reply in zip(answers[::2], answers[1::2], strict=True)
-                ]
-        except UnreachableError as error:
-            self._tally.unsure.append(f"a delete was not answered: {error}")
-            raise
-        self._write_size.learn(time.monotonic() - began)
-        return replies
+        if node is self._source:
+            return send(node, commands, self._write_size, self._tally)
+        answers = send(
+            node, [part for command in commands for part in (_ASKING, command)], self._write_size, self._tally
+        )
+        return [
+            asking if isinstance(asking, Exception) else reply
+            for asking, reply in zip(answers[::2], answers[1::2], strict=True)
+        ]
 
     def _is_clean(self, node: Link, reply: Any) -> bool:  # noqa: ANN401  # any reply
         trouble = judge(reply)

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sidecar.demo.keys import all_keys, write_keys
 from sidecar.demo.servers import CLUSTER_OPTIONS, LocalCluster, Node, start_server, stop
@@ -18,6 +19,7 @@ from sidecar.sweep.link import Connect, Link
 from sidecar.sweep.result import SweepReport
 from sidecar.sweep.slots import ALL_SLOTS, key_slot, parse_ranges
 from sidecar.sweep.topology import Shard, read_topology
+from tests.support import Pipeline, step_between
 
 NODE_TIMEOUT = 2.0
 """Seconds after which the cluster takes a silent node for dead."""
@@ -218,19 +220,15 @@ class Meddling:
         self._finished.wait()  # servers that it started end with the thread that started them
 
     def __call__(self, host: str, port: int) -> Link:
-        link = self._real(host, port)
-        pipeline = link.pipeline
+        return step_between(self._real(host, port), self._around)
 
-        def counted(commands: list[bytes]) -> list[object]:
-            with self._lock:
-                self._left -= 1
-                self.topology_queries += commands[0].endswith(b"SLOTS\r\n")
-                if self._left == 0:
-                    self._thread.start()
-            return pipeline(commands)
-
-        link.pipeline = counted  # type: ignore[method-assign,assignment]  # this one link only
-        return link
+    def _around(self, pipeline: Pipeline, commands: Sequence[bytes]) -> list[Any]:
+        with self._lock:
+            self._left -= 1
+            self.topology_queries += commands[0].endswith(b"SLOTS\r\n")
+            if self._left == 0:
+                self._thread.start()
+        return pipeline(commands)
 
     @property
     def done(self) -> bool:

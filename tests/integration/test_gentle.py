@@ -14,7 +14,7 @@ from sidecar.demo.servers import LocalCluster
 from sidecar.sweep.link import Connector, Link
 from sidecar.sweep.result import Progress
 from sidecar.sweep.slots import TAGS
-from tests.support import keys_of, move_slot, settings_for, sweep_now
+from tests.support import Pipeline, keys_of, move_slot, settings_for, step_between, sweep_now
 
 
 class Recording:
@@ -28,30 +28,26 @@ class Recording:
         self.most_keys_listed_in_a_write = 0
 
     def __call__(self, host: str, port: int) -> Link:
-        link = self._real(host, port)
-        pipeline = link.pipeline
+        return step_between(self._real(host, port), self._around)
 
-        def recorded(commands: Sequence[bytes]) -> list[Any]:
-            replies = pipeline(commands)
-            deleted = listed = 0
-            for command, reply in zip(commands, replies, strict=True):
-                words = command.split(b"\r\n", 5)
-                count, name = int(words[0][1:]) - 1, words[2]
-                if name == b"CLUSTER":
-                    name = words[4]
-                if name == b"SCAN":
-                    count = len(reply[1])
-                elif isinstance(reply, list):
-                    count = len(reply)
-                deleted += count if name == b"UNLINK" else 0
-                listed += count if name == b"GETKEYSINSLOT" and isinstance(reply, list) else 0
-                self.largest[name] = max(self.largest.get(name, 0), count)
-            self.most_keys_in_a_write = max(self.most_keys_in_a_write, deleted)
-            self.most_keys_listed_in_a_write = max(self.most_keys_listed_in_a_write, listed)
-            return replies
-
-        link.pipeline = recorded  # type: ignore[method-assign]  # this one link only
-        return link
+    def _around(self, pipeline: Pipeline, commands: Sequence[bytes]) -> list[Any]:
+        replies = pipeline(commands)
+        deleted = listed = 0
+        for command, reply in zip(commands, replies, strict=True):
+            words = command.split(b"\r\n", 5)
+            count, name = int(words[0][1:]) - 1, words[2]
+            if name == b"CLUSTER":
+                name = words[4]
+            if name == b"SCAN":
+                count = len(reply[1])
+            elif isinstance(reply, list):
+                count = len(reply)
+            deleted += count if name == b"UNLINK" else 0
+            listed += count if name == b"GETKEYSINSLOT" and isinstance(reply, list) else 0
+            self.largest[name] = max(self.largest.get(name, 0), count)
+        self.most_keys_in_a_write = max(self.most_keys_in_a_write, deleted)
+        self.most_keys_listed_in_a_write = max(self.most_keys_listed_in_a_write, listed)
+        return replies
 
 
 class Counting:
@@ -64,22 +60,18 @@ class Counting:
         self.most = 0
 
     def __call__(self, host: str, port: int) -> Link:
-        link = self._real(host, port)
-        pipeline = link.pipeline
+        return step_between(self._real(host, port), self._around)
 
-        def counted(commands: Sequence[bytes]) -> list[Any]:
+    def _around(self, pipeline: Pipeline, commands: Sequence[bytes]) -> list[Any]:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        time.sleep(0.001)  # so that others get their turn
+        try:
+            return pipeline(commands)
+        finally:
             with self._lock:
-                self._now += 1
-                self.most = max(self.most, self._now)
-            time.sleep(0.001)  # so that others get their turn
-            try:
-                return pipeline(commands)
-            finally:
-                with self._lock:
-                    self._now -= 1
-
-        link.pipeline = counted  # type: ignore[method-assign]  # this one link only
-        return link
+                self._now -= 1
 
 
 def test_a_fat_slot_is_never_asked_for_at_once(cluster: LocalCluster) -> None:

@@ -7,8 +7,9 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from sidecar.sweep.result import Progress
 from sidecar.sweep.slots import TAGS, key_slot
 from sidecar.sweep.sweeper import sweep
 from tests.integration.test_least_privilege import LEAST, permit
-from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, sweep_now, until
+from tests.support import KINDS, Pipeline, keys_of, move_slot, quiet_log, settings_for, step_between, sweep_now, until
 
 
 def binary_keys(count: int, seed: int) -> set[bytes]:
@@ -225,17 +226,13 @@ class Interfering:
         self._action = action
 
     def __call__(self, host: str, port: int) -> Link:
-        link = self._real(host, port)
-        pipeline = link.pipeline
+        return step_between(self._real(host, port), self._around)
 
-        def interfered(commands: list[bytes]) -> list[object]:
-            self._left -= 1
-            if self._left == 0:
-                self._action()
-            return pipeline(commands)
-
-        link.pipeline = interfered  # type: ignore[method-assign,assignment]  # this one link only, between us and the server
-        return link
+    def _around(self, pipeline: Pipeline, commands: Sequence[bytes]) -> list[Any]:
+        self._left -= 1
+        if self._left == 0:
+            self._action()
+        return pipeline(commands)
 
 
 def test_a_lost_connection_is_made_anew(cluster: LocalCluster) -> None:
