@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo test lint check chaos bench docs clean
+.PHONY: help demo tools test lint check chaos bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -20,6 +20,16 @@ $(BIN)/.installed: pyproject.toml
 
 demo: $(BIN)/.installed  ## show the main job: a Redis Cluster, a k6 and the sweep, on this machine
 	@$(BIN)/k6-sweep demo
+
+# The API server of the tests in tests/kubernetes: some minutes, once. Its version is that of tools/kube-apiserver/go.mod.
+tools: .tools/kube-apiserver  ## build a kube-apiserver for the tests; needs Go 1.21 or newer, and etcd
+	@command -v etcd >/dev/null || { echo "the tests need etcd as well: apt-get install etcd-server" >&2; exit 2; }
+
+.tools/kube-apiserver: tools/kube-apiserver/go.mod tools/kube-apiserver/go.sum
+	@command -v go >/dev/null || { echo "building a kube-apiserver needs Go 1.21 or newer" >&2; exit 2; }
+	@mkdir -p .tools
+	cd tools/kube-apiserver && go build -trimpath -ldflags "-s -w" -o ../../.tools/kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
+	@touch $@
 
 JOBS ?= 2
 test: $(BIN)/.installed  ## run the tests, with branch coverage

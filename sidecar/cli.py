@@ -1,10 +1,8 @@
 """The command line: reads arguments and environment, runs one command, prints its report, exits with its code."""
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 from sidecar import commands
@@ -14,10 +12,9 @@ from sidecar.log import Log, open_log
 from sidecar.message import TerminationMessage
 from sidecar.options import Parser
 from sidecar.parse import parse
+from sidecar.pod import OwnPod
 from sidecar.report import Report
 from sidecar.settings import Settings
-
-_SERVICE_ACCOUNT_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 COMMANDS: Final[Mapping[str, tuple[str, Callable[[commands.Context], Report]]]] = {
     "watch": ("wait until k6 has ended, then sweep: the sidecar", commands.watch),
@@ -88,14 +85,7 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
         log.error(f"these settings cannot be used: {'; '.join(problems)}")
         report = Report("error", errors=tuple(problems), code=2)
     else:
-        context = commands.Context(
-            settings,
-            log,
-            tell,
-            in_pod=bool(environ.get("KUBERNETES_SERVICE_HOST")),
-            pod_uid=_pod_uid(environ),
-            namespace=_namespace(environ),
-        )
+        context = commands.Context(settings, log, tell, OwnPod.found(environ))
         try:
             report = work(context)
         except SweepError as error:
@@ -129,28 +119,6 @@ class _Teller:
         except OSError as error:
             self._message = None
             self._log.warning("the termination message cannot be written", error=str(error))
-
-
-def _namespace(environ: Mapping[str, str]) -> str | None:
-    """Return the pod's namespace: from the downward API, else as the service account has it."""
-    if given := environ.get("POD_NAMESPACE"):
-        return given
-    try:
-        return _SERVICE_ACCOUNT_NAMESPACE.read_text(encoding="utf-8").strip() or None
-    except OSError:
-        return None
-
-
-def _pod_uid(environ: Mapping[str, str]) -> str | None:
-    """Return the pod's uid: from the downward API, else as the kubelet's mounts have it."""
-    if given := environ.get("POD_UID"):
-        return given
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    found = re.search(r"/pods/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/", mounts)
-    return found[1] if found else None
 
 
 def _demo() -> int:

@@ -1,4 +1,4 @@
-"""Signals as facts, a wait that they can end, and how much time they leave."""
+"""Signals as facts, and a wait that they can end."""
 
 import os
 import select
@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
-EXIT_RESERVE: Final = 2.0
-"""Seconds of the grace period that are kept for the report and the exit."""
 _LONGEST_WAIT: Final = 24 * 3600.0
 """poll() takes no more than some weeks; whoever waits longer waits again."""
 
@@ -59,6 +57,10 @@ class Events:
         """Call back, once and during a wait, when the descriptor can be read."""
         self._callbacks[descriptor] = callback
 
+    def awaits(self, descriptor: int) -> bool:
+        """Whether a call for this descriptor is still to come."""
+        return descriptor in self._callbacks
+
     def forget(self, descriptor: int) -> bool:
         """Don't call back any more; return whether the call was still to come."""
         return self._callbacks.pop(descriptor, None) is not None
@@ -80,23 +82,6 @@ class Events:
         for descriptor in ready & self._callbacks.keys():
             self._callbacks.pop(descriptor)()
         return ready & wanted
-
-
-def stop_waiting_at(first_signal: float | None, grace_period: float, timeout: float) -> float | None:
-    """Return when waiting for k6 must end so that the sweep fits into the grace period, which a signal began.
-
-    None while no signal has come. Half of a grace period that is too short for both goes to the sweep.
-    """
-    if first_signal is None:
-        return None
-    return first_signal + max(grace_period - timeout - EXIT_RESERVE, grace_period / 2)
-
-
-def sweep_until(deadline: float, first_signal: float | None, grace_period: float) -> float:
-    """Return when the sweep must end: at its deadline, or a reserve before the end of the grace period."""
-    if first_signal is None:
-        return deadline
-    return min(deadline, first_signal + grace_period - min(EXIT_RESERVE, grace_period / 4))
 
 
 def forbid_inspection() -> None:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 
 from sidecar.options import Parser, add_options, read
-from sidecar.settings import KUBELET_TERMINATION_LOG, SETTLE_AFTER_K6, Settings
+from sidecar.settings import KUBELET_TERMINATION_LOG, Settings
+from sidecar.sweep_settings import SETTLE_AFTER_K6
 
 
 def parse(command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
@@ -62,6 +63,13 @@ def contradictions(settings: Settings, command: str) -> list[str]:
     default_settle = SETTLE_AFTER_K6 if command == "watch" else 0.0
     if settings.no_verify and settings.settle not in {0.0, default_settle}:
         problems.append("--settle needs the verifying passes that --no-verify leaves out; keep one")
+    if settings.target and settings.detector in {"process", "signal"}:
+        problems.append(f"--target is seen by the API: take out --detector {settings.detector}, or make it kubernetes")
+    if settings.detector == "signal" and not settings.native:
+        problems.append(
+            "--detector signal needs --native: only a native sidecar gets SIGTERM once k6 has ended; another gets it "
+            "together with k6"
+        )
     return problems
 
 

@@ -102,6 +102,11 @@ def _refuse_to_be_a_guest(first: psutil.Process) -> None:
         )
 
 
+def sees_only_own_container() -> bool:
+    """Whether the first process in sight is ours: then no other container's are."""
+    return 1 in own_lineage()
+
+
 def check_namespace_of_processes(in_pod: bool) -> None:
     """See whether k6 can be told from other processes here.
 
@@ -122,7 +127,7 @@ def check_namespace_of_processes(in_pod: bool) -> None:
             )
     except psutil.NoSuchProcess:
         pass
-    if 1 in own_lineage():
+    if sees_only_own_container():
         raise SettingsError(
             [f"k6 cannot be seen from here: the pod's containers don't share their processes; {SHARE_THE_NAMESPACE}"]
         )

@@ -31,6 +31,10 @@ Source: https://pkg.go.dev/go.k6.io/k6/errext/exitcodes
 """
 
 
+_VAGUE: Final = frozenset({"Error", "Completed"})
+"""Reasons of the API that say no more than the exit code does."""
+
+
 @dataclass(frozen=True)
 class K6Outcome:
     """Whether k6 ran, whether it has ended, and how."""
@@ -41,10 +45,25 @@ class K6Outcome:
     exit_code: int | None = None
     """The code of the k6 container, which the Job sees; None where it cannot be known."""
     ended_at: datetime | None = None
+    told_reason: str | None = None
+    """Why it ended, as the Kubernetes API has it: OOMKilled, Evicted…"""
+    called: bool | None = None
+    """Whether it passed by the word of what made its pods, a Job or a TestRun; None where that says nothing."""
+    why: str | None = None
+    """What is known of a k6 that was not seen, or had not ended."""
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the test passed; None where nothing tells."""
+        if self.called is not None or self.exit_code is None:
+            return self.called
+        return self.exit_code == 0
 
     @property
     def reason(self) -> str | None:
-        """The exit code in words; None for an unknown one."""
+        """Why it ended, in words; None for an unknown reason."""
+        if self.told_reason and self.told_reason not in _VAGUE:
+            return self.told_reason
         if self.exit_code is None:
             return None
         if self.exit_code in EXIT_REASONS:

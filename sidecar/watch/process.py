@@ -7,9 +7,9 @@ from typing import Final
 
 import psutil
 
-from sidecar.lifecycle import Events, stop_waiting_at
+from sidecar.budget import Budget, Facts, Step
+from sidecar.lifecycle import Events
 from sidecar.log import Log
-from sidecar.settings import Settings
 from sidecar.watch.find import Found, find_k6, own_lineage
 from sidecar.watch.outcome import K6Outcome
 from sidecar.watch.pidfd import Gone, PidfdUnsupportedError, ProcessHandle
@@ -28,9 +28,15 @@ Hold = Callable[[psutil.Process], ProcessHandle]
 class ProcessWatch:
     """One wait for k6, from its appearance to its end."""
 
-    def __init__(self, settings: Settings, events: Events, log: Log, hold: Hold = ProcessHandle.open) -> None:
+    def __init__(
+        self, k6_process: str, budget: Budget, events: Events, log: Log, hold: Hold = ProcessHandle.open
+    ) -> None:
+        self.budget = budget
+        self._k6_process = k6_process
+        self._began = time.monotonic()
+        self._seen: float | None = None
+        """When k6 was first seen."""
         self._hold_on_to = hold
-        self._settings = settings
         self._events = events
         self._log = log
         self._ours = own_lineage()
@@ -50,9 +56,9 @@ class ProcessWatch:
         """
         if not self._appeared():
             return K6Outcome(seen=False, ended=False)
-        deadline = None if self._settings.max_wait is None else time.monotonic() + self._settings.max_wait
+        self._seen = time.monotonic()
         while True:
-            self._wait_for_known(deadline)
+            self._wait_for_known()
             if self._alive:
                 self._log.warning("k6 is still running, but the time to wait for it is over")
                 return K6Outcome(seen=True, ended=False)
@@ -60,17 +66,22 @@ class ProcessWatch:
                 code = self._exit_code()
                 return K6Outcome(seen=True, ended=True, exit_code=code, ended_at=datetime.now(UTC))
 
+    def _decide(self) -> tuple[Step, float]:
+        """Return what to do, and for how many seconds at the longest before that is asked again."""
+        now = time.monotonic()
+        facts = Facts(self._began, self._seen, first_signal=self._events.first_signal, urgent=self._events.urgent)
+        step, until = self.budget.decide(facts, now)
+        return step, until - now
+
     def _appeared(self) -> bool:
-        give_up = None if self._settings.native else time.monotonic() + self._settings.start_timeout
         while True:
             began = time.monotonic()
             if self._look():
                 return True
-            now = time.monotonic()
-            if self._events.first_signal is not None or (give_up is not None and now >= give_up):
+            step, left = self._decide()
+            if step is not Step.WAIT:
                 return False
-            pause = max(_SHORTEST_LOOK, (now - began) * _LOOK_SHARE)
-            self._events.wait([], pause if give_up is None else min(pause, give_up - now))
+            self._events.wait([], min(left, max(_SHORTEST_LOOK, (time.monotonic() - began) * _LOOK_SHARE)))
 
     def _another_appears(self) -> bool:
         """Look once more, or for a while where a k6 was missed that another may follow; return whether one is there."""
@@ -84,7 +95,7 @@ class ProcessWatch:
     def _look(self) -> bool:
         """Take hold of every k6 in sight that we don't know; return whether one was seen that we didn't know."""
         new = False
-        for found in find_k6(self._settings.k6_process, self._ours):
+        for found in find_k6(self._k6_process, self._ours):
             if found.k6 in self._alive or found.k6 in self._codes:
                 continue
             new = True
@@ -106,24 +117,19 @@ class ProcessWatch:
             except PidfdUnsupportedError:
                 self._alive[process] = None
 
-    def _wait_for_known(self, deadline: float | None) -> None:
+    def _wait_for_known(self) -> None:
         """Wait until all that we hold has ended, or the time for waiting is over."""
         while self._alive:
-            limits = [limit for limit in (deadline, self._reserve_begins()) if limit is not None]
-            left = min(limits) - time.monotonic() if limits else None
-            if self._events.urgent or (left is not None and left <= 0):
+            step, left = self._decide()
+            if step is not Step.WAIT:
                 return
             handles = {handle.fileno(): process for process, handle in self._alive.items() if handle is not None}
-            blind = len(handles) < len(self._alive)
-            if blind:
-                left = _LOOK_WITHOUT_PIDFD if left is None else min(left, _LOOK_WITHOUT_PIDFD)
+            if len(handles) < len(self._alive):
+                left = min(left, _LOOK_WITHOUT_PIDFD)
             ended = [handles[ready] for ready in self._events.wait(handles, left)]
             ended += [process for process, handle in self._alive.items() if handle is None and not _lives(process)]
             for process in ended:
                 self._end(process)
-
-    def _reserve_begins(self) -> float | None:
-        return stop_waiting_at(self._events.first_signal, self._settings.grace_period, self._settings.timeout)
 
     def _end(self, process: psutil.Process) -> None:
         handle = self._alive.pop(process)

@@ -1,17 +1,13 @@
-"""Signals as facts, and what they leave of the time."""
+"""Signals as facts, and the message."""
 
 import os
 import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sidecar.lifecycle import Events, stop_waiting_at, sweep_until
+from sidecar.lifecycle import Events
 from sidecar.message import TerminationMessage
-
-TIMES = st.floats(1, 1000)
 
 
 def test_signals_are_noted_and_end_a_wait() -> None:
@@ -55,24 +51,6 @@ def test_descriptors_and_callbacks() -> None:
         assert called == [1]
     os.close(reader)
     os.close(writer)
-
-
-@given(TIMES, TIMES, TIMES)
-def test_waiting_ends_in_time_to_sweep(first: float, grace: float, timeout: float) -> None:
-    """From the end of waiting to the end of the grace period there is the time to sweep, or half the grace period."""
-    assert stop_waiting_at(None, grace, timeout) is None
-    end = stop_waiting_at(first, grace, timeout)
-    assert end is not None
-    assert first <= end <= first + grace
-    assert first + grace - end >= min(timeout, grace / 2) - 1e-6
-
-
-@given(TIMES, TIMES, TIMES)
-def test_a_sweep_ends_before_the_grace_period(first: float, deadline: float, grace: float) -> None:
-    """A signal never gives more time than there was, and keeps a reserve of the grace period."""
-    assert sweep_until(deadline, None, grace) == deadline
-    assert sweep_until(deadline, first, grace) <= deadline
-    assert first < sweep_until(1e9, first, grace) < first + grace
 
 
 def test_a_shorter_message_covers_a_longer_one(tmp_path: Path) -> None:

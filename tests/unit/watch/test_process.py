@@ -9,11 +9,14 @@ from pathlib import Path
 
 import psutil
 
+from sidecar.budget import Budget
 from sidecar.lifecycle import Events
 from sidecar.watch.outcome import K6Outcome
 from sidecar.watch.pidfd import Gone, PidfdUnsupportedError, ProcessHandle
 from sidecar.watch.process import ProcessWatch
-from tests.support import quiet_log, settings_for
+from tests.support import quiet_log
+
+PATIENT = Budget(timeout=60)
 
 
 def start_stand_in(name: str, seconds: float, folder: Path) -> Path:
@@ -25,10 +28,9 @@ def start_stand_in(name: str, seconds: float, folder: Path) -> Path:
     return done
 
 
-def watch(name: str, hold: Callable[[psutil.Process], ProcessHandle], *options: str) -> K6Outcome:
-    settings = settings_for("redis://h", "--k6-process", name, *options, command="watch")
+def watch(name: str, hold: Callable[[psutil.Process], ProcessHandle], budget: Budget = PATIENT) -> K6Outcome:
     with Events() as events:
-        return ProcessWatch(settings, events, quiet_log(), hold).run()
+        return ProcessWatch(name, budget, events, quiet_log(), hold).run()
 
 
 def test_without_pidfd_the_end_is_looked_for(tmp_path: Path) -> None:
@@ -68,6 +70,6 @@ def test_a_k6_that_was_missed_may_be_followed_by_another(tmp_path: Path) -> None
 def test_max_wait_ends_the_wait(tmp_path: Path) -> None:
     """After --max-wait a k6 that still runs is called that."""
     done = start_stand_in("k6-too-long", 4, tmp_path)
-    outcome = watch("k6-too-long", ProcessHandle.open, "--max-wait", "0.5")
+    outcome = watch("k6-too-long", ProcessHandle.open, Budget(timeout=60, max_wait=0.5))
     assert not done.exists()
     assert (outcome.seen, outcome.ended) == (True, False)

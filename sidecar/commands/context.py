@@ -1,0 +1,27 @@
+"""What a command works with, and how its failure is reported."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sidecar.errors import SettingsError, SweepError
+from sidecar.log import Log
+from sidecar.pod import OwnPod
+from sidecar.report import Report
+from sidecar.settings import Settings
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a command works with."""
+
+    settings: Settings
+    log: Log
+    tell: Callable[[Report], None]
+    """Puts a report into the termination message."""
+    pod: OwnPod
+
+
+def failure(error: SweepError) -> Report:
+    """Return the report of a command that ended in an error."""
+    problems = error.problems if isinstance(error, SettingsError) else (str(error),)
+    return Report(error.status, errors=problems, code=error.exit_code)

@@ -1,0 +1,147 @@
+"""`k6-sweep watch`: waits until k6 has ended, then sweeps."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+from sidecar.budget import Budget
+from sidecar.commands.aside import Stop, aside
+from sidecar.commands.context import Context, failure
+from sidecar.commands.detectors import ASK_SECONDS, DETECTORS, Board
+from sidecar.commands.event import emit_event
+from sidecar.commands.run import sweep_in_time
+from sidecar.errors import SweepError
+from sidecar.lifecycle import Events
+from sidecar.report import Report
+from sidecar.settings import Settings
+from sidecar.sweep.guard import check_breadth, check_namespace
+from sidecar.watch.choose import choose
+from sidecar.watch.outcome import K6Outcome
+
+_STATUS_SECONDS: Final = 8.0
+"""How long the kubelet may take to tell the API server of k6's end."""
+
+
+def watch(context: Context) -> Report:
+    """Wait for the end of k6, then sweep."""
+    with Events() as events:
+        try:
+            report = _watch(context, events)
+        except SweepError as error:
+            report = failure(error)
+        context.tell(report)
+        emit_event(context, report)
+        if context.settings.native and events.first_signal is None:
+            # The kubelet restarts a native sidecar that exits early, and that would be a second sweep.
+            context.log.info("done; waiting for SIGTERM, as a native sidecar does", status=report.status)
+            while events.first_signal is None:
+                events.wait([], None)
+        return report
+
+
+def _watch(context: Context, events: Events) -> Report:
+    settings, log = context.settings, context.log
+    check_breadth(settings)
+    check_namespace(settings.allowed_namespace, context.pod.namespace)
+    detector = choose(settings, context.pod, lambda: _why_not_readable(context))
+    if settings.preserve_existing is not None:  # said now, not after a long test
+        from sidecar.sweep.snapshot import read_snapshot  # noqa: PLC0415  # weighs 6 MiB while waiting
+
+        read_snapshot(settings.preserve_existing).check_patterns(settings.pattern, settings.preserve_existing)
+    board = Board(context)
+    watching, stop_asking = DETECTORS[detector](context, events, board)
+    board.tell()
+    log.info("waiting for k6", detector=detector)
+    stop_preflight = _preflight_aside(context, events, board)
+    k6 = watching.run()
+    stop_asking(ASK_SECONDS)  # what the API says of our pod may forbid the sweep
+    stop_preflight(0.0)  # its news must not come after the sweep's
+    return _after(context, events, watching.budget, k6)
+
+
+def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> Report:
+    """Return the report of what follows from k6's end, the sweep where there is one."""
+    settings = context.settings
+    if not k6.seen:
+        return Report("unseen", dry_run=settings.dry_run, k6=k6, errors=(_why_unseen(settings, events, k6),))
+    if not k6.ended and events.urgent:
+        stopped = "stopped by a signal before k6 had ended; nothing was swept"
+        return Report("incomplete", dry_run=settings.dry_run, k6=k6, errors=(stopped,))
+    if settings.when != "always":
+        k6 = _ask_for_the_code(context, events, k6)
+        if report := _against(settings, k6):
+            return report
+    report = sweep_in_time(context, events, budget, k6)
+    return replace(report, k6=_ask_for_the_code(context, events, k6))
+
+
+def _why_unseen(settings: Settings, events: Events, k6: K6Outcome) -> str:
+    if k6.ended:
+        why = "k6 never ran"
+    elif events.first_signal is not None:
+        why = "a signal came before any k6 was seen"
+    else:
+        why = f"no k6 was seen within {settings.start_timeout:g} s"
+    if k6.detector == "process":
+        return f"{why}; nothing was deleted; was there a process named {settings.k6_process!r} that runs a test?"
+    return f"{why}; nothing was deleted" + (f"; {k6.why}" if k6.why else "")
+
+
+def _against(settings: Settings, k6: K6Outcome) -> Report | None:
+    """Return the report that --when ends in without a sweep; None where the sweep is wanted."""
+    if k6.passed is None:
+        unknown = f"how k6 ended is not known, so --when {settings.when} could not be judged; nothing was swept"
+        return Report("incomplete", dry_run=settings.dry_run, k6=k6, errors=(unknown,))
+    if k6.passed == (settings.when == "success"):
+        return None
+    return Report("skipped", dry_run=settings.dry_run, k6=k6)
+
+
+def _why_not_readable(context: Context) -> str | None:
+    from sidecar.watch.own_pod import why_not_readable  # noqa: PLC0415  # loads urllib3
+
+    return why_not_readable(context.pod, context.settings.k6_container)
+
+
+def _ask_for_the_code(context: Context, events: Events, k6: K6Outcome) -> K6Outcome:
+    """Return k6's end with its code and reason from the API, where the kernel didn't tell and the API may be asked."""
+    if k6.detector != "process" or not k6.ended or k6.exit_code is not None or not context.pod.account:
+        return k6
+    from sidecar.kube.api import ApiError  # noqa: PLC0415  # loads urllib3
+    from sidecar.watch.own_pod import read_own_pod  # noqa: PLC0415  # the same
+
+    left, step = _STATUS_SECONDS, 0.5
+    while left > 0 and not events.urgent:
+        try:
+            pod = read_own_pod(context.pod, context.settings.k6_container, step)
+        except ApiError as error:
+            context.log.debug("the API doesn't tell k6's exit code", why=str(error))
+            return k6
+        if pod.exit_code is not None:
+            return replace(k6, exit_code=pod.exit_code, told_reason=pod.reason)
+        events.wait([], step)
+        left -= step
+    return k6
+
+
+def _preflight_aside(context: Context, events: Events, board: Board) -> Stop:
+    """Try Redis in a process of its own; tell what is found."""
+
+    def on_answer(answer: Any) -> None:  # noqa: ANN401  # JSON
+        problems = ["the preflight ended without an answer"] if answer is None else answer
+        for problem in problems:
+            context.log.warning("a sweep would not do its work as it is", problem=problem)
+        board.tell("redis", tuple(problems))
+        if not problems:
+            context.log.info("the preflight found nothing wrong")
+
+    return aside(events, lambda: _preflight(context.settings), on_answer)
+
+
+def _preflight(settings: Settings) -> list[str]:
+    from sidecar.sweep.link import Connector  # noqa: PLC0415  # loads redis
+    from sidecar.sweep.preflight import preflight  # noqa: PLC0415  # the same
+
+    try:
+        return list(preflight(settings, Connector(settings)).warnings)
+    except SweepError as error:
+        return [str(error)]

@@ -1,0 +1,1 @@
+"""What the Kubernetes API server is asked and told."""

@@ -1,0 +1,164 @@
+"""Follows the objects that a selector picks, in a thread: a list, a watch for a while, and the list again."""
+
+import queue
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sidecar.kube.account import Account
+from sidecar.kube.api import WATCH_SECONDS, ApiError, ApiServer, DeniedError, MistakenError
+from sidecar.kube.roles import Resource
+
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 4.0
+_LONGEST_OBEYED: Final = 10.0
+"""A server may ask for this much patience."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """All objects of a resource, as they were after a moment."""
+
+    resource: Resource
+    objects: tuple[Any, ...]
+    asked: float
+    """When they were asked for, by time.monotonic."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """One object, as it is after a change."""
+
+    resource: Resource
+    object: Any
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why there is no news."""
+
+    resource: Resource
+    why: str
+    lasting: bool
+    """Whether it has never worked and will not by itself: a missing permission, or no such resource."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A thread has met what it was not made for."""
+
+    error: Exception
+
+
+News = Listed | Changed | Trouble
+
+
+class Mailbox:
+    """What threads have to tell, and a descriptor that can be read while there is something."""
+
+    def __init__(self) -> None:
+        self._news: queue.SimpleQueue[News | Broken] = queue.SimpleQueue()
+        self._receiver, self._sender = socket.socketpair()
+        for end in (self._receiver, self._sender):
+            end.setblocking(False)
+
+    def put(self, news: News | Broken) -> None:
+        """Leave news, from any thread."""
+        self._news.put(news)
+        with suppress(BlockingIOError):  # full: it can be read as it is
+            self._sender.send(b".")
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._receiver.fileno()
+
+    def take(self) -> Iterator[News]:
+        """Yield what has come.
+
+        Raises:
+            Exception: What a thread was ended by; it must not end unnoticed.
+        """
+        with suppress(BlockingIOError):
+            self._receiver.recv(4096)
+        while True:
+            try:
+                news = self._news.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(news, Broken):
+                raise news.error
+            yield news
+
+
+class Follower:
+    """Tells of the objects that a selector picks, from now to the end of the process.
+
+    A watch can go silent: a dead connection looks like peace. So none lasts longer than WATCH_SECONDS, by the server's
+    clock and by ours, and the truth is listed anew after each; a watch that ends early costs one list, whatever the
+    reason (410 Gone is one of them). For that bookmarks are not needed: no watch is ever resumed.
+    """
+
+    def __init__(
+        self, account: Account, namespace: str, resource: Resource, selector: Mapping[str, str], mailbox: Mailbox
+    ) -> None:
+        self._account = account
+        self._namespace = namespace
+        self._resource = resource
+        self._selector = selector
+        self._mailbox = mailbox
+        self._worked = False
+
+    def start(self) -> None:
+        """Begin, in a thread that ends with the process."""
+        threading.Thread(target=self._run, name=f"follow-{self._resource.plural}", daemon=True).start()
+
+    def look(self) -> None:
+        """List once, at once, in a thread of its own; in vain if it cannot be done now."""
+        threading.Thread(target=self._look, name=f"look-{self._resource.plural}", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            api, pause = ApiServer(self._account, self._namespace), _FIRST_PAUSE
+            while True:
+                began = time.monotonic()
+                pause = self._cycle(api, pause)
+                # A server that ends every watch at once is asked no more often than one that fails.
+                time.sleep(max(0.0, pause * random.uniform(0.7, 1.0) - (time.monotonic() - began)))  # noqa: S311  # spreads load
+        except Exception as error:  # noqa: BLE001  # handed on: the thread that waits for news raises it
+            self._mailbox.put(Broken(error))
+
+    def _cycle(self, api: ApiServer, pause: float) -> float:
+        """List and watch once; return the least time to the next, which grows while it fails."""
+        try:
+            self._follow(api, self._list(api))
+        except ApiError as error:
+            lasting = isinstance(error, DeniedError | MistakenError) and not self._worked
+            self._mailbox.put(Trouble(self._resource, str(error), lasting))
+            return max(min(error.retry_after, _LONGEST_OBEYED), min(2 * pause, _LONGEST_PAUSE))
+        return _FIRST_PAUSE
+
+    def _list(self, api: ApiServer) -> str:
+        asked = time.monotonic()
+        objects, version = api.list(self._resource, self._selector)
+        self._mailbox.put(Listed(self._resource, tuple(objects), asked))
+        return version
+
+    def _follow(self, api: ApiServer, version: str) -> None:
+        until = time.monotonic() + WATCH_SECONDS
+        for kind, thing in api.watch(self._resource, self._selector, version):
+            self._worked = True
+            if kind in {"ADDED", "MODIFIED", "DELETED"}:
+                self._mailbox.put(Changed(self._resource, thing, kind == "DELETED"))
+            if time.monotonic() > until:
+                return
+        self._worked = True
+
+    def _look(self) -> None:
+        with suppress(ApiError):  # the regular list comes anyway
+            self._list(ApiServer(self._account, self._namespace))

@@ -1,0 +1,128 @@
+"""Reads what the API says of a pod and its k6 container, from raw JSON that may hold anything."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+_DEFAULT_GRACE: Final = 30.0
+_NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
+"""Reasons of an end that the container's process never lived to see."""
+
+
+@dataclass(frozen=True)
+class K6Pod:
+    """A pod, as far as its k6 container goes."""
+
+    uid: str
+    name: str
+    containers: tuple[str, ...]
+    """The names of its containers."""
+    has_k6: bool
+    """Whether one of them is k6's."""
+    ran: bool
+    """Whether k6 has run, or runs."""
+    ended: bool
+    """Whether it has ended, or never started, and will not be started again."""
+    failed: bool
+    """Whether the pod as a whole has failed, whatever k6's code: a Job counts it so."""
+    restarts: bool
+    """Whether the kubelet may start an ended k6 again."""
+    exit_code: int | None
+    reason: str | None
+    """Why it ended, or why it doesn't start, in the API's word."""
+    ended_at: datetime | None
+    grace_period: float
+    """Seconds from a signal to SIGKILL: those of the deletion, once the pod is being deleted."""
+    own_grace_period: float
+    """The same by the pod's spec, whatever a deletion says: one by force says 0, and ends nothing."""
+
+
+def read_pod(raw: object, k6_container: str) -> K6Pod:
+    """Read a pod of the API.
+
+    Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ (phases, container states, restarts).
+    """
+    containers = _list(raw, "spec", "containers")
+    k6 = next((each for each in containers if dig(each, "name") == k6_container), None)
+    status = next(
+        (each for each in _list(raw, "status", "containerStatuses") if dig(each, "name") == k6_container), None
+    )
+    end = _dict(status, "state", "terminated")
+    before = _dict(status, "lastState", "terminated")
+    running = isinstance(dig(status, "state", "running"), dict)
+    code = _number(end, "exitCode")
+    over = dig(raw, "status", "phase") in {"Succeeded", "Failed"}
+    going = _text(raw, "metadata", "deletionTimestamp") is not None
+    restarted = bool(end) and not going and _will_restart(raw, k6, code)
+    told = _text(raw, "status", "reason") if over and not end else None
+    grace = _number(raw, "spec", "terminationGracePeriodSeconds")
+    own_grace = _DEFAULT_GRACE if grace is None else float(grace)
+    deletion_grace = _number(raw, "metadata", "deletionGracePeriodSeconds") if going else None
+    return K6Pod(
+        uid=str(_text(raw, "metadata", "uid") or ""),
+        name=str(_text(raw, "metadata", "name") or ""),
+        containers=tuple(str(dig(each, "name")) for each in containers),
+        has_k6=k6 is not None,
+        ran=running or _lived(end) or _lived(before),
+        ended=over or (bool(end) and not restarted),
+        failed=dig(raw, "status", "phase") == "Failed",
+        restarts=_will_restart(raw, k6, None),
+        exit_code=int(code) if code is not None else None,
+        reason=_text(end, "reason") or told or _text(status, "state", "waiting", "reason"),
+        ended_at=_time(end, "finishedAt"),
+        grace_period=own_grace if deletion_grace is None else float(deletion_grace),
+        own_grace_period=own_grace,
+    )
+
+
+def dig(raw: object, *path: str) -> Any:  # noqa: ANN401  # JSON may hold anything
+    """Return what is at a path of keys; None where there is nothing."""
+    for key in path:
+        raw = raw.get(key) if isinstance(raw, Mapping) else None
+    return raw
+
+
+def _lived(end: Mapping[str, Any]) -> bool:
+    return bool(end) and _text(end, "reason") not in _NEVER_RAN
+
+
+def _will_restart(raw: object, container: object, code: float | None) -> bool:
+    """Whether the kubelet starts a container again that ends with this code; None stands for some bad code.
+
+    Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts
+    """
+    for rule in _list(container, "restartPolicyRules"):
+        values = _list(rule, "exitCodes", "values")
+        matches = code is None or (code in values) == (dig(rule, "exitCodes", "operator") == "In")
+        if matches and str(dig(rule, "action") or "").startswith("Restart"):
+            return True
+    policy = dig(container, "restartPolicy") or dig(raw, "spec", "restartPolicy") or "Always"
+    return policy == "Always" or (policy == "OnFailure" and code != 0)
+
+
+def _list(raw: object, *path: str) -> list[Any]:
+    found = dig(raw, *path)
+    return found if isinstance(found, list) else []
+
+
+def _dict(raw: object, *path: str) -> Mapping[str, Any]:
+    found = dig(raw, *path)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _text(raw: object, *path: str) -> str | None:
+    found = dig(raw, *path)
+    return found if isinstance(found, str) and found else None
+
+
+def _number(raw: object, *path: str) -> float | None:
+    found = dig(raw, *path)
+    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+
+def _time(raw: object, *path: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(_text(raw, *path) or "")
+    except ValueError:
+        return None

@@ -1,0 +1,86 @@
+"""An API server for the tests that are about it, a namespace for each, and sidecars in it."""
+
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.acceptance.conftest import _redis, folder, pod, redis_node, redis_url
+from tests.kubernetes.apiserver import KubeApi, why_no_apiserver
+from tests.kubernetes.rig import Namespace, Watchers
+from tests.support import until
+
+__all__ = ["_redis", "folder", "pod", "redis_node", "redis_url"]
+
+CRD_FILE = "K6_SWEEP_TESTRUN_CRD"
+"""The variable that names the file of k6-operator's TestRun resource definition."""
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def shared_api() -> Iterator[KubeApi]:
+    if reason := why_no_apiserver():
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="k6-sweep-", dir="/dev/shm") as place:
+        api = KubeApi.start(Path(place))
+        try:
+            yield api
+        finally:
+            api.stop()
+
+
+@pytest.fixture
+def own_api() -> Iterator[KubeApi]:
+    """An API server that a test may stop."""
+    if reason := why_no_apiserver():
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="k6-sweep-", dir="/dev/shm") as place:
+        api = KubeApi.start(Path(place))
+        try:
+            yield api
+        finally:
+            api.stop()
+
+
+def namespace_of(api: KubeApi, folder: Path) -> Namespace:
+    name = f"test-{next(_NUMBERS)}"
+    api.ask("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return Namespace(api, name, folder)
+
+
+@pytest.fixture
+def namespace(shared_api: KubeApi, tmp_path: Path) -> Namespace:
+    return namespace_of(shared_api, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def test_runs(shared_api: KubeApi) -> None:
+    """k6-operator's TestRun, as it defines it."""
+    file = os.environ.get(CRD_FILE)
+    if not file:
+        pytest.skip(f"needs k6-operator's definition of TestRun: set {CRD_FILE} to its file")
+    definition = YAML(typ="safe").load(Path(file))
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    shared_api.ask("POST", path, definition)
+    name = definition["metadata"]["name"]
+
+    def established() -> bool:
+        conditions = shared_api.ask("GET", f"{path}/{name}").get("status", {}).get("conditions", [])
+        return {"type": "Established", "status": "True"}.items() <= {
+            (key, value) for each in conditions if each["type"] == "Established" for key, value in each.items()
+        }
+
+    until(established)
+
+
+@pytest.fixture
+def watchers(namespace: Namespace, folder: Path, redis_url: str) -> Iterator[Watchers]:
+    started = Watchers(namespace, folder, redis_url, namespace.api.port)
+    try:
+        yield started
+    finally:
+        started.stop()
