@@ -46,6 +46,9 @@ class KubeApi:
     command: list[str]
     process: subprocess.Popen[bytes]
 
+    def __post_init__(self) -> None:
+        self._pool = urllib3.PoolManager(ca_certs=str(self.folder / "authority.pem"), retries=False, timeout=30)
+
     @classmethod
     def start(cls, folder: Path) -> Self:
         """Start etcd and the API server, and wait until they answer."""
@@ -118,8 +121,7 @@ class KubeApi:
 
     def _request(self, method: str, path: str, body: object = None, kind: str = "json") -> urllib3.BaseHTTPResponse:
         headers = {"Authorization": f"Bearer {ADMIN}", "Content-Type": f"application/{kind}"}
-        pool = urllib3.PoolManager(ca_certs=str(self.folder / "authority.pem"), retries=False, timeout=30)
-        return pool.request(method, f"https://127.0.0.1:{self.port}{path}", json=body, headers=headers)
+        return self._pool.request(method, f"https://127.0.0.1:{self.port}{path}", json=body, headers=headers)
 
     def ask(self, method: str, path: str, body: object = None, kind: str = "json") -> dict[str, Any]:
         """Ask as the administrator.

@@ -69,10 +69,8 @@ def test_runs(shared_api: KubeApi) -> None:
     name = definition["metadata"]["name"]
 
     def established() -> bool:
-        conditions = shared_api.ask("GET", f"{path}/{name}").get("status", {}).get("conditions", [])
-        return {"type": "Established", "status": "True"}.items() <= {
-            (key, value) for each in conditions if each["type"] == "Established" for key, value in each.items()
-        }
+        conditions = shared_api.ask("GET", f"{path}/{name}").get("status", {}).get("conditions") or []
+        return "True" in [each["status"] for each in conditions if each["type"] == "Established"]
 
     until(established)
 

@@ -1,0 +1,343 @@
+"""A watcher of its own: a Job with any number of pods, a TestRun, pods by their labels."""
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+
+from sidecar.demo.servers import Node
+from tests.acceptance.pod import Sidecar
+from tests.kubernetes.rig import READ_PODS, RUNNING, Manifest, Namespace, Watchers, pod, terminated
+from tests.support import until
+
+READ_JOBS = [*READ_PODS, {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list", "watch"]}]
+READ_TEST_RUNS = [*READ_PODS, {"apiGroups": ["k6.io"], "resources": ["testruns"], "verbs": ["list", "watch"]}]
+
+
+def kept(node: Node) -> bool:
+    """Whether the test's key is still there."""
+    return bool(node.ask("EXISTS", "test:1") == 1)
+
+
+def job(**spec: object) -> Manifest:
+    """Return a Job named load-test."""
+    template = {"spec": pod("any")["spec"]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "load-test"},
+        "spec": {"template": template, **spec},
+    }
+
+
+@dataclass
+class LoadTest:
+    """A Job's pods, its status, and whoever watches it."""
+
+    namespace: Namespace
+    watcher: Sidecar
+    redis: Node
+
+    def pods(self, *names: str) -> None:
+        """Start pods of the Job, with a k6 that runs."""
+        for name in names:
+            self.namespace.create(pod(name, labels={"job-name": "load-test"}, terminationGracePeriodSeconds=3))
+            self.namespace.k6_is(name, RUNNING)
+
+    def goes_on(self, seconds: float = 1.0) -> bool:
+        """Whether nothing is swept for so long."""
+        return self.watcher.still_waits(seconds) and kept(self.redis)
+
+    def is_over(self, condition: str, reason: str = "") -> None:
+        """Tell that the Job is Complete or Failed."""
+        moment = "2026-11-22T07:06:00Z"
+        why = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}[condition]
+        said = {"status": "True", "lastTransitionTime": moment, "reason": reason, "message": reason}
+        done = {"completionTime": moment} if condition == "Complete" else {}
+        self.namespace.status(
+            "Job",
+            "load-test",
+            {
+                "startTime": "2026-11-22T07:00:00Z",
+                "conditions": [{"type": why, **said}, {"type": condition, **said}],
+                **done,
+            },
+        )
+
+
+@pytest.fixture
+def start(namespace: Namespace, watchers: Watchers, redis_node: Node) -> "Start":
+    return Start(namespace, watchers, redis_node)
+
+
+@dataclass
+class Start:
+    """Starts a Job and its watcher."""
+
+    namespace: Namespace
+    watchers: Watchers
+    redis: Node
+
+    def __call__(self, *options: str, **spec: object) -> LoadTest:
+        self.namespace.create(job(**spec))
+        account = self.namespace.account(READ_JOBS)
+        watcher = self.watchers.start(account, "--target", "job/load-test", *options)
+        return LoadTest(self.namespace, watcher, self.redis)
+
+
+def test_a_job_of_three_pods(start: Start) -> None:
+    """The first to finish ends nothing; the last one does, Complete or not."""
+    test = start(parallelism=3, completions=3)
+    test.pods("a", "b", "c")
+    until(lambda: test.watcher.says("k6 is running"))
+    test.namespace.k6_is("b", terminated(0))
+    assert test.goes_on()
+    test.namespace.k6_is("a", terminated(99))
+    assert test.goes_on()
+    test.namespace.k6_is("c", terminated(0))
+    assert test.goes_on(), "a failed pod is tried again"
+    test.pods("d")
+    test.namespace.k6_is("d", terminated(0))
+    report = test.watcher.report()
+    assert (report["status"], report["k6"]["exit_code"]) == ("complete", 99)
+
+
+def test_a_pod_that_other_containers_keep_alive(start: Start) -> None:
+    """A mesh that never ends keeps the Job from being Complete, and not the sweep from its work."""
+    test = start(completions=1)
+    test.pods("a")
+    test.namespace.k6_is("a", terminated(0), phase="Running")
+    report = test.watcher.report()
+    assert (report["status"], report["k6"]["exit_code"]) == ("complete", 0)
+
+
+def test_failures_are_tried_again_up_to_the_limit(start: Start) -> None:
+    """While backoffLimit allows another pod the test is not over; after it, it is."""
+    test = start(backoffLimit=1)
+    test.pods("a")
+    test.namespace.k6_is("a", terminated(107), phase="Failed")
+    assert test.goes_on()
+    test.pods("b")
+    assert test.goes_on()
+    test.namespace.k6_is("b", terminated(99), phase="Failed")
+    report = test.watcher.report()
+    assert (report["status"], report["k6"]["exit_code"]) == ("complete", 107)
+
+
+def test_a_pod_that_failed_after_k6_is_tried_again_too(start: Start) -> None:
+    """k6's 0 is no success of a pod whose other container failed: the Job starts another."""
+    test = start(backoffLimit=3)
+    test.pods("a")
+    test.namespace.k6_is("a", terminated(0), phase="Failed")
+    assert test.goes_on()
+    test.pods("b")
+    test.namespace.k6_is("b", terminated(0), phase="Succeeded")
+    assert test.watcher.report()["status"] == "complete"
+
+
+def test_a_failed_job_without_a_second_try(start: Start) -> None:
+    """With backoffLimit 0 the first failure is the end, and --when success is not met."""
+    test = start("--when", "success", backoffLimit=0)
+    test.pods("a")
+    test.namespace.k6_is("a", terminated(99))
+    report = test.watcher.report()
+    assert (report["status"], report["k6"]["exit_code"]) == ("skipped", 99)
+    assert kept(test.redis)
+
+
+def test_complete_counts_more_than_a_failed_try(start: Start) -> None:
+    """A Job that is Complete has passed, failures on the way included."""
+    test = start("--when", "success", backoffLimit=3)
+    test.pods("a", "b")
+    test.namespace.k6_is("a", terminated(107), phase="Failed")
+    test.namespace.k6_is("b", terminated(0), phase="Succeeded")
+    test.is_over("Complete")
+    report = test.watcher.report()
+    assert (report["status"], report["k6"]["exit_code"]) == ("complete", 0)
+
+
+def test_failed_by_its_own_rules(start: Start) -> None:
+    """With a policy that we don't follow, the Job itself says when no more pods come."""
+    rules = [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [99]}}]
+    test = start("--when", "failure", backoffLimit=6, podFailurePolicy={"rules": rules})
+    test.pods("a")
+    test.namespace.k6_is("a", terminated(99), phase="Failed")
+    assert test.goes_on()
+    test.is_over("Failed", "PodFailurePolicy")
+    report = test.watcher.report()
+    assert (report["status"], report["k6"]["exit_code"]) == ("complete", 99)
+
+
+def test_a_suspended_job_is_not_over(start: Start) -> None:
+    """Its pods are gone, but it may be resumed."""
+    test = start(suspend=True)
+    assert test.goes_on()
+    test.namespace.api.patch(test.namespace.path("Job", "load-test"), {"spec": {"suspend": False}})
+    test.pods("a")
+    until(lambda: test.watcher.says("k6 is running"))
+    test.namespace.api.patch(test.namespace.path("Job", "load-test"), {"spec": {"suspend": True}})
+    test.namespace.delete("Pod", "a")
+    assert test.goes_on(5)
+    test.namespace.api.patch(test.namespace.path("Job", "load-test"), {"spec": {"suspend": False}})
+    test.pods("b")
+    test.namespace.k6_is("b", terminated(0), phase="Succeeded")
+    assert test.watcher.report()["status"] == "complete"
+
+
+def test_a_deleted_job(start: Start) -> None:
+    """A Job that is gone starts no more pods; those that it had may run on for their grace period."""
+    test = start()
+    test.pods("a")
+    until(lambda: test.watcher.says("k6 is running"))
+    test.namespace.delete("Job", "load-test")
+    assert test.goes_on()
+    test.namespace.delete("Pod", "a")
+    assert test.goes_on(2)
+    report = test.watcher.report()
+    assert (report["status"], report["k6"]["ended"]) == ("complete", True)
+
+
+def test_a_job_that_was_made_anew(start: Start) -> None:
+    """A new Job of the same name is the test that runs now: its data is not swept with the old one's."""
+    test = start()
+    test.pods("a")
+    until(lambda: test.watcher.says("k6 is running"))
+    test.namespace.delete("Job", "load-test")
+    test.namespace.create(job())
+    test.namespace.k6_is("a", terminated(137))
+    assert test.goes_on()
+    test.pods("b")
+    test.namespace.k6_is("b", terminated(0))
+    assert test.watcher.report()["status"] == "complete"
+
+
+def test_a_job_that_is_over_while_a_k6_runs_on(start: Start) -> None:
+    """Failed by a deadline, a Job may still have a pod that runs: it is waited for."""
+    test = start(backoffLimit=0)
+    test.pods("a")
+    until(lambda: test.watcher.says("k6 is running"))
+    test.is_over("Failed", "DeadlineExceeded")
+    assert test.goes_on()
+    test.namespace.k6_is("a", terminated(137))
+    report = test.watcher.report()
+    assert (report["status"], report["k6"]["exit_code"]) == ("complete", 137)
+
+
+def test_no_such_job(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
+    """A name that nothing has is told, after --start-timeout."""
+    account = namespace.account(READ_JOBS)
+    report = watchers.start(account, "--target", "job/laod-test", "--start-timeout", "1").report()
+    assert report["status"] == "unseen"
+    assert "job/laod-test has no pods" in report["errors"][0]
+    assert kept(redis_node)
+
+
+RUNNER = {"app": "k6", "k6_cr": "load-test", "runner": "true"}
+HELPER = {"app": "k6", "k6_cr": "load-test", "job-name": "load-test-initializer"}
+
+
+@dataclass
+class Run:
+    """A TestRun, and whoever watches it."""
+
+    namespace: Namespace
+    watcher: Sidecar
+    redis: Node
+    numbers: "itertools.count[int]"
+
+    def stage(self, name: str) -> None:
+        """Be k6-operator."""
+        self.namespace.status("TestRun", "load-test", {"stage": name})
+
+    def runner(self) -> str:
+        """Start a runner."""
+        name = f"load-test-{next(self.numbers)}"
+        self.namespace.create(pod(name, labels=RUNNER, terminationGracePeriodSeconds=3))
+        self.namespace.k6_is(name, RUNNING)
+        return name
+
+    def goes_on(self, seconds: float = 1.0) -> bool:
+        """Whether nothing is swept for so long."""
+        return self.watcher.still_waits(seconds) and kept(self.redis)
+
+
+@pytest.fixture
+def run(test_runs: None, namespace: Namespace, watchers: Watchers, redis_node: Node) -> Run:  # noqa: ARG001  # must be there first
+    namespace.create(
+        {
+            "apiVersion": "k6.io/v1alpha1",
+            "kind": "TestRun",
+            "metadata": {"name": "load-test"},
+            "spec": {"parallelism": 2, "script": {"configMap": {"name": "test"}}, "cleanup": "post"},
+        }
+    )
+    watcher = watchers.start(namespace.account(READ_TEST_RUNS), "--target", "testrun/load-test")
+    return Run(namespace, watcher, redis_node, itertools.count(1))
+
+
+def test_a_test_run_from_stage_to_stage(run: Run) -> None:
+    """The initializer's end is none; the test is over when its stage is final and the runners have ended."""
+    run.stage("initialization")
+    run.namespace.create(pod("load-test-initializer-x", labels=HELPER))
+    run.namespace.k6_is("load-test-initializer-x", RUNNING)
+    run.namespace.k6_is("load-test-initializer-x", terminated(0), phase="Succeeded")
+    assert run.goes_on()
+    for stage in ("initialized", "created"):
+        run.stage(stage)
+    first, second = run.runner(), run.runner()
+    run.stage("started")
+    until(lambda: run.watcher.says("k6 is running"))
+    run.namespace.k6_is(first, terminated(0), phase="Succeeded")
+    assert run.goes_on()
+    run.stage("stopped")
+    assert run.goes_on(), "a runner still runs"
+    run.namespace.k6_is(second, terminated(99), phase="Failed")
+    run.stage("finished")
+    report = run.watcher.report()
+    assert (report["status"], report["k6"]["exit_code"]) == ("complete", 99)
+
+
+def test_a_test_run_that_is_deleted_when_it_is_done(run: Run) -> None:
+    """`cleanup: post` takes the TestRun away, and its pods with it."""
+    name = run.runner()
+    run.stage("started")
+    until(lambda: run.watcher.says("k6 is running"))
+    run.namespace.k6_is(name, terminated(0), phase="Succeeded")
+    assert run.goes_on()
+    run.namespace.delete("TestRun", "load-test")
+    run.namespace.delete("Pod", name)
+    assert run.watcher.report()["status"] == "complete"
+
+
+def test_a_test_run_that_failed_before_it_ran(run: Run) -> None:
+    """A TestRun in error that never had a runner wrote nothing: unseen, nothing deleted."""
+    run.stage("initialization")
+    run.stage("error")
+    report = run.watcher.report()
+    assert (report["status"], run.watcher.process.returncode) == ("unseen", 6)
+    assert kept(run.redis)
+
+
+def test_pods_by_their_labels(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
+    """A selector's test is over when each of its pods has ended; k6-operator's helpers and other pods don't count."""
+    for name, labels in (("x-initializer", HELPER), ("x-1", RUNNER), ("x-2", RUNNER)):
+        namespace.create(pod(name, labels=labels))
+    namespace.create(pod("other", labels={"app": "k6"}, containers=("proxy",)))
+    watcher = watchers.start(namespace.account(READ_PODS), "--target", "selector:app=k6")
+    namespace.k6_is("x-initializer", terminated(0), phase="Succeeded")
+    assert watcher.still_waits()
+    namespace.k6_is("x-1", RUNNING)
+    namespace.k6_is("x-1", terminated(0), phase="Succeeded")
+    assert watcher.still_waits()
+    assert kept(redis_node)
+    namespace.k6_is("x-2", RUNNING)
+    namespace.k6_is("x-2", terminated(0), phase="Succeeded")
+    report = watcher.report()
+    assert (report["status"], report["k6"]["exit_code"]) == ("complete", 0)
+
+
+def test_a_selector_that_is_none(namespace: Namespace, watchers: Watchers) -> None:
+    """A malformed selector is told at once, in the server's words."""
+    report = watchers.start(namespace.account(READ_PODS), "--target", "selector:app in k6").report()
+    assert report["status"] == "error"
+    assert "unable to parse requirement" in report["errors"][0]

@@ -1,0 +1,165 @@
+"""The end of k6 is seen, and is not seen too early, whatever happens between us and the API server."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sidecar.demo.servers import Node
+from tests.acceptance.pod import Sidecar
+from tests.kubernetes.apiserver import KubeApi
+from tests.kubernetes.conftest import namespace_of
+from tests.kubernetes.proxy import Proxy
+from tests.kubernetes.rig import READ_PODS, RUNNING, Namespace, Watchers, pod, terminated
+from tests.support import until
+
+FROZEN_SECONDS = 60
+EVENTS = 10_000
+PATIENCE = 60
+
+
+def start(namespace: Namespace, folder: Path, redis_url: str, port: int) -> tuple[Sidecar, Watchers, Path]:
+    """Start the watcher of a pod whose k6 runs."""
+    namespace.create(pod("load-test"))
+    namespace.k6_is("load-test", RUNNING)
+    account = namespace.account(READ_PODS)
+    watchers = Watchers(namespace, folder, redis_url, port)
+    watcher = watchers.start(account, "--detector", "kubernetes", pod_name="load-test")
+    until(lambda: watcher.says("k6 is running"))
+    return watcher, watchers, account
+
+
+@pytest.fixture
+def proxy(shared_api: KubeApi) -> Iterator[Proxy]:
+    with Proxy(shared_api.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def watcher(namespace: Namespace, folder: Path, redis_url: str, proxy: Proxy) -> Iterator[Sidecar]:
+    watcher, watchers, _ = start(namespace, folder, redis_url, proxy.port)
+    try:
+        yield watcher
+    finally:
+        watchers.stop()
+
+
+def assert_swept(watcher: Sidecar, redis: Node) -> None:
+    report = watcher.report(PATIENCE)
+    assert (report["status"], report["deleted"], report["k6"]["exit_code"]) == ("complete", 1, 99)
+    assert redis.ask("KEYS", "*") == [b"user:1"]
+
+
+def test_a_black_holed_connection(namespace: Namespace, watcher: Sidecar, proxy: Proxy, redis_node: Node) -> None:
+    """A watch that says nothing any more is not peace: a new connection tells of the end."""
+    proxy.black_hole()
+    namespace.k6_is("load-test", terminated(99))
+    assert_swept(watcher, redis_node)
+
+
+def test_a_network_that_is_gone_for_a_while(
+    namespace: Namespace, watcher: Sidecar, proxy: Proxy, redis_node: Node
+) -> None:
+    """While nothing passes at all it waits, says so, and finds the end once something does."""
+    proxy.silences_all = True
+    namespace.k6_is("load-test", terminated(99))
+    until(lambda: watcher.says("no news from the API server"), PATIENCE)
+    assert watcher.still_waits()
+    assert "no news from the API server" in watcher.message_file.read_text()
+    proxy.silences_all = False
+    assert_swept(watcher, redis_node)
+
+
+def test_connections_that_are_reset(namespace: Namespace, watcher: Sidecar, proxy: Proxy, redis_node: Node) -> None:
+    """A reset is followed by a new connection, again and again."""
+    for _ in range(5):
+        known = proxy.connections
+        proxy.reset()
+        until(lambda known=known: proxy.connections > known, PATIENCE)  # type: ignore[misc]  # a default that binds
+    assert watcher.still_waits()
+    namespace.k6_is("load-test", terminated(99))
+    assert_swept(watcher, redis_node)
+
+
+@pytest.fixture
+def own_namespace(own_api: KubeApi, tmp_path: Path) -> Namespace:
+    return namespace_of(own_api, tmp_path)
+
+
+def test_an_api_server_that_is_restarted(
+    own_namespace: Namespace, folder: Path, redis_url: str, redis_node: Node
+) -> None:
+    """A restart loses nothing: what happened meanwhile is listed afterwards."""
+    watcher, watchers, _ = start(own_namespace, folder, redis_url, own_namespace.api.port)
+    own_namespace.api.restart(pause=3)
+    assert watcher.still_waits()
+    own_namespace.k6_is("load-test", terminated(99))
+    assert_swept(watcher, redis_node)
+    watchers.stop()
+
+
+@pytest.mark.timeout(240)
+def test_an_api_server_that_is_frozen(own_namespace: Namespace, folder: Path, redis_url: str, redis_node: Node) -> None:
+    """A minute of silence is waited out; the end is seen afterwards."""
+    watcher, watchers, _ = start(own_namespace, folder, redis_url, own_namespace.api.port)
+    own_namespace.api.process.send_signal(signal.SIGSTOP)
+    assert watcher.still_waits(FROZEN_SECONDS)
+    own_namespace.api.process.send_signal(signal.SIGCONT)
+    until(own_namespace.api.ready, PATIENCE)
+    own_namespace.k6_is("load-test", terminated(99))
+    assert_swept(watcher, redis_node)
+    watchers.stop()
+
+
+def test_a_token_that_is_rotated(own_namespace: Namespace, folder: Path, redis_url: str, redis_node: Node) -> None:
+    """The file is read for each request: the old token stops working, the new one takes its place."""
+    own_namespace.create(pod("keeps-the-token", serviceAccountName="account-0"))
+    watcher, watchers, account = start(own_namespace, folder, redis_url, own_namespace.api.port)
+    own_namespace.new_token(account, bound_to="keeps-the-token")
+    time.sleep(15)  # until the next list, which takes the new one
+    own_namespace.delete("Pod", "keeps-the-token")  # and ends it: a 401 from here on
+    until(lambda: watcher.says("no news from the API server"), PATIENCE)
+    assert "401" in watcher.message_file.read_text()
+    assert watcher.still_waits()
+    own_namespace.new_token(account)
+    until(lambda: watcher.says("the API server answers again"), PATIENCE)
+    own_namespace.k6_is("load-test", terminated(99))
+    assert_swept(watcher, redis_node)
+    watchers.stop()
+
+
+def test_a_permission_that_is_taken_away(namespace: Namespace, watcher: Sidecar, redis_node: Node) -> None:
+    """In the middle of a test a missing permission is no reason to end: it is told, and waited for."""
+    binding = namespace.path("RoleBinding", "account-0-account-0").replace(
+        "/api/v1", "/apis/rbac.authorization.k8s.io/v1"
+    )
+    namespace.api.ask("DELETE", binding)
+    until(lambda: watcher.says("no news from the API server"), PATIENCE)
+    assert watcher.still_waits()
+    assert "its Role needs this rule" in watcher.message_file.read_text()
+    namespace.bind("account-0", "account-0")
+    until(lambda: watcher.says("the API server answers again"), PATIENCE)
+    namespace.k6_is("load-test", terminated(99))
+    assert_swept(watcher, redis_node)
+
+
+@pytest.mark.timeout(400)
+def test_ten_thousand_changes_leave_no_trace(
+    namespace: Namespace, folder: Path, redis_url: str, redis_node: Node
+) -> None:
+    """Memory is flat over 10,000 changes of the pod, and none of them is an end."""
+    watcher, watchers, _ = start(namespace, folder, redis_url, namespace.api.port)
+    memory = []
+    for change in range(EVENTS):
+        namespace.api.patch(namespace.path("Pod", "load-test"), {"metadata": {"annotations": {"change": str(change)}}})
+        if change in {EVENTS // 10, EVENTS - 1}:
+            memory.append(psutil.Process(watcher.process.pid).memory_info().rss)
+    early, late = memory
+    assert late - early < 1024**2
+    assert watcher.still_waits()
+    namespace.k6_is("load-test", terminated(99))
+    assert_swept(watcher, redis_node)
+    watchers.stop()
