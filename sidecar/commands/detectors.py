@@ -82,6 +82,7 @@ def _by_process(context: Context, events: Events, board: Board) -> tuple[Watch, 
                 "the pod's restartPolicy lets the kubelet start k6 again after it has ended, behind our back; set "
                 "`restartPolicy: Never`, or watch by the API, which tells of restarts: --detector kubernetes"
             )
+        log.debug("the API told of our pod", grace_period=answer["grace_period"])
         watching.budget = replace(watching.budget, grace_period=answer["grace_period"])
 
     return watching, aside(events, lambda: _own_pod_told(context), on_answer)

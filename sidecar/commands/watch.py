@@ -52,9 +52,12 @@ def _watch(context: Context, events: Events) -> Report:
     board.tell()
     log.info("waiting for k6", detector=detector)
     stop_preflight = _preflight_aside(context, events, board)
-    k6 = watching.run()
-    stop_asking(ASK_SECONDS)  # what the API says of our pod may forbid the sweep
-    stop_preflight(0.0)  # its news must not come after the sweep's
+    try:
+        k6 = watching.run()
+        stop_asking(ASK_SECONDS)  # what the API says of our pod may forbid the sweep
+    finally:  # no news of these must come after the report
+        stop_asking(0.0)
+        stop_preflight(0.0)
     return _after(context, events, watching.budget, k6)
 
 

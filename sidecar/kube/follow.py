@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sidecar.kube.account import Account
 from sidecar.kube.api import WATCH_SECONDS, ApiError, ApiServer, DeniedError, MistakenError
@@ -60,18 +60,30 @@ News = Listed | Changed | Trouble
 
 
 class Mailbox:
-    """What threads have to tell, and a descriptor that can be read while there is something."""
+    """What threads have to tell, and a descriptor that can be read while there is something.
+
+    As a context it is closed at the end, which ends the threads that tell.
+    """
 
     def __init__(self) -> None:
+        self.closed = False
         self._news: queue.SimpleQueue[News | Broken] = queue.SimpleQueue()
         self._receiver, self._sender = socket.socketpair()
         for end in (self._receiver, self._sender):
             end.setblocking(False)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+        self._receiver.close()
+        self._sender.close()
+
     def put(self, news: News | Broken) -> None:
         """Leave news, from any thread."""
         self._news.put(news)
-        with suppress(BlockingIOError):  # full: it can be read as it is
+        with suppress(OSError):  # full: it can be read as it is; or closed
             self._sender.send(b".")
 
     def fileno(self) -> int:
@@ -97,7 +109,7 @@ class Mailbox:
 
 
 class Follower:
-    """Tells of the objects that a selector picks, from now to the end of the process.
+    """Tells of the objects that a selector picks, until the mailbox is closed.
 
     A watch can go silent: a dead connection looks like peace. So none lasts longer than WATCH_SECONDS, by the server's
     clock and by ours, and the truth is listed anew after each; a watch that ends early costs one list, whatever the
@@ -115,7 +127,7 @@ class Follower:
         self._worked = False
 
     def start(self) -> None:
-        """Begin, in a thread that ends with the process."""
+        """Begin, in a thread."""
         threading.Thread(target=self._run, name=f"follow-{self._resource.plural}", daemon=True).start()
 
     def look(self) -> None:
@@ -125,7 +137,7 @@ class Follower:
     def _run(self) -> None:
         try:
             api, pause = ApiServer(self._account, self._namespace), _FIRST_PAUSE
-            while True:
+            while not self._mailbox.closed:
                 began = time.monotonic()
                 pause = self._cycle(api, pause)
                 # A server that ends every watch at once is asked no more often than one that fails.

@@ -11,7 +11,7 @@ from sidecar.watch.outcome import K6Outcome
 from sidecar.watch.pods import K6Pod
 
 LINGER: Final = 60.0
-"""Seconds that k6 may live on after its Job or TestRun has said that it is over: beyond that it is overdue."""
+"""Seconds that k6 may live on, beyond its grace period, after its Job or TestRun is over: then it is overdue."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,12 @@ class Known:
     def verdict(self, now: float) -> Verdict:
         """Say how things stand."""
         waits = [until for uid, until in self._gone.items() if not self.pods[uid].ended and until > now]
+        alive = self.alive(now)
+        lingers = LINGER + max((_may_run_on(pod) for pod in alive), default=0.0)
         return Verdict(
             seen=any(pod.ran for pod in self.pods.values()) or bool(self._controller and self._controller.ran),
-            ended=not self.alive(now) and self._no_more_to_come(),
-            overdue=None if self._over_since is None else self._over_since + LINGER,
+            ended=not alive and self._no_more_to_come(),
+            overdue=None if self._over_since is None else self._over_since + lingers,
             changes=min(waits, default=float("inf")),
         )
 

@@ -76,8 +76,12 @@ class KubernetesWatch:
         Raises:
             SettingsError: A permission is missing, or the target has no container of k6's name.
         """
-        for follower in self._followers:
-            follower.start()
+        with self._mailbox:
+            for follower in self._followers:
+                follower.start()
+            return self._wait()
+
+    def _wait(self) -> K6Outcome:
         facts = Facts(began=time.monotonic())
         thought: float | None = None
         while True:
@@ -137,6 +141,8 @@ class KubernetesWatch:
                 else:
                     self._known.pod_is(pod)
         else:
+            if not news.objects and self._target == Target("pod", self._own_pod or "") and not self._known.pods:
+                raise SettingsError([f"there is no pod {self._own_pod} here, and we run in it; is POD_NAME right?"])
             self._known.pods_are(self._k6_pods(news.objects), now)
             self._last_look = max(self._last_look, news.asked)
 

@@ -52,7 +52,8 @@ def read_pod(raw: object, k6_container: str) -> K6Pod:
     before = _dict(status, "lastState", "terminated")
     running = isinstance(dig(status, "state", "running"), dict)
     code = _number(end, "exitCode")
-    over = dig(raw, "status", "phase") in {"Succeeded", "Failed"}
+    phase = _text(raw, "status", "phase")
+    over = phase in {"Succeeded", "Failed"}
     going = _text(raw, "metadata", "deletionTimestamp") is not None
     restarted = bool(end) and not going and _will_restart(raw, k6, code)
     told = _text(raw, "status", "reason") if over and not end else None
@@ -66,9 +67,9 @@ def read_pod(raw: object, k6_container: str) -> K6Pod:
         has_k6=k6 is not None,
         ran=running or _lived(end) or _lived(before),
         ended=over or (bool(end) and not restarted),
-        failed=dig(raw, "status", "phase") == "Failed",
+        failed=phase == "Failed",
         restarts=_will_restart(raw, k6, None),
-        exit_code=int(code) if code is not None else None,
+        exit_code=code,
         reason=_text(end, "reason") or told or _text(status, "state", "waiting", "reason"),
         ended_at=_time(end, "finishedAt"),
         grace_period=own_grace if deletion_grace is None else float(deletion_grace),
@@ -87,7 +88,7 @@ def _lived(end: Mapping[str, Any]) -> bool:
     return bool(end) and _text(end, "reason") not in _NEVER_RAN
 
 
-def _will_restart(raw: object, container: object, code: float | None) -> bool:
+def _will_restart(raw: object, container: object, code: int | None) -> bool:
     """Whether the kubelet starts a container again that ends with this code; None stands for some bad code.
 
     Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts
@@ -116,9 +117,9 @@ def _text(raw: object, *path: str) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
-def _number(raw: object, *path: str) -> float | None:
+def _number(raw: object, *path: str) -> int | None:
     found = dig(raw, *path)
-    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def _time(raw: object, *path: str) -> datetime | None:

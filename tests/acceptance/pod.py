@@ -163,6 +163,11 @@ class Sidecar:
             time.sleep(0.05)
         return True
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the container's first process, as the kubelet does: nsenter hands none on."""
+        first, *_ = psutil.Process(self.process.pid).children()
+        first.send_signal(number)
+
     def report(self, timeout: float = 30) -> dict[str, Any]:
         """Wait for its end and return what it printed, which the message must repeat."""
         output, _ = self.process.communicate(timeout=timeout)

@@ -273,12 +273,6 @@ def test_when(
     assert redis_node.ask("EXISTS", "test:1") == (0 if status == "complete" else 1)
 
 
-def _signal(sidecar: Sidecar, number: signal.Signals) -> None:
-    """Signal the sidecar's own process, as the kubelet does."""
-    (first,) = psutil.Process(sidecar.process.pid).children()
-    first.send_signal(number)
-
-
 def test_sigterm_waits_for_k6_within_the_grace_period(
     pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
@@ -286,7 +280,7 @@ def test_sigterm_waits_for_k6_within_the_grace_period(
     sidecar = sidecar_in("--grace-period", "60", "--timeout", "10")
     pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "3"})
     until(lambda: sidecar.says("k6 is running"))
-    _signal(sidecar, signal.SIGTERM)
+    sidecar.signal(signal.SIGTERM)
     assert sidecar.still_waits()
     report = sidecar.report()
     assert_swept(report, redis_node)
@@ -300,7 +294,7 @@ def test_sigterm_with_a_k6_that_does_not_end(
     sidecar = sidecar_in("--grace-period", "6", "--timeout", "2")
     pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "60"})
     until(lambda: sidecar.says("k6 is running"))
-    _signal(sidecar, signal.SIGTERM)
+    sidecar.signal(signal.SIGTERM)
     report = sidecar.report()
     assert (report["status"], report["deleted"], sidecar.process.returncode) == ("incomplete", 1, 3)
     assert report["k6"]["ended"] is False
@@ -314,10 +308,10 @@ def test_sigint_and_a_second_sigterm_end_the_wait(
     impatient, twice = sidecar_in("--grace-period", "60"), sidecar_in("--grace-period", "60")
     pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "60"})
     until(lambda: impatient.says("k6 is running") and twice.says("k6 is running"))
-    _signal(impatient, signal.SIGINT)
-    _signal(twice, signal.SIGTERM)
+    impatient.signal(signal.SIGINT)
+    twice.signal(signal.SIGTERM)
     assert twice.still_waits()
-    _signal(twice, signal.SIGTERM)
+    twice.signal(signal.SIGTERM)
     for sidecar in (impatient, twice):
         report = sidecar.report()
         assert (report["status"], report["deleted"], sidecar.process.returncode) == ("incomplete", 0, 3)
@@ -327,7 +321,7 @@ def test_sigint_and_a_second_sigterm_end_the_wait(
 def test_sigterm_before_k6_is_unseen(sidecar_in: StartSidecar, redis_node: Node) -> None:
     """SIGTERM before k6 ever appeared: nothing is known of a test, nothing is deleted."""
     sidecar = sidecar_in()
-    _signal(sidecar, signal.SIGTERM)
+    sidecar.signal(signal.SIGTERM)
     report = sidecar.report()
     assert (report["status"], sidecar.process.returncode) == ("unseen", 6)
     assert redis_node.ask("EXISTS", "test:1") == 1
@@ -343,6 +337,6 @@ def test_a_native_sidecar_stays_until_sigterm(
     until(lambda: sidecar.status() == "complete")
     time.sleep(0.5)
     assert sidecar.process.poll() is None
-    _signal(sidecar, signal.SIGTERM)
+    sidecar.signal(signal.SIGTERM)
     assert_swept(sidecar.report(), redis_node)
     assert sidecar.process.returncode == 0

@@ -182,6 +182,13 @@ def test_a_pod_that_cannot_be_named(namespace: Namespace, watchers: Watchers) ->
     assert "fieldPath: metadata.name" in report["errors"][0]
 
 
+def test_a_pod_that_is_misnamed(namespace: Namespace, watchers: Watchers) -> None:
+    """We run in our pod, so there is one: a name that the API doesn't know is a mistake, said at once."""
+    report = watchers.start(namespace.account(READ_PODS), "--detector", "kubernetes", pod_name="laod-test").report()
+    assert report["status"] == "error"
+    assert "is POD_NAME right?" in report["errors"][0]
+
+
 def test_k6_that_never_comes_is_unseen(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
     """After --start-timeout nothing is deleted, and the report says in what state the pod was."""
     namespace.create(pod("load-test"))

@@ -1,0 +1,51 @@
+"""`--detector signal`: SIGTERM is taken for the end of k6, because somebody said so."""
+
+import signal
+import time
+from pathlib import Path
+
+from sidecar.demo.servers import Node
+from tests.acceptance.command import k6_sweep
+from tests.acceptance.pod import start_sidecar
+from tests.support import until
+
+
+def test_it_sweeps_at_sigterm(folder: Path, redis_url: str, redis_node: Node) -> None:
+    """Nothing is looked for; the signal starts the sweep, and the report says what it was that told."""
+    sidecar = start_sidecar(folder, redis_url, "--detector", "signal", "--native")
+    assert sidecar.still_waits()
+    assert redis_node.ask("EXISTS", "test:1") == 1
+    sidecar.process.send_signal(signal.SIGTERM)
+    report = sidecar.report()
+    assert (report["status"], report["deleted"], sidecar.process.returncode) == ("complete", 1, 0)
+    k6 = report["k6"]
+    assert (k6["detector"], k6["ended"], k6["exit_code"], k6["reason"]) == ("signal", True, None, None)
+
+
+def test_a_second_signal_stops_the_sweep(folder: Path, redis_url: str, redis_node: Node) -> None:
+    """The first signal starts it, the second one ends it at the next batch, with a report."""
+    sidecar = start_sidecar(folder, redis_url, "--detector", "signal", "--native", "--settle", "60")
+    sidecar.process.send_signal(signal.SIGTERM)
+    until(lambda: redis_node.ask("DBSIZE") == 1)
+    time.sleep(0.2)
+    sidecar.process.send_signal(signal.SIGTERM)
+    report = sidecar.report()
+    assert (report["status"], report["deleted"], sidecar.process.returncode) == ("incomplete", 1, 3)
+
+
+def test_it_is_for_native_sidecars_only() -> None:
+    """Another container gets SIGTERM together with k6, which may run on: that is refused, with the reason."""
+    ended = k6_sweep("watch", "--redis-url", "redis://localhost:1", "--pattern", "test:*", "--detector", "signal")
+    assert (ended.code, ended.report["status"]) == (2, "error")
+    assert "--detector signal needs --native" in ended.report["errors"][0]
+
+
+def test_a_target_needs_the_api() -> None:
+    """A target cannot be seen by processes or signals, and not from outside a cluster."""
+    wanted = ("watch", "--redis-url", "redis://localhost:1", "--pattern", "test:*", "--target", "job/load-test")
+    assert "--target is seen by the API" in k6_sweep(*wanted, "--detector", "process").report["errors"][0]
+    outside = k6_sweep(*wanted)
+    assert (outside.code, outside.report["status"]) == (2, "error")
+    assert "no pod with a service account" in outside.report["errors"][0]
+    misspelled = k6_sweep(*wanted[:-1], "jobs/load-test")
+    assert "must be pod/NAME, job/NAME, testrun/NAME or selector:LABELS" in misspelled.report["errors"][0]

@@ -1,0 +1,113 @@
+"""The Roles of the docs are enough and not too much, and what the examples hold is what an API server takes."""
+
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from sidecar.demo.servers import Node
+from tests.kubernetes.apiserver import KubeApi, place
+from tests.kubernetes.rig import RUNNING, Manifest, Namespace, Watchers, pod, terminated
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "kubernetes.md").read_text(), re.MULTILINE | re.DOTALL)
+ROLES: dict[str, Manifest] = {
+    each["metadata"]["name"]: each for each in map(YAML(typ="safe").load, BLOCKS) if each.get("kind") == "Role"
+}
+TARGETS = {
+    "own pod": ("k6-sweep-pod", ("--detector", "kubernetes")),
+    "pod": ("k6-sweep-pod", ("--target", "pod/load-test")),
+    "selector": ("k6-sweep-pod", ("--target", "selector:k6_cr=load-test")),
+    "job": ("k6-sweep-job", ("--target", "job/load-test")),
+    "testrun": ("k6-sweep-testrun", ("--target", "testrun/load-test")),
+}
+
+
+def make_everything(namespace: Namespace) -> None:
+    """Make a Job, a TestRun and a pod that is each one's, with an ended k6."""
+    labels = {"job-name": "load-test", "k6_cr": "load-test", "runner": "true"}
+    template = {"spec": pod("any")["spec"]}
+    namespace.create(pod("load-test", labels=labels))
+    namespace.create(
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "load-test"}, "spec": {"template": template}}
+    )
+    namespace.create(
+        {
+            "apiVersion": "k6.io/v1alpha1",
+            "kind": "TestRun",
+            "metadata": {"name": "load-test"},
+            "spec": {"parallelism": 1, "script": {"configMap": {"name": "test"}}},
+        }
+    )
+    namespace.status("TestRun", "load-test", {"stage": "finished"})
+    namespace.k6_is("load-test", RUNNING)
+    namespace.k6_is("load-test", terminated(0), phase="Succeeded")
+
+
+@pytest.mark.usefixtures("test_runs")
+@pytest.mark.parametrize(("role", "options"), TARGETS.values(), ids=TARGETS.keys())
+def test_the_documented_role_is_enough(
+    role: str, options: tuple[str, ...], namespace: Namespace, watchers: Watchers, redis_node: Node
+) -> None:
+    """With the Role of the docs, verbatim, the end is seen and the keys are swept."""
+    make_everything(namespace)
+    account = namespace.account(ROLES[role]["rules"])
+    report = watchers.start(account, *options, pod_name="load-test").report()
+    assert (report["status"], report["deleted"]) == ("complete", 1)
+    assert redis_node.ask("KEYS", "*") == [b"user:1"]
+
+
+def less(rules: list[Manifest]) -> Iterator[tuple[str, str, list[Manifest]]]:
+    """Yield the rules without one verb, for each verb: the resource, the verb, and what is left."""
+    for number, rule in enumerate(rules):
+        for verb in rule["verbs"]:
+            left = copy.deepcopy(rules)
+            left[number]["verbs"].remove(verb)
+            if not left[number]["verbs"]:
+                del left[number]
+            yield rule["resources"][0], verb, left
+
+
+@pytest.mark.usefixtures("test_runs")
+@pytest.mark.parametrize(("role", "options"), TARGETS.values(), ids=TARGETS.keys())
+def test_with_less_it_fails_with_the_rule_that_lacks(
+    role: str, options: tuple[str, ...], namespace: Namespace, watchers: Watchers, redis_node: Node
+) -> None:
+    """Each verb of each rule is needed: without it the message names the verb, the resource, and the rule to add."""
+    namespace.create(pod("load-test"))
+    for resource, verb, rules in less(ROLES[role]["rules"]):
+        account = namespace.account(rules)
+        watcher = watchers.start(account, *options, pod_name="load-test")
+        report = watcher.report()
+        assert (report["status"], watcher.process.returncode) == ("error", 2)
+        assert f"the service account may not {verb} {resource} in namespace {namespace.name}" in report["errors"][0]
+        assert f'resources: ["{resource}"], verbs: [list, watch]' in report["errors"][0]
+    assert redis_node.ask("EXISTS", "test:1") == 1
+
+
+def documents() -> Iterator[tuple[str, Manifest]]:
+    for path in sorted(ROOT.glob("examples/*.yaml")):
+        for manifest in YAML(typ="safe").load_all(path):
+            yield f"{path.stem}-{manifest['kind']}-{manifest['metadata']['name']}", manifest
+
+
+DOCUMENTS = dict(documents())
+
+
+@pytest.fixture(scope="module")
+def load_test(shared_api: KubeApi) -> KubeApi:
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "load-test"}}
+    shared_api.ask("POST", "/api/v1/namespaces", manifest)
+    return shared_api
+
+
+@pytest.mark.usefixtures("test_runs")
+@pytest.mark.parametrize("manifest", DOCUMENTS.values(), ids=DOCUMENTS.keys())
+def test_an_example_is_what_the_api_takes(manifest: Manifest, load_test: KubeApi) -> None:
+    """Each manifest of the examples is accepted as it is, with no field that the server doesn't know."""
+    where = place(manifest, manifest["metadata"]["namespace"])
+    made = load_test.ask("POST", f"{where}?dryRun=All&fieldValidation=Strict", manifest)
+    assert made["metadata"]["uid"]

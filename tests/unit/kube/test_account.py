@@ -1,0 +1,45 @@
+"""The service account that a pod has mounted, and what it says of the pod."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from sidecar.kube.account import Account
+
+
+def token(claims: object) -> str:
+    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"header.{body}.signature"
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Account:
+    (tmp_path / "namespace").write_text("load-test\n")
+    return Account("https://10.0.0.1", tmp_path)
+
+
+def test_a_bound_token_names_its_pod(account: Account) -> None:
+    """The pod's name and uid are claims of the token."""
+    claims = {"kubernetes.io": {"namespace": "load-test", "pod": {"name": "k6-x", "uid": "1-2"}}}
+    (account.folder / "token").write_text(token(claims))
+    assert account.pod() == ("k6-x", "1-2")
+    assert account.namespace() == "load-test"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "opaque", "a.b.c", "a.%%%.c", token({}), token([1]), token({"kubernetes.io": {}})]
+)
+def test_another_token_names_none(account: Account, text: str) -> None:
+    """An old or odd token says nothing, and is no error."""
+    (account.folder / "token").write_text(text)
+    assert account.pod() == (None, None)
+
+
+def test_outside_a_pod_there_is_none() -> None:
+    """Without the kubelet's variables, and without the mounted files, there is no account."""
+    assert Account.mounted({}) is None
+    assert Account.mounted({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) is None
+    assert Account("", Path("/nowhere")).namespace() is None
+    assert Account("", Path("/nowhere")).pod() == (None, None)

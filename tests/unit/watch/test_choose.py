@@ -1,0 +1,39 @@
+"""Which detector is taken, and what is said where none can work."""
+
+import pytest
+
+from sidecar.errors import SettingsError
+from sidecar.pod import OwnPod
+from sidecar.watch.choose import choose
+from tests.support import settings_for
+
+IN_POD = OwnPod(inside=True, name="pod", namespace="test")
+
+
+def chosen(*options: str, pod: OwnPod = IN_POD, alone: bool = False, why_not: str | None = None) -> str:
+    settings = settings_for("redis://h", *options, command="watch")
+    return choose(settings, pod, lambda: why_not, lambda: alone)
+
+
+@pytest.mark.parametrize("detector", ["process", "kubernetes"])
+def test_what_was_asked_for_is_taken(detector: str) -> None:
+    """A detector that is named is taken, whatever the surroundings."""
+    assert chosen("--detector", detector, alone=True, why_not="no") == detector
+
+
+def test_auto() -> None:
+    """Outside a pod and where processes are shared: process; for a target, and where they aren't: the API."""
+    assert chosen(pod=OwnPod(), alone=True) == "process"
+    assert chosen() == "process"
+    assert chosen("--target", "job/x") == "kubernetes"
+    assert chosen(alone=True) == "kubernetes"
+
+
+def test_none_can_work() -> None:
+    """Then each way out is named, with what to paste."""
+    with pytest.raises(SettingsError, match="shareProcessNamespace: true") as refused:
+        chosen(alone=True, why_not="403")
+    assert 'resources: ["pods"], verbs: [list, watch]' in str(refused.value)
+    assert "--detector signal" not in str(refused.value)
+    with pytest.raises(SettingsError, match="--detector signal"):
+        chosen("--native", alone=True, why_not="403")

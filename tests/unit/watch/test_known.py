@@ -1,0 +1,169 @@
+"""What follows from what is told of a target, in any order."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.target import Target
+from sidecar.watch.controllers import Job
+from sidecar.watch.controllers import TestRun as Run
+from sidecar.watch.known import LINGER, Known
+from sidecar.watch.pods import K6Pod, read_pod
+
+NEW = replace(read_pod({"metadata": {"uid": "a", "name": "a"}}, "k6"), has_k6=True, grace_period=5, own_grace_period=5)
+RUNS = replace(NEW, ran=True)
+ENDED = replace(RUNS, ended=True, exit_code=0)
+JOB = Job.read({"spec": {"completions": 2, "parallelism": 2, "backoffLimit": 0}})
+TWO = [replace(ENDED, uid=uid, name=uid) for uid in "ab"]
+
+
+def known(target: str = "pod/a") -> Known:
+    return Known(Target.parse(target))
+
+
+def test_a_pod_that_disappears_may_run_on() -> None:
+    """Gone without an end, it counts as alive for its grace period; after an end it doesn't."""
+    it = known()
+    it.pods_are([RUNS], 10)
+    it.pods_are([], 20)
+    assert (it.verdict(24.9).ended, it.verdict(24.9).changes) == (False, 25)
+    assert it.verdict(25).ended
+    it.pods_are([RUNS], 21)
+    assert not it.verdict(26).ended, "it has come back"
+    it.pod_is_gone(ENDED, 30)
+    assert it.verdict(30).ended
+
+
+def test_an_end_is_believed_whatever_comes_later() -> None:
+    """Older news that arrives late doesn't bring an ended k6 back."""
+    it = known()
+    it.pod_is(ENDED)
+    it.pods_are([RUNS], 1)
+    assert it.verdict(1).ended
+
+
+def test_a_deletion_by_force_ends_nothing() -> None:
+    """Grace period 0 is the word of the one who deletes, not of the node."""
+    it = known()
+    it.pod_is(RUNS)
+    it.pod_is_gone(replace(RUNS, grace_period=0), 10)
+    assert not it.verdict(14).ended
+    assert it.verdict(15).ended
+
+
+def test_a_job_is_over_with_its_last_pod() -> None:
+    """Two completions need two ends; a pod that was created counts before it runs."""
+    it = known("job/x")
+    it.controller_is(JOB, 0)
+    assert (it.verdict(0).seen, it.verdict(0).ended) == (False, False)
+    it.pods_are(TWO[:1], 1)
+    assert not it.verdict(1).ended
+    it.pod_is(replace(NEW, uid="b"))
+    assert not it.verdict(1).ended
+    it.pod_is(TWO[1])
+    assert it.verdict(1).ended
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "more"),
+    [
+        ({"completions": 1}, {}, True),
+        ({"completions": 3, "backoffLimit": 0}, {}, True),
+        ({"completions": 3}, {"succeeded": 3}, False),
+        ({"completions": None, "parallelism": 5}, {"succeeded": 1}, False),
+        ({"completions": None, "parallelism": 5}, {}, True),
+        ({"backoffLimit": 2}, {"failed": 2}, True),
+        ({"backoffLimit": 2}, {"failed": 3}, False),
+        ({"backoffLimit": 0, "backoffLimitPerIndex": 1}, {"failed": 3}, True),
+        ({"backoffLimit": 0, "podFailurePolicy": {"rules": []}}, {"failed": 3}, True),
+        ({"completions": 1, "suspend": True}, {"succeeded": 1}, True),
+        ({"completions": 1, "parallelism": 0}, {}, True),
+        ({}, {"conditions": [{"type": "Complete", "status": "True"}]}, False),
+        ({}, {"conditions": [{"type": "Failed", "status": "False"}]}, True),
+        ({}, {"conditions": [{"type": "FailureTarget", "status": "True"}]}, False),
+        ({"suspend": "yes"}, {"conditions": "?"}, True),
+        (None, None, True),
+    ],
+)
+def test_whether_a_job_starts_more_pods(spec: object, status: object, more: bool) -> None:
+    """By completions, parallelism, the back-off limit, its conditions; in doubt, it does."""
+    assert Job.read({"spec": spec, "status": status}).expects_more([]) == more
+
+
+def test_overdue_once_the_controller_is_over() -> None:
+    """A Job that is over gives its pods their grace period and a minute, from the first time that this was known."""
+    it = known("job/x")
+    it.pods_are([RUNS], 0)
+    it.controller_is(JOB, 0)
+    assert it.verdict(0).overdue is None
+    over = replace(JOB, conditions={"Failed": "DeadlineExceeded"})
+    it.controller_is(over, 10)
+    it.controller_is(over, 20)
+    assert it.verdict(20).overdue == 10 + LINGER + 5
+    it.controller_is(JOB, 30)
+    assert it.verdict(30).overdue is None, "made anew"
+
+
+def test_a_test_run_is_seen_by_its_stage() -> None:
+    """A TestRun that ran without our seeing a pod was seen; one that failed before it ran was not."""
+    for stage, seen in (("finished", True), ("started", True), ("error", False), ("initialization", False)):
+        it = known("testrun/x")
+        it.controller_is(Run.read({"status": {"stage": stage}}), 0)
+        assert it.verdict(0).seen == seen
+    ran = {"stage": "error", "conditions": [{"type": "TestRunRunning", "status": "True"}]}
+    assert Run.read({"status": ran}).ran
+
+
+@pytest.mark.parametrize(
+    ("pods", "conditions", "code", "passed"),
+    [
+        (TWO, {}, 0, True),
+        ([TWO[0], replace(TWO[1], exit_code=99)], {}, 99, False),
+        ([TWO[0], replace(TWO[1], exit_code=None)], {}, None, None),
+        ([TWO[0], replace(TWO[1], exit_code=99)], {"Complete": ""}, 0, True),
+        (TWO, {"Failed": "DeadlineExceeded"}, 0, False),
+        ([], {"Complete": ""}, 0, True),
+        ([], {"Failed": "BackoffLimitExceeded"}, None, False),
+    ],
+)
+def test_how_it_went(pods: list[K6Pod], conditions: dict[str, str], code: int | None, passed: bool | None) -> None:
+    """The Job's word counts most, then the first bad code, then that all codes are known and good."""
+    it = known("job/x")
+    it.pods_are(pods, 0)
+    it.controller_is(replace(JOB, conditions=conditions), 0)
+    outcome = it.outcome(0, seen=True, ended=True)
+    assert (outcome.exit_code, outcome.passed) == (code, passed)
+    assert outcome.reason or code is None
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["are", "is", "gone"]),
+        st.sampled_from("abc"),
+        st.sampled_from([NEW, RUNS, ENDED]),
+        st.floats(0, 3),
+    )
+)
+
+
+@given(STEPS)
+def test_what_may_run_is_never_forgotten(steps: list[tuple[str, str, K6Pod, float]]) -> None:
+    """In any order of news, a selector's test has ended only if each pod has, or has been gone for its grace period."""
+    it, now = known("selector:app=k6"), 0.0
+    told_ended: set[str] = set()
+    last_seen: dict[str, float] = {}
+    for kind, uid, state, pause in steps:
+        now += pause
+        pod = replace(state, uid=uid, name=uid)
+        if kind == "are":
+            it.pods_are([pod], now)
+        elif kind == "is":
+            it.pod_is(pod)
+        else:
+            it.pod_is_gone(pod, now)
+        last_seen[uid] = now
+        told_ended |= {uid} if pod.ended else set()
+        if it.verdict(now).ended:
+            assert all(each in told_ended or now - seen >= 5 for each, seen in last_seen.items())

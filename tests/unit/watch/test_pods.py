@@ -1,0 +1,97 @@
+"""What a pod's JSON says of its k6, whatever it holds."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.watch.pods import K6Pod, read_pod
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+RUNNING: dict[str, object] = {"running": {}}
+
+
+def raw(state: object, *, policy: object = "Never", phase: object = "Running", **k6: object) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "pod", "uid": "1"},
+        "spec": {"restartPolicy": policy, "containers": [{"name": "k6", **k6}, {"name": "mesh"}]},
+        "status": {"phase": phase, "containerStatuses": [{"name": "k6", "state": state}]},
+    }
+
+
+def ended(code: object, reason: str = "Error") -> dict[str, object]:
+    return {"terminated": {"exitCode": code, "reason": reason}}
+
+
+def rule(operator: str, *codes: int, action: str = "Restart") -> list[dict[str, object]]:
+    return [{"action": action, "exitCodes": {"operator": operator, "values": list(codes)}}]
+
+
+@pytest.mark.parametrize(
+    ("pod", "ran", "over"),
+    [
+        (raw({"waiting": {"reason": "ImagePullBackOff"}}), False, False),
+        (raw(RUNNING), True, False),
+        (raw(ended(0)), True, True),
+        (raw(ended(99)), True, True),
+        (raw(ended(128, "StartError")), False, True),
+        (raw(ended(0), policy="OnFailure"), True, True),
+        (raw(ended(99), policy="OnFailure"), True, False),
+        (raw(ended(0), policy="Always"), True, False),
+        (raw(ended(0), policy=None), True, False),
+        (raw(ended(99), policy="Always", restartPolicy="Never"), True, True),
+        (raw(ended(99), restartPolicy="Always"), True, False),
+        (raw(ended(99), restartPolicy="Never", restartPolicyRules=rule("In", 99)), True, False),
+        (raw(ended(0), restartPolicy="Never", restartPolicyRules=rule("In", 99)), True, True),
+        (raw(ended(0), restartPolicy="Never", restartPolicyRules=rule("NotIn", 99)), True, False),
+        (raw(ended(9), restartPolicyRules=rule("In", 9, action="RestartAllContainers")), True, False),
+        (raw(ended(99), policy="Always", phase="Failed"), True, True),
+        (raw(RUNNING, phase="Succeeded"), True, True),
+        (raw(RUNNING, phase="Unknown"), True, False),
+        (raw({}, phase="Failed"), False, True),
+        (raw(None), False, False),
+        ({}, False, False),
+    ],
+)
+def test_whether_it_ran_and_whether_it_is_over(pod: object, ran: bool, over: bool) -> None:
+    """An end counts when the kubelet won't start k6 again; in doubt it will."""
+    read = read_pod(pod, "k6")
+    assert (read.ran, read.ended) == (ran, over)
+
+
+def test_a_pod_that_is_being_deleted_starts_nothing_again() -> None:
+    """With its deletion under way no container is restarted, and the grace period is the deletion's."""
+    pod = raw(ended(99), policy="Always")
+    pod["spec"]["terminationGracePeriodSeconds"] = 60
+    pod["metadata"] |= {"deletionTimestamp": "2026-11-22T07:00:00Z", "deletionGracePeriodSeconds": 5}
+    read = read_pod(pod, "k6")
+    assert (read.ended, read.grace_period, read.own_grace_period) == (True, 5.0, 60.0)
+
+
+def test_what_came_before_a_restart_counts_as_run() -> None:
+    """A container in its back-off has run."""
+    pod = raw({"waiting": {"reason": "CrashLoopBackOff"}}, policy="Always")
+    pod["status"]["containerStatuses"][0]["lastState"] = ended(107)
+    read = read_pod(pod, "k6")
+    assert (read.ran, read.ended, read.reason) == (True, False, "CrashLoopBackOff")
+
+
+@given(JSON)
+def test_no_json_breaks_it(anything: object) -> None:
+    """Whatever a newer API server sends: no exception, and no end without a word of one."""
+    assert isinstance(read_pod(anything, "k6"), K6Pod)
+    assert not read_pod(anything, "k6").ended
+
+
+@given(state=JSON, policy=JSON, phase=JSON, k6=st.dictionaries(st.sampled_from(["restartPolicyRules", "x"]), JSON))
+def test_no_odd_field_breaks_it(state: object, policy: object, phase: object, k6: dict[str, object]) -> None:
+    """Fields of unknown shapes are passed over."""
+    read = read_pod(raw(state, policy=policy, phase=phase, **k6), "k6")
+    if read.ended and phase not in ("Succeeded", "Failed"):
+        assert isinstance(state, dict)
+        assert state.get("terminated")
