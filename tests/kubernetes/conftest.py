@@ -1,5 +1,6 @@
 """An API server for the tests that are about it, a namespace for each, and sidecars in it."""
 
+import contextlib
 import itertools
 import os
 import tempfile
@@ -21,16 +22,22 @@ CRD_FILE = "K6_SWEEP_TESTRUN_CRD"
 _NUMBERS = itertools.count()
 
 
-@pytest.fixture(scope="session")
-def shared_api() -> Iterator[KubeApi]:
-    if reason := why_no_apiserver():
-        pytest.skip(reason)
+@contextlib.contextmanager
+def running_api() -> Iterator[KubeApi]:
     with tempfile.TemporaryDirectory(prefix="k6-sweep-", dir="/dev/shm") as place:
         api = KubeApi.start(Path(place))
         try:
             yield api
         finally:
             api.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_api() -> Iterator[KubeApi]:
+    if reason := why_no_apiserver():
+        pytest.skip(reason)
+    with running_api() as api:
+        yield api
 
 
 @pytest.fixture
@@ -38,12 +45,8 @@ def own_api() -> Iterator[KubeApi]:
     """An API server that a test may stop."""
     if reason := why_no_apiserver():
         pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix="k6-sweep-", dir="/dev/shm") as place:
-        api = KubeApi.start(Path(place))
-        try:
-            yield api
-        finally:
-            api.stop()
+    with running_api() as api:
+        yield api
 
 
 def namespace_of(api: KubeApi, folder: Path) -> Namespace:

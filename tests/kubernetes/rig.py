@@ -1,11 +1,11 @@
 """What the controllers and the kubelet would do, and a sidecar that finds its service account where a pod has it."""
 
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sidecar.demo.servers import Node
 from tests.acceptance.pod import Sidecar, start_sidecar
 from tests.kubernetes.apiserver import KubeApi, place
 
@@ -116,6 +116,11 @@ def mounted(account: Path) -> Callable[[list[str]], list[str]]:
     return lambda command: ["unshare", "--mount", "sh", "-ec", script, "sh", *command]
 
 
+def kept(redis: Node) -> bool:
+    """Whether the test's key is still there."""
+    return bool(redis.ask("EXISTS", "test:1") == 1)
+
+
 @dataclass
 class Watchers:
     """Starts sidecars in a namespace, and ends them."""
@@ -152,6 +157,3 @@ class Watchers:
                 sidecar.process.wait()
             if sidecar.process.stdout:
                 sidecar.process.stdout.close()
-
-
-Launch = Callable[..., subprocess.Popen[bytes]]

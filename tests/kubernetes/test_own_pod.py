@@ -7,13 +7,8 @@ import pytest
 
 from sidecar.demo.servers import Node
 from tests.acceptance.pod import Sidecar
-from tests.kubernetes.rig import READ_PODS, RUNNING, Namespace, Watchers, pod, terminated
+from tests.kubernetes.rig import READ_PODS, RUNNING, Namespace, Watchers, kept, pod, terminated
 from tests.support import until
-
-
-def kept(node: Node) -> bool:
-    """Whether the test's key is still there."""
-    return bool(node.ask("EXISTS", "test:1") == 1)
 
 
 @pytest.fixture

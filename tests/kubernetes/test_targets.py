@@ -7,16 +7,11 @@ import pytest
 
 from sidecar.demo.servers import Node
 from tests.acceptance.pod import Sidecar
-from tests.kubernetes.rig import READ_PODS, RUNNING, Manifest, Namespace, Watchers, pod, terminated
+from tests.kubernetes.rig import READ_PODS, RUNNING, Manifest, Namespace, Watchers, kept, pod, terminated
 from tests.support import until
 
 READ_JOBS = [*READ_PODS, {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list", "watch"]}]
 READ_TEST_RUNS = [*READ_PODS, {"apiGroups": ["k6.io"], "resources": ["testruns"], "verbs": ["list", "watch"]}]
-
-
-def kept(node: Node) -> bool:
-    """Whether the test's key is still there."""
-    return bool(node.ask("EXISTS", "test:1") == 1)
 
 
 def job(**spec: object) -> Manifest:
