@@ -138,6 +138,25 @@ def test_how_it_went(pods: list[K6Pod], conditions: dict[str, str], code: int | 
     assert outcome.reason or code is None
 
 
+@pytest.mark.parametrize(
+    ("stage", "code", "passed"),
+    [
+        ("finished", 0, True),
+        ("finished", 99, False),
+        ("stopped", 0, True),
+        ("error", 0, False),
+        ("finished", None, None),
+    ],
+)
+def test_how_a_test_run_went(stage: str, code: int | None, passed: bool | None) -> None:
+    """The stage `error` is a failure; `finished` says nothing of the runners, so their codes do."""
+    it = known("testrun/x")
+    it.pods_are([replace(ENDED, exit_code=code)], 0)
+    it.controller_is(Run.read({"status": {"stage": stage}}), 0)
+    assert it.verdict(0).ended
+    assert it.outcome(0, seen=True, ended=True).passed == passed
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["are", "is", "gone"]),
