@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+_LEAST_GRACE: Final = 2.0
+"""Seconds that the kubelet leaves a container at the least between SIGTERM and SIGKILL."""
 EXIT_RESERVE: Final = 2.0
 """Seconds of the grace period that are kept for the report and the exit."""
 ASSUMED_GRACE_PERIOD: Final = 30.0
@@ -50,6 +52,10 @@ class Budget:
     """The longest that the sweep may take."""
     grace_period: float = ASSUMED_GRACE_PERIOD
     """From the first signal to SIGKILL."""
+    killed_at: float | None = None
+    """When SIGKILL comes, where that is known: a native sidecar's first signal comes when k6 has used up its share."""
+    k6_dies_with_us: bool = True
+    """Whether what ends us ends k6, too: where it doesn't, our end is no reason to sweep."""
     start_timeout: float | None = None
     """How long to wait for k6 to appear."""
     max_wait: float | None = None
@@ -65,8 +71,10 @@ class Budget:
         elif facts.ended:
             return Step.SWEEP, now
         else:
-            limits = [self._reserve_begins(facts), facts.overdue, _sum(facts.seen, self.max_wait)]
-            step = Step.STOP if facts.urgent else Step.SWEEP
+            reserve = self._reserve_begins(facts)
+            limits = [reserve, facts.overdue, _sum(facts.seen, self.max_wait)]
+            broken_off = reserve is not None and now >= reserve and not self.k6_dies_with_us
+            step = Step.STOP if facts.urgent or broken_off else Step.SWEEP
         until = min((limit for limit in limits if limit is not None), default=float("inf"))
         return (step, now) if facts.urgent or now >= until else (Step.WAIT, until)
 
@@ -74,7 +82,8 @@ class Budget:
         """Return when the sweep must end: at its deadline, or a reserve before the end of the grace period."""
         if first_signal is None:
             return deadline
-        return min(deadline, first_signal + self.grace_period - min(EXIT_RESERVE, self.grace_period / 4))
+        left = self._left(first_signal)
+        return min(deadline, first_signal + left - min(EXIT_RESERVE, left / 4))
 
     def _give_up(self, facts: Facts) -> float | None:
         if facts.first_signal is None:
@@ -86,7 +95,14 @@ class Budget:
 
     def _sweep_at(self, first_signal: float) -> float:
         """Return when waiting must end so that the sweep fits in: with half a grace period that is too short for it."""
-        return first_signal + max(self.grace_period - self.timeout - EXIT_RESERVE, self.grace_period / 2)
+        left = self._left(first_signal)
+        return first_signal + max(left - self.timeout - EXIT_RESERVE, left / 2)
+
+    def _left(self, first_signal: float) -> float:
+        """Return the seconds from the first signal to SIGKILL."""
+        if self.killed_at is None:
+            return self.grace_period
+        return min(self.grace_period, max(self.killed_at - first_signal, _LEAST_GRACE))
 
 
 def _sum(start: float, length: float | None) -> float | None:

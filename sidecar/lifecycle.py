@@ -1,4 +1,4 @@
-"""Signals as facts, and a wait that they can end."""
+"""Signals as facts, their clock, and a wait that they can end."""
 
 import os
 import select
@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -82,6 +83,11 @@ class Events:
         for descriptor in ready & self._callbacks.keys():
             self._callbacks.pop(descriptor)()
         return ready & wanted
+
+
+def on_our_clock(moment: datetime | None) -> float | None:
+    """Return when a moment is, on the clock that signals are dated by; None for none."""
+    return None if moment is None else time.monotonic() + (moment - datetime.now(UTC)).total_seconds()
 
 
 def forbid_inspection() -> None:

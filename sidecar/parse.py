@@ -63,13 +63,7 @@ def contradictions(settings: Settings, command: str) -> list[str]:
     default_settle = SETTLE_AFTER_K6 if command == "watch" else 0.0
     if settings.no_verify and settings.settle not in {0.0, default_settle}:
         problems.append("--settle needs the verifying passes that --no-verify leaves out; keep one")
-    if settings.target and settings.detector in {"process", "signal"}:
-        problems.append(f"--target is seen by the API: take out --detector {settings.detector}, or make it kubernetes")
-    if settings.detector == "signal" and not settings.native:
-        problems.append(
-            "--detector signal needs --native: only a native sidecar gets SIGTERM once k6 has ended; another gets it "
-            "together with k6"
-        )
+    problems += _detector_problems(settings)
     return problems
 
 
@@ -82,3 +76,15 @@ def _iam_problems(settings: Settings, passwords: Sequence[str]) -> Iterator[str]
         yield "--redis-iam needs the user to log in as: --redis-username"
     if settings.redis_url and not settings.redis_url.tls:
         yield "--redis-iam needs TLS: begin --redis-url with rediss://"
+
+
+def _detector_problems(settings: Settings) -> Iterator[str]:
+    if settings.target and settings.detector in {"process", "signal"}:
+        yield f"--target is seen by the API: take out --detector {settings.detector}, or make it kubernetes"
+    if settings.detector == "signal" and not settings.native:
+        yield (
+            "--detector signal needs --native: only a native sidecar gets SIGTERM once k6 has ended; another gets it "
+            "together with k6"
+        )
+    if settings.detector == "signal" and settings.when != "always":
+        yield f"--detector signal tells nothing of how k6 ended, so --when {settings.when} can't be judged"

@@ -59,7 +59,8 @@ def _by_process(context: Context, events: Events, board: Board) -> tuple[Watch, 
 
     settings, pod, log = context.settings, context.pod, context.log
     check_namespace_of_processes(pod.inside)
-    watching = ProcessWatch(settings.k6_process, _budget(settings), events, log)
+    budget = replace(_budget(settings), k6_dies_with_us=pod.inside)  # elsewhere a signal to us alone is no end of k6
+    watching = ProcessWatch(settings.k6_process, budget, events, log)
     needs_the_api = settings.when != "always" and not kernel_tells_exit_codes()
     untold = (
         f"--when {settings.when} needs k6's exit code, which this kernel doesn't tell (Linux 6.15 or newer does), and "
@@ -110,7 +111,7 @@ def _by_kubernetes(context: Context, events: Events, board: Board) -> tuple[Watc
             "(`automountServiceAccountToken: true`)"
         )
     if not pod.namespace:
-        problems.append("the pod's namespace is not known; set TELL_THE_NAMESPACE from the downward API")
+        problems.append("the pod's namespace is not known; set POD_NAMESPACE from the downward API")
     if not settings.target and not pod.name:
         problems.append(f"the pod's own name is not known; tell it: {TELL_THE_NAME}")
     if problems or not pod.account or not pod.namespace:
@@ -121,10 +122,11 @@ def _by_kubernetes(context: Context, events: Events, board: Board) -> tuple[Watc
         pod.account,
         pod.namespace,
         pod.name,
+        settings.native,
         _budget(settings),
         events,
         context.log,
-        lambda trouble: board.tell("api", (trouble,) if trouble else ()),
+        lambda trouble: board.tell("api", (f"no news from the API server: {trouble}",) if trouble else ()),
     )
     return watching, _nothing_to_stop
 

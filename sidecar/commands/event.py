@@ -6,7 +6,7 @@ from typing import Final
 from sidecar.commands.context import Context
 from sidecar.report import Report
 
-_LIMIT: Final = 2.0
+_LIMIT: Final = 1.0
 """Seconds that each step of telling may take: a SIGKILL may be near."""
 _LONGEST: Final = 1000
 """Characters of a message; the API takes 1,024 bytes."""

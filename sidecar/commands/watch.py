@@ -1,5 +1,6 @@
 """`k6-sweep watch`: waits until k6 has ended, then sweeps."""
 
+import time
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,13 +11,15 @@ from sidecar.commands.detectors import ASK_SECONDS, DETECTORS, Board
 from sidecar.commands.event import emit_event
 from sidecar.commands.run import sweep_in_time
 from sidecar.errors import SweepError
-from sidecar.lifecycle import Events
+from sidecar.lifecycle import Events, on_our_clock
 from sidecar.report import Report
 from sidecar.settings import Settings
 from sidecar.sweep.guard import check_breadth, check_namespace
 from sidecar.watch.choose import choose
 from sidecar.watch.outcome import K6Outcome
 
+_QUICKLY: Final = 1.0
+"""Seconds that an answer of the API may take when there is no time to wait for it."""
 _STATUS_SECONDS: Final = 8.0
 """How long the kubelet may take to tell the API server of k6's end."""
 
@@ -66,15 +69,18 @@ def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> R
     settings = context.settings
     if not k6.seen:
         return Report("unseen", dry_run=settings.dry_run, k6=k6, errors=(_why_unseen(settings, events, k6),))
-    if not k6.ended and events.urgent:
-        stopped = "stopped by a signal before k6 had ended; nothing was swept"
+    if k6.broken_off:
+        stopped = "stopped by a signal before k6 had ended; nothing was swept" + (f" ({k6.why})" if k6.why else "")
         return Report("incomplete", dry_run=settings.dry_run, k6=k6, errors=(stopped,))
     if settings.when != "always":
-        k6 = _ask_for_the_code(context, events, k6)
+        k6 = _ask_for_the_code(context, events, budget, k6)
         if report := _against(settings, k6):
             return report
+    if settings.native and k6.detector == "process":
+        budget = _ask_for_our_end(context, budget)
     report = sweep_in_time(context, events, budget, k6)
-    return replace(report, k6=_ask_for_the_code(context, events, k6))
+    context.tell(report)  # now: what is still to be asked may take longer than there is time
+    return replace(report, k6=_ask_for_the_code(context, events, budget, k6))
 
 
 def _why_unseen(settings: Settings, events: Events, k6: K6Outcome) -> str:
@@ -105,25 +111,42 @@ def _why_not_readable(context: Context) -> str | None:
     return why_not_readable(context.pod, context.settings.k6_container)
 
 
-def _ask_for_the_code(context: Context, events: Events, k6: K6Outcome) -> K6Outcome:
+def _ask_for_the_code(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> K6Outcome:
     """Return k6's end with its code and reason from the API, where the kernel didn't tell and the API may be asked."""
     if k6.detector != "process" or not k6.ended or k6.exit_code is not None or not context.pod.account:
         return k6
     from sidecar.kube.api import ApiError  # noqa: PLC0415  # loads urllib3
     from sidecar.watch.own_pod import read_own_pod  # noqa: PLC0415  # the same
 
-    left, step = _STATUS_SECONDS, 0.5
-    while left > 0 and not events.urgent:
+    deadline = time.monotonic() + _STATUS_SECONDS
+    while time.monotonic() < budget.sweep_until(deadline, events.first_signal) and not events.urgent:
         try:
-            pod = read_own_pod(context.pod, context.settings.k6_container, step)
+            pod = read_own_pod(context.pod, context.settings.k6_container, _QUICKLY)
         except ApiError as error:
             context.log.debug("the API doesn't tell k6's exit code", why=str(error))
             return k6
         if pod.exit_code is not None:
             return replace(k6, exit_code=pod.exit_code, told_reason=pod.reason)
-        events.wait([], step)
-        left -= step
+        events.wait([], _QUICKLY / 2)
     return k6
+
+
+def _ask_for_our_end(context: Context, budget: Budget) -> Budget:
+    """Return the budget with the moment of SIGKILL, where the API may be asked and our pod is being deleted.
+
+    A native sidecar's SIGTERM comes when k6 has used up its share of the grace period.
+    """
+    if not context.pod.account:
+        return budget
+    from sidecar.kube.api import ApiError  # noqa: PLC0415  # loads urllib3
+    from sidecar.watch.own_pod import read_own_pod  # noqa: PLC0415  # the same
+
+    try:
+        pod = read_own_pod(context.pod, context.settings.k6_container, _QUICKLY)
+    except ApiError as error:
+        context.log.debug("the API doesn't tell whether our pod is being deleted", why=str(error))
+        return budget
+    return replace(budget, killed_at=on_our_clock(pod.deleted_by))
 
 
 def _preflight_aside(context: Context, events: Events, board: Board) -> Stop:

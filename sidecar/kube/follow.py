@@ -16,6 +16,8 @@ from sidecar.kube.roles import Resource
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 4.0
+_BELIEVED_REFUSALS: Final = 3
+"""A permission may come a moment after the pod, and an API server that has just started may not know it yet."""
 _LONGEST_OBEYED: Final = 10.0
 """A server may ask for this much patience."""
 
@@ -121,18 +123,19 @@ class Follower:
     ) -> None:
         self._account = account
         self._namespace = namespace
-        self._resource = resource
+        self.resource = resource
         self._selector = selector
         self._mailbox = mailbox
-        self._worked = False
+        self._refusals: int | None = 0
+        """How often in a row it was refused; None once it has worked."""
 
     def start(self) -> None:
         """Begin, in a thread."""
-        threading.Thread(target=self._run, name=f"follow-{self._resource.plural}", daemon=True).start()
+        threading.Thread(target=self._run, name=f"follow-{self.resource.plural}", daemon=True).start()
 
     def look(self) -> None:
         """List once, at once, in a thread of its own; in vain if it cannot be done now."""
-        threading.Thread(target=self._look, name=f"look-{self._resource.plural}", daemon=True).start()
+        threading.Thread(target=self._look, name=f"look-{self.resource.plural}", daemon=True).start()
 
     def _run(self) -> None:
         try:
@@ -141,7 +144,7 @@ class Follower:
                 began = time.monotonic()
                 pause = self._cycle(api, pause)
                 # A server that ends every watch at once is asked no more often than one that fails.
-                time.sleep(max(0.0, pause * random.uniform(0.7, 1.0) - (time.monotonic() - began)))  # noqa: S311  # spreads load
+                time.sleep(max(0.0, pause * random.uniform(1.0, 1.3) - (time.monotonic() - began)))  # noqa: S311  # spreads load
         except Exception as error:  # noqa: BLE001  # handed on: the thread that waits for news raises it
             self._mailbox.put(Broken(error))
 
@@ -150,26 +153,29 @@ class Follower:
         try:
             self._follow(api, self._list(api))
         except ApiError as error:
-            lasting = isinstance(error, DeniedError | MistakenError) and not self._worked
-            self._mailbox.put(Trouble(self._resource, str(error), lasting))
+            refused = isinstance(error, DeniedError | MistakenError)
+            if self._refusals is not None:
+                self._refusals = self._refusals + 1 if refused else 0
+            lasting = self._refusals is not None and self._refusals >= _BELIEVED_REFUSALS
+            self._mailbox.put(Trouble(self.resource, str(error), lasting))
             return max(min(error.retry_after, _LONGEST_OBEYED), min(2 * pause, _LONGEST_PAUSE))
+        self._refusals = None
         return _FIRST_PAUSE
 
     def _list(self, api: ApiServer) -> str:
         asked = time.monotonic()
-        objects, version = api.list(self._resource, self._selector)
-        self._mailbox.put(Listed(self._resource, tuple(objects), asked))
+        objects, version = api.list(self.resource, self._selector)
+        self._mailbox.put(Listed(self.resource, tuple(objects), asked))
         return version
 
     def _follow(self, api: ApiServer, version: str) -> None:
         until = time.monotonic() + WATCH_SECONDS
-        for kind, thing in api.watch(self._resource, self._selector, version):
-            self._worked = True
+        for kind, thing in api.watch(self.resource, self._selector, version):
+            self._refusals = None
             if kind in {"ADDED", "MODIFIED", "DELETED"}:
-                self._mailbox.put(Changed(self._resource, thing, kind == "DELETED"))
+                self._mailbox.put(Changed(self.resource, thing, kind == "DELETED"))
             if time.monotonic() > until:
                 return
-        self._worked = True
 
     def _look(self) -> None:
         with suppress(ApiError):  # the regular list comes anyway

@@ -8,37 +8,37 @@ from sidecar.watch.pods import K6Pod, dig
 
 _BACKOFF_LIMIT: Final = 6
 """The Job's own default."""
-_DECIDED: Final = frozenset({"Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"})
-"""Conditions after which a Job starts no more pods."""
+_SUCCESS: Final = frozenset({"Complete", "SuccessCriteriaMet"})
+_FAILURE: Final = frozenset({"Failed", "FailureTarget"})
+"""A Job's conditions; the second of each pair comes first, while its pods are still ending."""
 _FINAL_STAGES: Final = frozenset({"finished", "stopped", "error"})
 _RUNNING_STAGES: Final = frozenset({"started", "stopped", "finished"})
 
 
 class Controller(Protocol):
-    """What makes k6's pods."""
+    """What makes k6's pods. Where it is given pods, they are its own."""
+
+    @property
+    def uid(self) -> str:
+        """Tells it from another one of the same name."""
 
     @property
     def over(self) -> bool:
-        """Whether it says of itself that it has ended."""
-
-    @property
-    def failed(self) -> bool:
-        """Whether it says that it has ended badly."""
+        """Whether it says of itself that it starts no more pods, and that those it has are to end."""
 
     @property
     def reason(self) -> str | None:
-        """Why, in its own words."""
+        """Why it ended badly, in its own words."""
 
     @property
     def ran(self) -> bool:
         """Whether it says that k6 runs, or has run."""
 
-    @property
-    def complete(self) -> bool:
-        """Whether it says that all went well, failures on the way included."""
+    def passed(self, pods: Iterable[K6Pod]) -> bool | None:
+        """Whether the test as a whole has passed; None where that is open, or not its to say."""
 
-    def expects_more(self, ended: Iterable[K6Pod]) -> bool:
-        """Whether pods may still come, after all that came have ended, each in its way."""
+    def expects_more(self, pods: Iterable[K6Pod]) -> bool:
+        """Whether pods may still come."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Job:
     Source: https://kubernetes.io/docs/concepts/workloads/controllers/job/
     """
 
+    uid: str
     conditions: Mapping[str, str]
     """The conditions that are true, with their reasons."""
     suspended: bool
@@ -65,6 +66,7 @@ class Job:
         spec, status = dig(raw, "spec"), dig(raw, "status")
         own_way = dig(spec, "podFailurePolicy") or dig(spec, "backoffLimitPerIndex") is not None
         return cls(
+            uid=_uid(raw),
             conditions=_true_conditions(raw),
             suspended=dig(spec, "suspend") is True,
             completions=_count(spec, "completions"),
@@ -76,41 +78,42 @@ class Job:
 
     @property
     def over(self) -> bool:
-        """Whether it is Complete or Failed."""
-        return bool(self.conditions.keys() & {"Complete", "Failed"})
-
-    @property
-    def failed(self) -> bool:
-        """Whether it is Failed."""
-        return "Failed" in self.conditions
+        """Whether a condition says that it has succeeded or failed."""
+        return bool(self.conditions.keys() & (_SUCCESS | _FAILURE))
 
     @property
     def reason(self) -> str | None:
-        """Why it has Failed."""
-        return self.conditions.get("Failed")
+        """Why it has failed."""
+        return next((self.conditions[name] for name in sorted(_FAILURE) if self.conditions.get(name)), None)
 
     @property
     def ran(self) -> bool:
         """Whether a pod of it has succeeded: of a failed one nobody knows whether k6 ever ran in it."""
         return self.succeeded > 0
 
-    @property
-    def complete(self) -> bool:
-        """Whether it is Complete."""
-        return "Complete" in self.conditions
+    def passed(self, pods: Iterable[K6Pod]) -> bool | None:
+        """Whether it has passed, failures on the way included: by its conditions, else as it will count itself.
 
-    def expects_more(self, ended: Iterable[K6Pod]) -> bool:
-        """Whether pods are still to come; in doubt, yes."""
-        if self.conditions.keys() & _DECIDED:
+        What it deleted (suspended, or with fewer pods wanted) it doesn't count as failed, and what ended in other ways
+        it counts in its status.
+        """
+        if self.conditions.keys() & _FAILURE:
             return False
-        if self.suspended or not self.parallelism:
+        if self.conditions.keys() & _SUCCESS:
             return True
-        good = [pod.exit_code == 0 and not pod.failed for pod in ended]
-        succeeded = max(self.succeeded, good.count(True))
-        failures = max(self.failures, good.count(False))
-        if succeeded >= (1 if self.completions is None else self.completions):
+        ended = [pod for pod in pods if pod.ended]
+        good = [pod for pod in ended if pod.exit_code == 0 and not pod.failed]
+        bad = [pod for pod in ended if pod not in good and pod.deleted_by is None]
+        if max(self.succeeded, len(good)) >= (1 if self.completions is None else self.completions):
+            return True
+        too_many = self.backoff_limit is not None and max(self.failures, len(bad)) > self.backoff_limit
+        return False if too_many else None
+
+    def expects_more(self, pods: Iterable[K6Pod]) -> bool:
+        """Whether pods are still to come; in doubt, yes."""
+        if self.over:
             return False
-        return self.backoff_limit is None or failures <= self.backoff_limit
+        return self.suspended or not self.parallelism or self.passed(pods) is None
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class TestRun:
     Source: https://grafana.com/docs/k6/latest/set-up/set-up-distributed-k6/ and the operator's status.stage.
     """
 
+    uid: str
     stage: str
     running: bool
     """Whether its condition TestRunRunning holds."""
@@ -127,7 +131,7 @@ class TestRun:
     @classmethod
     def read(cls, raw: object) -> Self:
         """Read a TestRun of the API."""
-        return cls(str(dig(raw, "status", "stage") or ""), "TestRunRunning" in _true_conditions(raw))
+        return cls(_uid(raw), str(dig(raw, "status", "stage") or ""), "TestRunRunning" in _true_conditions(raw))
 
     @property
     def over(self) -> bool:
@@ -135,28 +139,26 @@ class TestRun:
         return self.stage in _FINAL_STAGES
 
     @property
-    def failed(self) -> bool:
-        """Whether it ended otherwise than by finishing: `stopped` turns into `finished` where all went well."""
-        return self.stage == "error"
-
-    @property
     def reason(self) -> str | None:
         """Nothing beyond the stage."""
-        return f"TestRun in stage {self.stage}" if self.failed else None
+        return "TestRun in stage error" if self.stage == "error" else None
 
     @property
     def ran(self) -> bool:
         """Whether its runners have been started."""
         return self.stage in _RUNNING_STAGES or self.running
 
-    @property
-    def complete(self) -> bool:
-        """Whether all went well, which it doesn't say: `finished` are failed runners, too."""
-        return False
+    def passed(self, pods: Iterable[K6Pod]) -> bool | None:  # noqa: ARG002  # the stage knows
+        """Whether it has failed: `finished` says nothing, for it is the end of failed runners, too."""
+        return False if self.stage == "error" else None
 
-    def expects_more(self, ended: Iterable[K6Pod]) -> bool:  # noqa: ARG002  # the stage knows
+    def expects_more(self, pods: Iterable[K6Pod]) -> bool:  # noqa: ARG002  # the same
         """Whether it is not over."""
         return not self.over
+
+
+def _uid(raw: object) -> str:
+    return str(dig(raw, "metadata", "uid") or "")
 
 
 def _true_conditions(raw: object) -> dict[str, str]:

@@ -42,7 +42,8 @@ class Known:
         self._gone: dict[str, float] = {}
         """Until when a pod that has disappeared may run on."""
         self._controller: Controller | None = None
-        self._controller_gone = False
+        self._absent = False
+        """Whether there is no Job or TestRun, by the last news."""
         self._over_since: float | None = None
 
     def pods_are(self, pods: Iterable[K6Pod], now: float) -> None:
@@ -67,14 +68,10 @@ class Known:
         self.pod_is(pod)
         self._gone[pod.uid] = now + max(_may_run_on(before), _may_run_on(pod))
 
-    def controller_is(self, controller: Controller | None, now: float) -> None:
+    def controller_is(self, controller: Controller | None) -> None:
         """Take in the Job or TestRun; None where there is none."""
-        if controller is None:
-            self._controller_gone = self._controller is not None
-        else:
-            self._controller, self._controller_gone = controller, False
-        over = self._controller is not None and (self._controller_gone or self._controller.over)
-        self._over_since = (self._over_since or now) if over else None
+        self._absent = controller is None
+        self._controller = controller or self._controller
 
     def alive(self, now: float) -> list[K6Pod]:
         """Return the pods whose k6 may still run, or run later."""
@@ -82,9 +79,13 @@ class Known:
 
     def verdict(self, now: float) -> Verdict:
         """Say how things stand."""
-        waits = [until for uid, until in self._gone.items() if not self.pods[uid].ended and until > now]
         alive = self.alive(now)
+        if not self._is_over(alive):
+            self._over_since = None
+        elif self._over_since is None:
+            self._over_since = now
         lingers = LINGER + max((_may_run_on(pod) for pod in alive), default=0.0)
+        waits = [until for uid, until in self._gone.items() if not self.pods[uid].ended and until > now]
         return Verdict(
             seen=any(pod.ran for pod in self.pods.values()) or bool(self._controller and self._controller.ran),
             ended=not alive and self._no_more_to_come(),
@@ -92,40 +93,66 @@ class Known:
             changes=min(waits, default=float("inf")),
         )
 
-    def _no_more_to_come(self) -> bool:
-        if self._target.controller is None:
-            return bool(self.pods)
-        if self._controller is None:
-            return False
-        return self._controller_gone or not self._controller.expects_more(self.pods.values())
-
     def outcome(self, now: float, *, seen: bool, ended: bool) -> K6Outcome:
         """Return what became of k6, as far as it is known."""
-        complete = self._controller is not None and self._controller.complete
-        failed = self._controller is not None and self._controller.failed
-        ended_pods = [pod for pod in self.pods.values() if pod.ended and not (complete and pod.exit_code)]
+        pods = self._own_pods()
+        passed = self._controller.passed(pods) if self._controller else None
+        ended_pods = [pod for pod in pods if pod.ended and not (passed and pod.exit_code)]
         bad = [pod for pod in ended_pods if pod.exit_code]
         codes = {pod.exit_code for pod in ended_pods}
-        unknown = None in codes or not codes or len(ended_pods) < len(self.pods)
+        unknown = None in codes or not codes or any(not pod.ended for pod in pods)
         reasons = [pod.reason for pod in (bad or ended_pods) if pod.reason]
         times = [pod.ended_at for pod in ended_pods if pod.ended_at]
         return K6Outcome(
             seen=seen,
             ended=ended,
             detector="kubernetes",
-            exit_code=bad[0].exit_code if bad else (None if unknown and not complete else 0),
+            exit_code=bad[0].exit_code if bad else (None if unknown and not passed else 0),
             ended_at=max(times, default=datetime.now(UTC)) if ended else None,
             told_reason=next(iter(reasons), None) or (self._controller.reason if self._controller else None),
-            called=False if failed else (True if complete else None),
-            why=self._why(now, ended=ended),
+            called=passed,
+            why=self.waits_for(now),
         )
 
-    def _why(self, now: float, *, ended: bool) -> str:
-        """Say in words what is known of a k6 that was not seen, or had not ended."""
-        if not self.pods:
-            return f"{self._target} has no pods" + (" any more" if self._over_since is not None else "")
-        states = {pod.name: pod.reason or "running" for pod in (self.pods.values() if ended else self.alive(now))}
-        return ", ".join(f"pod {name}: {state}" for name, state in sorted(states.items())[:3])
+    def waits_for(self, now: float) -> str:
+        """Say in words what is waited for, or what is known where that is nothing."""
+        alive = self.alive(now)
+        pods = alive or ([] if self._controller and self._controller.reason else list(self.pods.values()))
+        told = [f"pod {pod.name}: {self._state(pod)}" for pod in sorted(pods, key=lambda pod: pod.name)[:3]]
+        more = [f"and {len(pods) - 3} more pods"] if len(pods) > 3 else []  # noqa: PLR2004  # those that are told
+        if not alive and self._controller and self._controller.reason:
+            told.append(self._controller.reason)
+        elif not alive and self.pods and not self._no_more_to_come():
+            told.append(f"{self._target} may start more pods")
+        return ", ".join([*told, *more]) or f"{self._target} has no pods"
+
+    def _state(self, pod: K6Pod) -> str:
+        if pod.ended:
+            return pod.reason or "ended"
+        return "gone, but not its grace period" if pod.uid in self._gone else (pod.reason or "running")
+
+    def _is_over(self, alive: list[K6Pod]) -> bool:
+        """Whether what makes the pods has said that they are to end; its deletion says so by theirs."""
+        if self._absent:
+            return self._is_deleted() and all(pod.deleted_by or pod.uid in self._gone for pod in alive)
+        return self._controller is not None and self._controller.over
+
+    def _no_more_to_come(self) -> bool:
+        if self._target.controller is None:
+            return bool(self.pods)
+        if self._absent:
+            return self._is_deleted()
+        return self._controller is not None and not self._controller.expects_more(self._own_pods())
+
+    def _is_deleted(self) -> bool:
+        """Whether there was a Job or TestRun before: we saw it, or pods that it left."""
+        return self._controller is not None or bool(self.pods)
+
+    def _own_pods(self) -> list[K6Pod]:
+        """Return the pods of the Job that there is now, not of a former one of its name; else all of them."""
+        former = self._target.kind == "job" and self._controller is not None
+        uid = self._controller.uid if self._controller else None
+        return [pod for pod in self.pods.values() if not (former and pod.owner not in {None, uid})]
 
 
 def _may_run_on(pod: K6Pod) -> float:

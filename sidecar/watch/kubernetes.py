@@ -10,7 +10,7 @@ from sidecar.errors import SettingsError
 from sidecar.kube.account import Account
 from sidecar.kube.follow import Changed, Follower, Listed, Mailbox, News, Trouble
 from sidecar.kube.roles import PODS, Resource
-from sidecar.lifecycle import Events
+from sidecar.lifecycle import Events, on_our_clock
 from sidecar.log import Log
 from sidecar.target import Target
 from sidecar.watch.controllers import is_helper, read_controller
@@ -32,6 +32,7 @@ class KubernetesWatch:
         account: Account,
         namespace: str,
         own_pod: str | None,
+        native: bool,
         budget: Budget,
         events: Events,
         log: Log,
@@ -45,30 +46,35 @@ class KubernetesWatch:
             account: Who we are to the API server.
             namespace: Where the target is.
             own_pod: The name of our own pod, where it is known: its grace period is ours.
+            native: Whether we are a native sidecar.
             budget: How long things may take.
             events: Signals.
             log: Where news is told.
             tell_trouble: Called with what keeps news away, and with None once it comes again.
         """
-        self.budget = replace(budget, late_news=LATE_NEWS)
+        self._is_own_pod = target == Target("pod", own_pod or "")
+        self.budget = replace(budget, late_news=LATE_NEWS, k6_dies_with_us=self._is_own_pod)
         self._tell_trouble = tell_trouble
         self._troubles: dict[Resource, str] = {}
         """Why there is no news of a resource at the moment."""
         self._target = target
         self._k6_container = k6_container
         self._own_pod = own_pod
+        self._native = native
         self._events = events
         self._log = log
         self._mailbox = Mailbox()
         self._known = Known(target)
         self._strangers: set[str] = set()
         """Containers of pods that have none of k6's name."""
-        self._pods = Follower(account, namespace, PODS, target.pods, self._mailbox)
-        self._followers = [self._pods]
+        self._earlier: set[str] | None = None
+        """The uids of pods that had ended before we came, and that a selector can't know from this test's."""
+        self._followers = [Follower(account, namespace, PODS, target.pods, self._mailbox)]
         if target.controller:
             self._followers.append(Follower(account, namespace, *target.controller, self._mailbox))
-        self._last_look = 0.0
-        """When the pods were asked for that were listed last."""
+        self._asked: dict[Resource, float] = {}
+        """When each resource was asked for that was listed last."""
+        self._told_wait = ""
 
     def run(self) -> K6Outcome:
         """Wait for k6 to appear and then for all of it to end.
@@ -94,25 +100,57 @@ class KubernetesWatch:
             elif thought is None:
                 thought = now
                 if not self._target.is_one_pod:
-                    self._pods.look()
-            # One more list, asked for after that thought, must say the same: what came may have been incomplete.
-            ended = thought is not None and (self._target.is_one_pod or self._last_look >= thought)
+                    self._look()
             if verdict.seen and facts.seen is None:
                 self._log.info("k6 is running", target=str(self._target))
                 facts = replace(facts, seen=now)
-            if ended and not verdict.seen:
-                return self._known.outcome(now, seen=False, ended=True)
+            self._tell_wait(now)
             facts = replace(
                 facts,
-                ended=ended,
+                ended=(thought is not None and self._is_confirmed(thought)) or self._ended_by_our_own_end(facts),
                 first_signal=self._events.first_signal,
                 urgent=self._events.urgent,
                 overdue=verdict.overdue,
             )
+            if facts.ended and facts.seen is None:
+                return self._known.outcome(now, seen=False, ended=True)
             step, until = self.budget.decide(facts, now)
             if step is not Step.WAIT:
-                return self._outcome(facts, now)
+                return replace(self._outcome(facts, now), broken_off=step is Step.STOP)
             self._events.wait([self._mailbox.fileno()], min(until, verdict.changes) - now)
+
+    def _look(self) -> None:
+        for follower in self._followers:
+            follower.look()
+
+    def _is_confirmed(self, thought: float) -> bool:
+        """Whether lists that were asked for after that thought have come, and said the same.
+
+        What came before may have been incomplete. One pod can't be: there is nothing else to know.
+        """
+        return self._target.is_one_pod or all(
+            self._asked.get(follower.resource, 0.0) >= thought for follower in self._followers
+        )
+
+    def _ended_by_our_own_end(self, facts: Facts) -> bool:
+        """Whether our SIGTERM means that k6 has ended: we are a native sidecar, and our pod is being deleted.
+
+        Then the kubelet stops us when k6 has ended, and tells the API server of that only when we have, too.
+
+        Source: https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/ (termination), and
+        kubernetes/kubernetes#106896.
+        """
+        deleted = any(pod.deleted_by for pod in self._known.pods.values())
+        signalled = facts.seen is not None and facts.first_signal is not None
+        return self._native and self._is_own_pod and signalled and deleted
+
+    def _tell_wait(self, now: float) -> None:
+        """Log what is waited for, when that has changed."""
+        waits_for = self._known.waits_for(now)
+        if self._known.pods and waits_for != self._told_wait:
+            self._told_wait = waits_for
+            ended = sum(pod.ended for pod in self._known.pods.values())
+            self._log.info("the pods", ended=ended, known=len(self._known.pods), waits_for=waits_for)
 
     def _outcome(self, facts: Facts, now: float) -> K6Outcome:
         outcome = self._known.outcome(now, seen=facts.seen is not None, ended=facts.ended)
@@ -124,34 +162,46 @@ class KubernetesWatch:
         return replace(outcome, why=next(iter(self._troubles.values()), None) or self._lacking() or outcome.why)
 
     def _take_in(self, news: News) -> None:
-        now = time.monotonic()
         if isinstance(news, Trouble):
             self._take_in_trouble(news)
             return
-        if self._troubles.pop(news.resource, None) and not self._troubles:
-            self._log.info("the API server answers again")
-            self._tell_trouble(None)
-        if news.resource != PODS:
-            objects = news.objects if isinstance(news, Listed) else () if news.deleted else (news.object,)
-            self._known.controller_is(read_controller(self._target.kind, objects[0]) if objects else None, now)
-        elif isinstance(news, Changed):
-            for pod in self._k6_pods([news.object]):
-                if news.deleted:
-                    self._known.pod_is_gone(pod, now)
-                else:
-                    self._known.pod_is(pod)
-        else:
-            if not news.objects and self._target == Target("pod", self._own_pod or "") and not self._known.pods:
+        if self._troubles.pop(news.resource, None):
+            if not self._troubles:
+                self._log.info("the API server answers again")
+            self._tell_trouble(next(iter(self._troubles.values()), None))
+        if isinstance(news, Listed):
+            self._asked[news.resource] = max(self._asked.get(news.resource, 0.0), news.asked)
+        if news.resource == PODS:
+            self._take_in_pods(news)
+            return
+        objects = news.objects if isinstance(news, Listed) else () if news.deleted else (news.object,)
+        self._known.controller_is(read_controller(self._target.kind, objects[0]) if objects else None)
+
+    def _take_in_pods(self, news: Listed | Changed) -> None:
+        now = time.monotonic()
+        if isinstance(news, Listed):
+            pods = self._k6_pods(news.objects)
+            if not news.objects and self._is_own_pod and not self._known.pods:
                 raise SettingsError([f"there is no pod {self._own_pod} here, and we run in it; is POD_NAME right?"])
-            self._known.pods_are(self._k6_pods(news.objects), now)
-            self._last_look = max(self._last_look, news.asked)
+            if self._earlier is None:
+                by_labels = self._target.kind == "selector"
+                self._earlier = {pod.uid for pod in pods if pod.ended} if by_labels else set()
+            self._known.pods_are([pod for pod in pods if pod.uid not in self._earlier], now)
+            return
+        for pod in self._k6_pods([news.object]):
+            if pod.uid in (self._earlier or ()):
+                continue
+            if news.deleted:
+                self._known.pod_is_gone(pod, now)
+            else:
+                self._known.pod_is(pod)
 
     def _take_in_trouble(self, news: Trouble) -> None:
         if news.lasting:
             raise SettingsError([news.why])
         if not self._troubles:
             self._log.warning("no news from the API server; waiting on", problem=news.why)
-            self._tell_trouble(f"no news from the API server: {news.why}")
+            self._tell_trouble(news.why)
         else:
             self._log.debug("still no news from the API server", problem=news.why)
         self._troubles[news.resource] = news.why
@@ -168,7 +218,9 @@ class KubernetesWatch:
             if is_helper(raw):
                 continue
             if pod.name == self._own_pod:
-                self.budget = replace(self.budget, grace_period=pod.grace_period)
+                self.budget = replace(
+                    self.budget, grace_period=pod.grace_period, killed_at=on_our_clock(pod.deleted_by)
+                )
             if pod.has_k6:
                 found.append(pod)
                 continue

@@ -49,6 +49,8 @@ class K6Outcome:
     """Why it ended, as the Kubernetes API has it: OOMKilled, Evicted…"""
     called: bool | None = None
     """Whether it passed by the word of what made its pods, a Job or a TestRun; None where that says nothing."""
+    broken_off: bool = False
+    """Whether the wait was broken off, so that nothing may be swept."""
     why: str | None = None
     """What is known of a k6 that was not seen, or had not ended."""
 

@@ -1,5 +1,6 @@
 """Asks the API about our own pod, where it may be asked: what processes and the kernel don't tell."""
 
+import time
 from typing import Final
 
 from sidecar.kube.api import ApiError, ApiServer, DeniedError
@@ -9,6 +10,8 @@ from sidecar.watch.choose import TELL_THE_NAME
 from sidecar.watch.pods import K6Pod, read_pod
 
 _LIMIT: Final = 5.0
+_PAUSES: Final = (0.5, 1.0)
+"""A Role may be bound a moment after the pod was made."""
 
 
 def why_not_readable(pod: OwnPod, k6_container: str) -> str | None:
@@ -17,13 +20,19 @@ def why_not_readable(pod: OwnPod, k6_container: str) -> str | None:
         return "no service account is mounted (`automountServiceAccountToken: true`)"
     if not pod.name:
         return f"the pod's name is not known ({TELL_THE_NAME})"
-    try:
-        read_own_pod(pod, k6_container, _LIMIT)
-    except DeniedError as error:
-        return str(error)
-    except ApiError:
-        return None  # out of reach for now; the watch goes on asking
-    return None
+    why = None
+    for pause in (*_PAUSES, None):
+        try:
+            read_own_pod(pod, k6_container, _LIMIT)
+        except DeniedError as error:
+            why = str(error)
+        except ApiError:
+            return None  # out of reach for now; the watch goes on asking
+        else:
+            return None
+        if pause is not None:
+            time.sleep(pause)
+    return why
 
 
 def read_own_pod(pod: OwnPod, k6_container: str, limit: float) -> K6Pod:

@@ -28,6 +28,10 @@ class K6Pod:
     """Whether the pod as a whole has failed, whatever k6's code: a Job counts it so."""
     restarts: bool
     """Whether the kubelet may start an ended k6 again."""
+    owner: str | None
+    """The uid of what made it, a Job for example."""
+    deleted_by: datetime | None
+    """When it is to be gone, once it is being deleted."""
     exit_code: int | None
     reason: str | None
     """Why it ended, or why it doesn't start, in the API's word."""
@@ -54,7 +58,9 @@ def read_pod(raw: object, k6_container: str) -> K6Pod:
     code = _number(end, "exitCode")
     phase = _text(raw, "status", "phase")
     over = phase in {"Succeeded", "Failed"}
-    going = _text(raw, "metadata", "deletionTimestamp") is not None
+    deleted_by = _time(raw, "metadata", "deletionTimestamp")
+    going = deleted_by is not None
+    owners = [dig(each, "uid") for each in _list(raw, "metadata", "ownerReferences") if dig(each, "controller") is True]
     restarted = bool(end) and not going and _will_restart(raw, k6, code)
     told = _text(raw, "status", "reason") if over and not end else None
     grace = _number(raw, "spec", "terminationGracePeriodSeconds")
@@ -69,6 +75,8 @@ def read_pod(raw: object, k6_container: str) -> K6Pod:
         ended=over or (bool(end) and not restarted),
         failed=phase == "Failed",
         restarts=_will_restart(raw, k6, None),
+        owner=str(owners[0]) if owners else None,
+        deleted_by=deleted_by,
         exit_code=code,
         reason=_text(end, "reason") or told or _text(status, "state", "waiting", "reason"),
         ended_at=_time(end, "finishedAt"),

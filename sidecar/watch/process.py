@@ -58,10 +58,10 @@ class ProcessWatch:
             return K6Outcome(seen=False, ended=False)
         self._seen = time.monotonic()
         while True:
-            self._wait_for_known()
+            step = self._wait_for_known()
             if self._alive:
                 self._log.warning("k6 is still running, but the time to wait for it is over")
-                return K6Outcome(seen=True, ended=False)
+                return K6Outcome(seen=True, ended=False, broken_off=step is Step.STOP)
             if not self._another_appears():
                 code = self._exit_code()
                 return K6Outcome(seen=True, ended=True, exit_code=code, ended_at=datetime.now(UTC))
@@ -117,12 +117,12 @@ class ProcessWatch:
             except PidfdUnsupportedError:
                 self._alive[process] = None
 
-    def _wait_for_known(self) -> None:
-        """Wait until all that we hold has ended, or the time for waiting is over."""
+    def _wait_for_known(self) -> Step:
+        """Wait until all that we hold has ended, or the time for waiting is over; return what is next."""
         while self._alive:
             step, left = self._decide()
             if step is not Step.WAIT:
-                return
+                return step
             handles = {handle.fileno(): process for process, handle in self._alive.items() if handle is not None}
             if len(handles) < len(self._alive):
                 left = min(left, _LOOK_WITHOUT_PIDFD)
@@ -130,6 +130,7 @@ class ProcessWatch:
             ended += [process for process, handle in self._alive.items() if handle is None and not _lives(process)]
             for process in ended:
                 self._end(process)
+        return Step.SWEEP
 
     def _end(self, process: psutil.Process) -> None:
         handle = self._alive.pop(process)

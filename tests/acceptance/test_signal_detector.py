@@ -40,6 +40,14 @@ def test_it_is_for_native_sidecars_only() -> None:
     assert "--detector signal needs --native" in ended.report["errors"][0]
 
 
+def test_it_knows_nothing_of_the_outcome() -> None:
+    """--when asks for what a signal doesn't tell: that is said at the start, not after the test."""
+    wanted = ("watch", "--redis-url", "redis://localhost:1", "--pattern", "test:*", "--detector", "signal", "--native")
+    ended = k6_sweep(*wanted, "--when", "success")
+    assert ended.code == 2
+    assert "--when success can't be judged" in ended.report["errors"][0]
+
+
 def test_a_target_needs_the_api() -> None:
     """A target cannot be seen by processes or signals, and not from outside a cluster."""
     wanted = ("watch", "--redis-url", "redis://localhost:1", "--pattern", "test:*", "--target", "job/load-test")

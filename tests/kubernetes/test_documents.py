@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from sidecar.demo.servers import Node
 from tests.kubernetes.apiserver import KubeApi, place
 from tests.kubernetes.rig import RUNNING, Manifest, Namespace, Watchers, pod, terminated
+from tests.support import until
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "kubernetes.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -27,7 +28,7 @@ TARGETS = {
 
 
 def make_everything(namespace: Namespace) -> None:
-    """Make a Job, a TestRun and a pod that is each one's, with an ended k6."""
+    """Make a Job, a TestRun and a pod that is each one's, with a k6 that runs."""
     labels = {"job-name": "load-test", "k6_cr": "load-test", "runner": "true"}
     template = {"spec": pod("any")["spec"]}
     namespace.create(pod("load-test", labels=labels))
@@ -44,7 +45,6 @@ def make_everything(namespace: Namespace) -> None:
     )
     namespace.status("TestRun", "load-test", {"stage": "finished"})
     namespace.k6_is("load-test", RUNNING)
-    namespace.k6_is("load-test", terminated(0), phase="Succeeded")
 
 
 @pytest.mark.usefixtures("test_runs")
@@ -55,7 +55,10 @@ def test_the_documented_role_is_enough(
     """With the Role of the docs, verbatim, the end is seen and the keys are swept."""
     make_everything(namespace)
     account = namespace.account(ROLES[role]["rules"])
-    report = watchers.start(account, *options, pod_name="load-test").report()
+    watcher = watchers.start(account, *options, pod_name="load-test")
+    until(lambda: watcher.says("k6 is running"))
+    namespace.k6_is("load-test", terminated(0), phase="Succeeded")
+    report = watcher.report()
     assert (report["status"], report["deleted"]) == ("complete", 1)
     assert redis_node.ask("KEYS", "*") == [b"user:1"]
 

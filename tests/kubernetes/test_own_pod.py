@@ -227,6 +227,22 @@ def test_sigterm_before_the_news_of_a_short_k6(namespace: Namespace, watchers: W
     assert not kept(redis_node)
 
 
+def test_a_native_sidecar_in_a_pod_that_is_deleted(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
+    """The API tells of no container's end while a pod is being deleted, but a native sidecar is stopped after k6."""
+    namespace.create(pod("load-test", terminationGracePeriodSeconds=60))
+    options = ("--detector", "kubernetes", "--native")
+    watcher = watchers.start(namespace.account(READ_PODS), *options, pod_name="load-test")
+    namespace.k6_is("load-test", RUNNING)
+    until(lambda: watcher.says("k6 is running"))
+    namespace.delete("Pod", "load-test", grace=60)
+    assert watcher.still_waits()
+    assert kept(redis_node)
+    watcher.process.send_signal(signal.SIGTERM)
+    report = watcher.report()
+    assert (report["status"], report["k6"]["ended"], report["k6"]["exit_code"]) == ("complete", True, None)
+    assert not kept(redis_node)
+
+
 def test_a_second_sigterm_stops(namespace: Namespace, watcher: Sidecar, redis_node: Node) -> None:
     """Told twice, it ends without a sweep of a k6 that still runs."""
     namespace.k6_is("load-test", RUNNING)

@@ -1,6 +1,7 @@
 """A watcher of its own: a Job with any number of pods, a TestRun, pods by their labels."""
 
 import itertools
+import signal
 from dataclasses import dataclass
 
 import pytest
@@ -35,8 +36,12 @@ class LoadTest:
 
     def pods(self, *names: str) -> None:
         """Start pods of the Job, with a k6 that runs."""
+        uid = self.namespace.api.ask("GET", self.namespace.path("Job", "load-test"))["metadata"]["uid"]
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "load-test", "uid": uid, "controller": True}
         for name in names:
-            self.namespace.create(pod(name, labels={"job-name": "load-test"}, terminationGracePeriodSeconds=3))
+            made = pod(name, labels={"job-name": "load-test"}, terminationGracePeriodSeconds=3)
+            made["metadata"]["ownerReferences"] = [owner]
+            self.namespace.create(made)
             self.namespace.k6_is(name, RUNNING)
 
     def goes_on(self, seconds: float = 1.0) -> bool:
@@ -94,7 +99,7 @@ def test_a_job_of_three_pods(start: Start) -> None:
     test.pods("d")
     test.namespace.k6_is("d", terminated(0))
     report = test.watcher.report()
-    assert (report["status"], report["k6"]["exit_code"]) == ("complete", 99)
+    assert (report["status"], report["k6"]["exit_code"]) == ("complete", 0), "three have succeeded, as the Job counts"
 
 
 def test_a_pod_that_other_containers_keep_alive(start: Start) -> None:
@@ -163,20 +168,36 @@ def test_failed_by_its_own_rules(start: Start) -> None:
     assert (report["status"], report["k6"]["exit_code"]) == ("complete", 99)
 
 
-def test_a_suspended_job_is_not_over(start: Start) -> None:
-    """Its pods are gone, but it may be resumed."""
-    test = start(suspend=True)
+@pytest.mark.parametrize("limit", [0, 6])
+def test_a_suspended_job_is_not_over(limit: int, start: Start) -> None:
+    """Its pods are deleted, which is no failure, and it may be resumed: at any backoffLimit it is waited for."""
+    test = start(suspend=True, backoffLimit=limit)
     assert test.goes_on()
     test.namespace.api.patch(test.namespace.path("Job", "load-test"), {"spec": {"suspend": False}})
     test.pods("a")
     until(lambda: test.watcher.says("k6 is running"))
     test.namespace.api.patch(test.namespace.path("Job", "load-test"), {"spec": {"suspend": True}})
+    test.namespace.delete("Pod", "a", grace=1)
+    test.namespace.k6_is("a", terminated(105), phase="Failed")
     test.namespace.delete("Pod", "a")
-    assert test.goes_on(5)
     test.namespace.api.patch(test.namespace.path("Job", "load-test"), {"spec": {"suspend": False}})
+    assert test.goes_on(5)
     test.pods("b")
     test.namespace.k6_is("b", terminated(0), phase="Succeeded")
-    assert test.watcher.report()["status"] == "complete"
+    report = test.watcher.report()
+    assert (report["status"], report["k6"]["exit_code"]) == ("complete", 0)
+
+
+def test_the_watchers_own_end_is_none_of_k6(start: Start) -> None:
+    """A watcher that is drained while k6 runs elsewhere sweeps nothing, and says so; its Job makes another."""
+    test = start("--grace-period", "4", "--timeout", "1")
+    test.pods("a")
+    until(lambda: test.watcher.says("k6 is running"))
+    test.watcher.process.send_signal(signal.SIGTERM)
+    report = test.watcher.report()
+    assert (report["status"], report["deleted"], test.watcher.process.returncode) == ("incomplete", 0, 3)
+    assert "nothing was swept (pod a: running)" in report["errors"][0]
+    assert kept(test.redis)
 
 
 def test_a_deleted_job(start: Start) -> None:
@@ -194,16 +215,17 @@ def test_a_deleted_job(start: Start) -> None:
 
 def test_a_job_that_was_made_anew(start: Start) -> None:
     """A new Job of the same name is the test that runs now: its data is not swept with the old one's."""
-    test = start()
+    test = start(backoffLimit=0)
     test.pods("a")
     until(lambda: test.watcher.says("k6 is running"))
     test.namespace.delete("Job", "load-test")
-    test.namespace.create(job())
+    test.namespace.create(job(backoffLimit=0))
     test.namespace.k6_is("a", terminated(137))
     assert test.goes_on()
     test.pods("b")
     test.namespace.k6_is("b", terminated(0))
-    assert test.watcher.report()["status"] == "complete"
+    report = test.watcher.report()
+    assert (report["status"], report["k6"]["exit_code"]) == ("complete", 0)
 
 
 def test_a_job_that_is_over_while_a_k6_runs_on(start: Start) -> None:
@@ -216,6 +238,18 @@ def test_a_job_that_is_over_while_a_k6_runs_on(start: Start) -> None:
     test.namespace.k6_is("a", terminated(137))
     report = test.watcher.report()
     assert (report["status"], report["k6"]["exit_code"]) == ("complete", 137)
+
+
+def test_a_job_that_was_gone_before_we_came(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
+    """The pods that it left tell that there was one: a watcher that was started again still ends."""
+    namespace.create(pod("a", labels={"job-name": "load-test"}))
+    namespace.k6_is("a", RUNNING)
+    watcher = watchers.start(namespace.account(READ_JOBS), "--target", "job/load-test")
+    until(lambda: watcher.says("k6 is running"))
+    assert watcher.still_waits()
+    namespace.k6_is("a", terminated(0))
+    assert watcher.report()["status"] == "complete"
+    assert not kept(redis_node)
 
 
 def test_no_such_job(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
@@ -314,7 +348,9 @@ def test_a_test_run_that_failed_before_it_ran(run: Run) -> None:
 
 
 def test_pods_by_their_labels(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
-    """A selector's test is over when each of its pods has ended; k6-operator's helpers and other pods don't count."""
+    """A selector's test is over when its pods have ended; older ones, k6-operator's helpers and others don't count."""
+    namespace.create(pod("of-yesterday", labels={"app": "k6"}))
+    namespace.k6_is("of-yesterday", terminated(99), phase="Failed")
     for name, labels in (("x-initializer", HELPER), ("x-1", RUNNER), ("x-2", RUNNER)):
         namespace.create(pod(name, labels=labels))
     namespace.create(pod("other", labels={"app": "k6"}, containers=("proxy",)))

@@ -11,7 +11,13 @@ from sidecar.budget import EXIT_RESERVE, Budget, Facts, Step
 TIMES = st.floats(0.1, 1000)
 MAYBE = st.none() | TIMES
 BUDGETS = st.builds(
-    Budget, timeout=TIMES, grace_period=TIMES, start_timeout=MAYBE, max_wait=MAYBE, late_news=st.floats(0, 60)
+    Budget,
+    timeout=TIMES,
+    grace_period=TIMES,
+    start_timeout=MAYBE,
+    max_wait=MAYBE,
+    late_news=st.floats(0, 60),
+    k6_dies_with_us=st.booleans(),
 )
 GRACE_125 = Budget(timeout=60, grace_period=125, start_timeout=300, max_wait=None)
 """Of the grace period 63 seconds are k6's, 60 the sweep's, 2 the exit's."""
@@ -81,6 +87,23 @@ def test_every_order_of_events(story: Story, end: tuple[Step, float]) -> None:
     assert story.play(GRACE_125) == end
 
 
+def test_where_k6_lives_on_without_us() -> None:
+    """Our end is no reason to sweep what a k6 elsewhere still uses: the wait is broken off."""
+    watcher = Budget(timeout=60, grace_period=125, k6_dies_with_us=False)
+    assert Story(seen=10, signal=15).play(watcher) == (Step.STOP, 78)
+    assert Story(seen=10, signal=15, end=70).play(watcher) == (Step.SWEEP, 70)
+    assert Story(seen=10, signal=15, overdue=20).play(watcher) == (Step.SWEEP, 20)
+
+
+def test_a_known_sigkill_counts_more_than_the_grace_period() -> None:
+    """A native sidecar's signal comes late: what is left is until SIGKILL, if that is known, and at least 2 s."""
+    known = Budget(timeout=60, grace_period=130, killed_at=100)
+    assert known.sweep_until(1000, 90) == 98
+    assert known.sweep_until(1000, 99) == 100.5
+    assert known.sweep_until(1000, 200) == 201.5
+    assert Budget(timeout=60, grace_period=10, killed_at=100).sweep_until(1000, 20) == 28
+
+
 def test_news_may_come_late() -> None:
     """Where news is late, a signal doesn't mean at once that there was no k6."""
     late = Budget(timeout=60, grace_period=100, late_news=10)
@@ -97,6 +120,7 @@ def test_it_never_sweeps_too_early(budget: Budget, story: Story) -> None:
     if step is not Step.SWEEP or facts.ended:
         return
     assert facts.seen is not None
+    assert budget.k6_dies_with_us or facts.overdue is not None or budget.max_wait is not None
     left = min(budget.timeout, budget.grace_period / 2)
     forced = [
         facts.first_signal is not None and now >= facts.first_signal + budget.grace_period - left - EXIT_RESERVE - 1e-6,

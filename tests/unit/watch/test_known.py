@@ -1,6 +1,7 @@
 """What follows from what is told of a target, in any order."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ NEW = replace(read_pod({"metadata": {"uid": "a", "name": "a"}}, "k6"), has_k6=Tr
 RUNS = replace(NEW, ran=True)
 ENDED = replace(RUNS, ended=True, exit_code=0)
 JOB = Job.read({"spec": {"completions": 2, "parallelism": 2, "backoffLimit": 0}})
+SOON = datetime(2026, 11, 22, 7, 5, tzinfo=UTC)
 TWO = [replace(ENDED, uid=uid, name=uid) for uid in "ab"]
 
 
@@ -56,7 +58,7 @@ def test_a_deletion_by_force_ends_nothing() -> None:
 def test_a_job_is_over_with_its_last_pod() -> None:
     """Two completions need two ends; a pod that was created counts before it runs."""
     it = known("job/x")
-    it.controller_is(JOB, 0)
+    it.controller_is(JOB)
     assert (it.verdict(0).seen, it.verdict(0).ended) == (False, False)
     it.pods_are(TWO[:1], 1)
     assert not it.verdict(1).ended
@@ -96,21 +98,88 @@ def test_overdue_once_the_controller_is_over() -> None:
     """A Job that is over gives its pods their grace period and a minute, from the first time that this was known."""
     it = known("job/x")
     it.pods_are([RUNS], 0)
-    it.controller_is(JOB, 0)
+    it.controller_is(JOB)
     assert it.verdict(0).overdue is None
-    over = replace(JOB, conditions={"Failed": "DeadlineExceeded"})
-    it.controller_is(over, 10)
-    it.controller_is(over, 20)
-    assert it.verdict(20).overdue == 10 + LINGER + 5
-    it.controller_is(JOB, 30)
+    for condition in ("FailureTarget", "Failed"):
+        it.controller_is(replace(JOB, conditions={condition: "DeadlineExceeded"}))
+        assert it.verdict(10).overdue == 10 + LINGER + 5
+        assert it.verdict(20).overdue == 10 + LINGER + 5
+    it.controller_is(JOB)
     assert it.verdict(30).overdue is None, "made anew"
+
+
+def test_a_deleted_job_whose_pods_live_on_is_not_overdue() -> None:
+    """Orphans run on as if nothing had happened; what is to be deleted is overdue some time later."""
+    it = known("job/x")
+    it.pods_are([RUNS], 0)
+    it.controller_is(JOB)
+    it.controller_is(None)
+    assert (it.verdict(10).ended, it.verdict(10).overdue) == (False, None)
+    it.pod_is(replace(RUNS, deleted_by=SOON))
+    assert it.verdict(20).overdue == 20 + LINGER + 5
+    it.pod_is(ENDED)
+    assert it.verdict(21).ended
+
+
+def test_a_job_that_was_gone_before_we_looked() -> None:
+    """Its pods tell that there was one; when they have ended, nothing more comes."""
+    it = known("job/x")
+    it.controller_is(None)
+    assert not it.verdict(0).ended
+    it.pods_are([RUNS], 0)
+    assert not it.verdict(0).ended
+    it.pods_are([ENDED], 1)
+    assert it.verdict(1).ended
+
+
+def test_pods_that_the_job_deletes_are_no_failures() -> None:
+    """Suspended or scaled down, a Job deletes pods that it wants again: they count for nothing."""
+    it = known("job/x")
+    it.controller_is(JOB)
+    it.pods_are([RUNS], 0)
+    it.pod_is(replace(RUNS, deleted_by=SOON))
+    it.pod_is_gone(replace(ENDED, exit_code=105, failed=True, deleted_by=SOON), 1)
+    assert not it.verdict(10).ended, "with backoffLimit 0"
+    it.pods_are([], 11)
+    assert not it.verdict(60).ended
+    it.pods_are([replace(RUNS, uid="gone-without-a-word")], 61)
+    it.pods_are([], 62)
+    assert not it.verdict(70).ended
+
+
+def test_a_job_made_anew_doesnt_inherit() -> None:
+    """What ended under the former Job of the name is no success and no failure of this one, and not its exit code."""
+    former = [replace(pod, owner="1", exit_code=code) for pod, code in zip(TWO, (0, 105), strict=True)]
+    it = known("job/x")
+    it.controller_is(replace(JOB, uid="1", backoff_limit=1))
+    it.pods_are(former, 0)
+    it.controller_is(None)
+    it.controller_is(replace(JOB, uid="2"))
+    assert not it.verdict(1).ended
+    it.pods_are([replace(ENDED, uid=uid, owner="2") for uid in "cd"], 2)
+    assert it.verdict(2).ended
+    assert it.outcome(2, seen=True, ended=True).exit_code == 0
+
+
+def test_what_is_waited_for_is_said() -> None:
+    """The pods that run, or why more may come, or what is known of the end."""
+    it = known("job/x")
+    assert it.waits_for(0) == "job/x has no pods"
+    it.controller_is(replace(JOB, backoff_limit=6))
+    it.pods_are([replace(RUNS, uid=uid, name=uid) for uid in "edcba"], 0)
+    assert it.waits_for(0) == "pod a: running, pod b: running, pod c: running, and 2 more pods"
+    it.pods_are([replace(ENDED, exit_code=99, reason="Error")], 0)
+    assert "gone, but not its grace period" in it.waits_for(1)
+    assert "job/x may start more pods" in it.waits_for(10)
+    it.controller_is(replace(JOB, conditions={"Failed": "BackoffLimitExceeded"}))
+    assert it.waits_for(10) == "BackoffLimitExceeded"
 
 
 def test_a_test_run_is_seen_by_its_stage() -> None:
     """A TestRun that ran without our seeing a pod was seen; one that failed before it ran was not."""
     for stage, seen in (("finished", True), ("started", True), ("error", False), ("initialization", False)):
         it = known("testrun/x")
-        it.controller_is(Run.read({"status": {"stage": stage}}), 0)
+        it.controller_is(Run.read({"status": {"stage": stage}}))
         assert it.verdict(0).seen == seen
     ran = {"stage": "error", "conditions": [{"type": "TestRunRunning", "status": "True"}]}
     assert Run.read({"status": ran}).ran
@@ -121,8 +190,10 @@ def test_a_test_run_is_seen_by_its_stage() -> None:
     [
         (TWO, {}, 0, True),
         ([TWO[0], replace(TWO[1], exit_code=99)], {}, 99, False),
-        ([TWO[0], replace(TWO[1], exit_code=None)], {}, None, None),
+        ([TWO[0], replace(TWO[1], exit_code=None)], {}, None, False),
+        ([*TWO, replace(ENDED, uid="c", exit_code=99)], {}, 0, True),
         ([TWO[0], replace(TWO[1], exit_code=99)], {"Complete": ""}, 0, True),
+        ([TWO[0], replace(TWO[1], exit_code=99)], {"SuccessCriteriaMet": ""}, 0, True),
         (TWO, {"Failed": "DeadlineExceeded"}, 0, False),
         ([], {"Complete": ""}, 0, True),
         ([], {"Failed": "BackoffLimitExceeded"}, None, False),
@@ -132,7 +203,7 @@ def test_how_it_went(pods: list[K6Pod], conditions: dict[str, str], code: int | 
     """The Job's word counts most, then the first bad code, then that all codes are known and good."""
     it = known("job/x")
     it.pods_are(pods, 0)
-    it.controller_is(replace(JOB, conditions=conditions), 0)
+    it.controller_is(replace(JOB, conditions=conditions))
     outcome = it.outcome(0, seen=True, ended=True)
     assert (outcome.exit_code, outcome.passed) == (code, passed)
     assert outcome.reason or code is None
@@ -152,7 +223,7 @@ def test_how_a_test_run_went(stage: str, code: int | None, passed: bool | None) 
     """The stage `error` is a failure; `finished` says nothing of the runners, so their codes do."""
     it = known("testrun/x")
     it.pods_are([replace(ENDED, exit_code=code)], 0)
-    it.controller_is(Run.read({"status": {"stage": stage}}), 0)
+    it.controller_is(Run.read({"status": {"stage": stage}}))
     assert it.verdict(0).ended
     assert it.outcome(0, seen=True, ended=True).passed == passed
 
