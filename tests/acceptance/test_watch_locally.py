@@ -128,3 +128,18 @@ def test_the_environment_is_closed_to_neighbours(sidecar: Sidecar) -> None:
     assert "PermissionError" in done.stderr
     sidecar.process.send_signal(signal.SIGINT)
     assert sidecar.report()["status"] == "unseen"
+
+
+def test_its_own_end_is_none_of_k6s(k6: list[str], folder: Path, redis_url: str, redis_node: Node) -> None:
+    """Stopped while a k6 that lives on runs, it sweeps nothing, and says so."""
+    options = ("--k6-process", "k6-of-this-test", "--grace-period", "2", "--timeout", "1")
+    sidecar = start_sidecar(folder, redis_url, *options, env=LOCALLY)
+    running = subprocess.Popen(k6, cwd=folder, env=os.environ | {"SECONDS": "60"})
+    until(lambda: sidecar.says("k6 is running"))
+    sidecar.process.send_signal(signal.SIGTERM)
+    report = sidecar.report()
+    running.kill()
+    running.wait()
+    assert (report["status"], report["deleted"], sidecar.process.returncode) == ("incomplete", 0, 3)
+    assert "nothing was swept" in report["errors"][0]
+    assert redis_node.ask("EXISTS", "test:1") == 1
