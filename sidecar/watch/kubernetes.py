@@ -107,7 +107,7 @@ class KubernetesWatch:
             self._tell_wait(now)
             facts = replace(
                 facts,
-                ended=(thought is not None and self._is_confirmed(thought)) or self._ended_by_our_own_end(facts),
+                ended=(thought is not None and self._is_confirmed(thought)) or self._is_ended_by_our_end(facts),
                 first_signal=self._events.first_signal,
                 urgent=self._events.urgent,
                 overdue=verdict.overdue,
@@ -132,7 +132,7 @@ class KubernetesWatch:
             self._asked.get(follower.resource, 0.0) >= thought for follower in self._followers
         )
 
-    def _ended_by_our_own_end(self, facts: Facts) -> bool:
+    def _is_ended_by_our_end(self, facts: Facts) -> bool:
         """Whether our SIGTERM means that k6 has ended: we are a native sidecar, and our pod is being deleted.
 
         Then the kubelet stops us when k6 has ended, and tells the API server of that only when we have, too.
@@ -140,9 +140,9 @@ class KubernetesWatch:
         Source: https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/ (termination), and
         kubernetes/kubernetes#106896.
         """
-        deleted = any(pod.deleted_by for pod in self._known.pods.values())
-        signalled = facts.seen is not None and facts.first_signal is not None
-        return self._native and self._is_own_pod and signalled and deleted
+        if not (self._native and self._is_own_pod and facts.seen is not None) or self._events.first_signal is None:
+            return False
+        return any(pod.deleted_by for pod in self._known.pods.values())
 
     def _tell_wait(self, now: float) -> None:
         """Log what is waited for, when that has changed."""
