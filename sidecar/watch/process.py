@@ -18,7 +18,7 @@ _SHORTEST_LOOK: Final = 0.1
 """Seconds between two looks for a k6 that has not appeared."""
 _PATIENCE_AFTER_A_MISS: Final = 2.0
 _LOOK_SHARE: Final = 20
-"""Looking takes at most one part in so many of the time."""
+"""Looking takes at most one part in so many of a processor's time; on a busy machine it is not done less often."""
 _LOOK_WITHOUT_PIDFD: Final = 1.0
 
 Hold = Callable[[psutil.Process], ProcessHandle]
@@ -75,13 +75,13 @@ class ProcessWatch:
 
     def _appeared(self) -> bool:
         while True:
-            began = time.monotonic()
+            began = time.process_time()
             if self._look():
                 return True
             step, left = self._decide()
             if step is not Step.WAIT:
                 return False
-            self._events.wait([], min(left, max(_SHORTEST_LOOK, (time.monotonic() - began) * _LOOK_SHARE)))
+            self._events.wait([], min(left, max(_SHORTEST_LOOK, (time.process_time() - began) * _LOOK_SHARE)))
 
     def _another_appears(self) -> bool:
         """Look once more, or for a while where a k6 was missed that another may follow; return whether one is there."""
