@@ -34,7 +34,7 @@ def watch(context: Context) -> Report:
         context.tell(report)
         emit_event(context, report)
         if context.settings.native and events.first_signal is None:
-            # The kubelet restarts a native sidecar that exits early, and that would be a second sweep.
+            # While other containers run, the kubelet starts it again if it exits, and that would be a second sweep.
             context.log.info("done; waiting for SIGTERM, as a native sidecar does", status=report.status)
             while events.first_signal is None:
                 events.wait([], None)
@@ -85,7 +85,7 @@ def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> R
 
 def _why_unseen(settings: Settings, events: Events, k6: K6Outcome) -> str:
     if k6.ended:
-        why = "k6 never ran"
+        why = "no k6 was seen to run"
     elif events.first_signal is not None:
         why = "a signal came before any k6 was seen"
     else:

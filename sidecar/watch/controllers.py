@@ -101,13 +101,12 @@ class Job:
             return False
         if self.conditions.keys() & _SUCCESS:
             return True
-        ended = [pod for pod in pods if pod.ended]
-        good = [pod for pod in ended if pod.exit_code == 0 and not pod.failed]
-        bad = [pod for pod in ended if pod not in good and pod.deleted_by is None]
-        if max(self.succeeded, len(good)) >= (1 if self.completions is None else self.completions):
-            return True
-        too_many = self.backoff_limit is not None and max(self.failures, len(bad)) > self.backoff_limit
-        return False if too_many else None
+        counted = [pod for pod in pods if pod.ended and pod.deleted_by is None]
+        good = [pod.exit_code == 0 and not pod.failed for pod in counted]
+        if self.backoff_limit is not None and max(self.failures, good.count(False)) > self.backoff_limit:
+            return False
+        wanted = 1 if self.completions is None else self.completions
+        return True if max(self.succeeded, good.count(True)) >= wanted else None
 
     def expects_more(self, pods: Iterable[K6Pod]) -> bool:
         """Whether pods are still to come; in doubt, yes."""

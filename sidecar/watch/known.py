@@ -36,8 +36,10 @@ class Known:
     changes come by different ways, and an older one may come last.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, believes_absence_from: float = 0.0) -> None:
+        """Begin; the absence of a Job or TestRun that was never seen is believed from a moment on: it may yet come."""
         self._target = target
+        self._believes_absence_from = believes_absence_from
         self.pods: dict[str, K6Pod] = {}
         self._gone: dict[str, float] = {}
         """Until when a pod that has disappeared may run on."""
@@ -60,7 +62,9 @@ class Known:
         self._gone.pop(pod.uid, None)
         if before and before.ended and not pod.ended:
             return
-        self.pods[pod.uid] = replace(pod, ran=pod.ran or (before is not None and before.ran))
+        if before:
+            pod = replace(pod, ran=pod.ran or before.ran, owner=pod.owner or before.owner)
+        self.pods[pod.uid] = pod
 
     def pod_is_gone(self, pod: K6Pod, now: float) -> None:
         """Take in a pod as it was last."""
@@ -80,15 +84,16 @@ class Known:
     def verdict(self, now: float) -> Verdict:
         """Say how things stand."""
         alive = self.alive(now)
-        if not self._is_over(alive):
+        if not self._is_over(alive, now):
             self._over_since = None
         elif self._over_since is None:
             self._over_since = now
         lingers = LINGER + max((_may_run_on(pod) for pod in alive), default=0.0)
-        waits = [until for uid, until in self._gone.items() if not self.pods[uid].ended and until > now]
+        moments = [*(until for uid, until in self._gone.items() if not self.pods[uid].ended)]
+        waits = [moment for moment in (*moments, self._believes_absence_from) if moment > now]
         return Verdict(
-            seen=any(pod.ran for pod in self.pods.values()) or bool(self._controller and self._controller.ran),
-            ended=not alive and self._no_more_to_come(),
+            seen=any(pod.ran for pod in self._own_pods()) or bool(self._controller and self._controller.ran),
+            ended=not alive and self._no_more_to_come(now),
             overdue=None if self._over_since is None else self._over_since + lingers,
             changes=min(waits, default=float("inf")),
         )
@@ -97,8 +102,9 @@ class Known:
         """Return what became of k6, as far as it is known."""
         pods = self._own_pods()
         passed = self._controller.passed(pods) if self._controller else None
-        ended_pods = [pod for pod in pods if pod.ended and not (passed and pod.exit_code)]
-        bad = [pod for pod in ended_pods if pod.exit_code]
+        ended_pods = [pod for pod in pods if pod.ended and not (passed and pod.exit_code != 0)]
+        # What its Job deleted ended because of another one.
+        bad = sorted((pod for pod in ended_pods if pod.exit_code), key=lambda pod: pod.deleted_by is not None)
         codes = {pod.exit_code for pod in ended_pods}
         unknown = None in codes or not codes or any(not pod.ended for pod in pods)
         reasons = [pod.reason for pod in (bad or ended_pods) if pod.reason]
@@ -122,7 +128,7 @@ class Known:
         more = [f"and {len(pods) - 3} more pods"] if len(pods) > 3 else []  # noqa: PLR2004  # those that are told
         if not alive and self._controller and self._controller.reason:
             told.append(self._controller.reason)
-        elif not alive and self.pods and not self._no_more_to_come():
+        elif not alive and self.pods and not self._no_more_to_come(now):
             told.append(f"{self._target} may start more pods")
         return ", ".join([*told, *more]) or f"{self._target} has no pods"
 
@@ -131,28 +137,30 @@ class Known:
             return pod.reason or "ended"
         return "gone, but not its grace period" if pod.uid in self._gone else (pod.reason or "running")
 
-    def _is_over(self, alive: list[K6Pod]) -> bool:
+    def _is_over(self, alive: list[K6Pod], now: float) -> bool:
         """Whether what makes the pods has said that they are to end; its deletion says so by theirs."""
         if self._absent:
-            return self._is_deleted() and all(pod.deleted_by or pod.uid in self._gone for pod in alive)
+            return self._is_deleted(now) and all(pod.deleted_by or pod.uid in self._gone for pod in alive)
         return self._controller is not None and self._controller.over
 
-    def _no_more_to_come(self) -> bool:
+    def _no_more_to_come(self, now: float) -> bool:
         if self._target.controller is None:
             return bool(self.pods)
         if self._absent:
-            return self._is_deleted()
+            return self._is_deleted(now)
         return self._controller is not None and not self._controller.expects_more(self._own_pods())
 
-    def _is_deleted(self) -> bool:
-        """Whether there was a Job or TestRun before: we saw it, or pods that it left."""
-        return self._controller is not None or bool(self.pods)
+    def _is_deleted(self, now: float) -> bool:
+        """Whether the Job or TestRun that is not there has been: we saw it run, or the pods that it left."""
+        if self._controller is not None:
+            return bool(self._own_pods()) or self._controller.ran
+        return bool(self.pods) and now >= self._believes_absence_from
 
     def _own_pods(self) -> list[K6Pod]:
         """Return the pods of the Job that there is now, not of a former one of its name; else all of them."""
-        former = self._target.kind == "job" and self._controller is not None
-        uid = self._controller.uid if self._controller else None
-        return [pod for pod in self.pods.values() if not (former and pod.owner not in {None, uid})]
+        if self._target.kind != "job" or self._controller is None:
+            return list(self.pods.values())
+        return [pod for pod in self.pods.values() if (pod.owner or "") == self._controller.uid]
 
 
 def _may_run_on(pod: K6Pod) -> float:

@@ -64,7 +64,8 @@ class KubernetesWatch:
         self._events = events
         self._log = log
         self._mailbox = Mailbox()
-        self._known = Known(target)
+        self._began = time.monotonic()
+        self._known = Known(target, self._began + (budget.start_timeout or 0.0))
         self._strangers: set[str] = set()
         """Containers of pods that have none of k6's name."""
         self._earlier: set[str] | None = None
@@ -88,7 +89,7 @@ class KubernetesWatch:
             return self._wait()
 
     def _wait(self) -> K6Outcome:
-        facts = Facts(began=time.monotonic())
+        facts = Facts(began=self._began)
         thought: float | None = None
         while True:
             for news in self._mailbox.take():
@@ -159,7 +160,9 @@ class KubernetesWatch:
             return outcome
         if facts.seen is not None:
             self._log.warning("k6 has not ended, but the time to wait for it is over", why=outcome.why)
-        return replace(outcome, why=next(iter(self._troubles.values()), None) or self._lacking() or outcome.why)
+        earlier = f"{len(self._earlier)} pods had ended before we came" if self._earlier else None
+        trouble = next(iter(self._troubles.values()), None)
+        return replace(outcome, why=trouble or self._lacking() or earlier or outcome.why)
 
     def _take_in(self, news: News) -> None:
         if isinstance(news, Trouble):

@@ -31,10 +31,12 @@ def make_everything(namespace: Namespace) -> None:
     """Make a Job, a TestRun and a pod that is each one's, with a k6 that runs."""
     labels = {"job-name": "load-test", "k6_cr": "load-test", "runner": "true"}
     template = {"spec": pod("any")["spec"]}
-    namespace.create(pod("load-test", labels=labels))
-    namespace.create(
-        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "load-test"}, "spec": {"template": template}}
-    )
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "load-test"}, "spec": {"template": template}}
+    uid = namespace.create(job)["metadata"]["uid"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "load-test", "uid": uid, "controller": True}
+    made = pod("load-test", labels=labels)
+    made["metadata"]["ownerReferences"] = [owner]
+    namespace.create(made)
     namespace.create(
         {
             "apiVersion": "k6.io/v1alpha1",

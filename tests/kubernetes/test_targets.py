@@ -244,7 +244,7 @@ def test_a_job_that_was_gone_before_we_came(namespace: Namespace, watchers: Watc
     """The pods that it left tell that there was one: a watcher that was started again still ends."""
     namespace.create(pod("a", labels={"job-name": "load-test"}))
     namespace.k6_is("a", RUNNING)
-    watcher = watchers.start(namespace.account(READ_JOBS), "--target", "job/load-test")
+    watcher = watchers.start(namespace.account(READ_JOBS), "--target", "job/load-test", "--start-timeout", "5")
     until(lambda: watcher.says("k6 is running"))
     assert watcher.still_waits()
     namespace.k6_is("a", terminated(0))

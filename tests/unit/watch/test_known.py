@@ -123,13 +123,47 @@ def test_a_deleted_job_whose_pods_live_on_is_not_overdue() -> None:
 
 def test_a_job_that_was_gone_before_we_looked() -> None:
     """Its pods tell that there was one; when they have ended, nothing more comes."""
-    it = known("job/x")
+    it = Known(Target.parse("job/x"), believes_absence_from=300)
     it.controller_is(None)
     assert not it.verdict(0).ended
     it.pods_are([RUNS], 0)
     assert not it.verdict(0).ended
     it.pods_are([ENDED], 1)
-    assert it.verdict(1).ended
+    assert (it.verdict(1).ended, it.verdict(1).changes) == (False, 300), "the next one may yet come"
+    assert it.verdict(300).ended
+
+
+def test_a_job_deleted_before_it_had_pods() -> None:
+    """It may be made anew, as by a forced replacement: --start-timeout decides."""
+    it = known("job/x")
+    it.controller_is(JOB)
+    it.controller_is(None)
+    it.pods_are([], 1)
+    assert not it.verdict(1000).ended
+
+
+def test_a_former_jobs_k6_is_not_this_ones() -> None:
+    """A pod that still terminates is waited for, but does not make this Job's k6 seen."""
+    it = known("job/x")
+    it.pods_are([replace(RUNS, owner="1")], 0)
+    it.controller_is(replace(JOB, uid="2"))
+    assert (it.verdict(0).seen, it.verdict(0).ended) == (False, False)
+
+
+def test_the_first_cause_is_told_not_what_followed() -> None:
+    """What the Job deleted after one had failed ended because of that one."""
+    deleted = [replace(ENDED, uid=uid, exit_code=105, deleted_by=SOON) for uid in "ab"]
+    it = known("job/x")
+    it.pods_are([*deleted, replace(ENDED, uid="c", exit_code=99)], 0)
+    it.controller_is(JOB)
+    assert it.outcome(0, seen=True, ended=True).exit_code == 99
+
+
+def test_a_work_queue_fails_by_its_limit_first() -> None:
+    """Without completions one success is enough, but not when failures are more than the Job allows."""
+    job = Job.read({"spec": {"parallelism": 3, "backoffLimit": 0}})
+    assert job.passed([*TWO, replace(ENDED, exit_code=99)]) is False
+    assert job.passed(TWO) is True
 
 
 def test_pods_that_the_job_deletes_are_no_failures() -> None:
@@ -191,7 +225,8 @@ def test_a_test_run_is_seen_by_its_stage() -> None:
         (TWO, {}, 0, True),
         ([TWO[0], replace(TWO[1], exit_code=99)], {}, 99, False),
         ([TWO[0], replace(TWO[1], exit_code=None)], {}, None, False),
-        ([*TWO, replace(ENDED, uid="c", exit_code=99)], {}, 0, True),
+        ([*TWO, replace(ENDED, uid="c", exit_code=99)], {}, 99, False),
+        ([*TWO, replace(ENDED, uid="c", exit_code=None, reason="Evicted")], {"Complete": ""}, 0, True),
         ([TWO[0], replace(TWO[1], exit_code=99)], {"Complete": ""}, 0, True),
         ([TWO[0], replace(TWO[1], exit_code=99)], {"SuccessCriteriaMet": ""}, 0, True),
         (TWO, {"Failed": "DeadlineExceeded"}, 0, False),
@@ -202,8 +237,8 @@ def test_a_test_run_is_seen_by_its_stage() -> None:
 def test_how_it_went(pods: list[K6Pod], conditions: dict[str, str], code: int | None, passed: bool | None) -> None:
     """The Job's word counts most, then the first bad code, then that all codes are known and good."""
     it = known("job/x")
-    it.pods_are(pods, 0)
     it.controller_is(replace(JOB, conditions=conditions))
+    it.pods_are(pods, 0)
     outcome = it.outcome(0, seen=True, ended=True)
     assert (outcome.exit_code, outcome.passed) == (code, passed)
     assert outcome.reason or code is None
