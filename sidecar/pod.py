@@ -4,9 +4,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
-from sidecar.kube.account import FOLDER, Account
+from sidecar.kube.account import Account, mounted_namespace
+
+TELL_THE_NAME: Final = "`env: [{name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`"
+"""What tells a container the name of its pod."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class OwnPod:
         return cls(
             inside=bool(environ.get("KUBERNETES_SERVICE_HOST")),
             name=environ.get("POD_NAME") or name,
-            namespace=environ.get("POD_NAMESPACE") or Account("", FOLDER).namespace(),
+            namespace=environ.get("POD_NAMESPACE") or mounted_namespace(),
             uid=environ.get("POD_UID") or uid or _mounted_uid(),
             account=account,
         )

@@ -9,10 +9,10 @@ from sidecar.commands.aside import Stop, aside
 from sidecar.commands.context import Context
 from sidecar.errors import RefusedError, SettingsError
 from sidecar.lifecycle import Events
+from sidecar.pod import TELL_THE_NAME
 from sidecar.report import Report
 from sidecar.settings import Settings
 from sidecar.target import Target
-from sidecar.watch.choose import TELL_THE_NAME
 from sidecar.watch.outcome import K6Outcome
 
 ASK_SECONDS: Final = 5.0

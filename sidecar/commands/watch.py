@@ -15,7 +15,6 @@ from sidecar.lifecycle import Events, on_our_clock
 from sidecar.report import Report
 from sidecar.settings import Settings
 from sidecar.sweep.guard import check_breadth, check_namespace
-from sidecar.watch.choose import choose
 from sidecar.watch.outcome import K6Outcome
 
 _QUICKLY: Final = 1.0
@@ -42,6 +41,8 @@ def watch(context: Context) -> Report:
 
 
 def _watch(context: Context, events: Events) -> Report:
+    from sidecar.watch.choose import choose  # noqa: PLC0415  # loads psutil, which other commands don't need
+
     settings, log = context.settings, context.log
     check_breadth(settings)
     check_namespace(settings.allowed_namespace, context.pod.namespace)

@@ -44,13 +44,6 @@ class Account:
         """
         return (self.folder / "token").read_text(encoding="utf-8").strip()
 
-    def namespace(self) -> str | None:
-        """Return the pod's namespace; None where it cannot be read."""
-        try:
-            return (self.folder / "namespace").read_text(encoding="utf-8").strip() or None
-        except OSError:
-            return None
-
     def pod(self) -> tuple[str | None, str | None]:
         """Return the pod's name and uid, to which its token is bound; None for what the token doesn't say.
 
@@ -63,3 +56,11 @@ class Account:
             return str(pod["name"]), str(pod["uid"])
         except (OSError, IndexError, KeyError, TypeError, ValueError, binascii.Error):
             return None, None
+
+
+def mounted_namespace(folder: Path = FOLDER) -> str | None:
+    """Return the pod's namespace, which is mounted with its service account; None where it cannot be read."""
+    try:
+        return (folder / "namespace").read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None

@@ -1,16 +1,12 @@
 """Chooses how to see k6's end, where the settings leave it open."""
 
 from collections.abc import Callable
-from typing import Final
 
 from sidecar.errors import SettingsError
 from sidecar.kube.roles import PODS, rule
 from sidecar.pod import OwnPod
 from sidecar.settings import Settings
 from sidecar.watch.find import SHARE_THE_NAMESPACE, sees_only_own_container
-
-TELL_THE_NAME: Final = "`env: [{name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`"
-"""What tells a container the name of its pod."""
 
 
 def choose(

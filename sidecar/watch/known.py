@@ -89,7 +89,7 @@ class Known:
         elif self._over_since is None:
             self._over_since = now
         lingers = LINGER + max((_may_run_on(pod) for pod in alive), default=0.0)
-        moments = [*(until for uid, until in self._gone.items() if not self.pods[uid].ended)]
+        moments = [until for uid, until in self._gone.items() if not self.pods[uid].ended]
         waits = [moment for moment in (*moments, self._believes_absence_from) if moment > now]
         return Verdict(
             seen=any(pod.ran for pod in self._own_pods()) or bool(self._controller and self._controller.ran),

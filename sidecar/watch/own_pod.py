@@ -5,8 +5,7 @@ from typing import Final
 
 from sidecar.kube.api import ApiError, ApiServer, DeniedError
 from sidecar.kube.roles import PODS
-from sidecar.pod import OwnPod
-from sidecar.watch.choose import TELL_THE_NAME
+from sidecar.pod import TELL_THE_NAME, OwnPod
 from sidecar.watch.pods import K6Pod, read_pod
 
 _LIMIT: Final = 5.0

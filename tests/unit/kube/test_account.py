@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.kube.account import Account
+from sidecar.kube.account import Account, mounted_namespace
 
 
 def token(claims: object) -> str:
@@ -25,7 +25,7 @@ def test_a_bound_token_names_its_pod(account: Account) -> None:
     claims = {"kubernetes.io": {"namespace": "load-test", "pod": {"name": "k6-x", "uid": "1-2"}}}
     (account.folder / "token").write_text(token(claims))
     assert account.pod() == ("k6-x", "1-2")
-    assert account.namespace() == "load-test"
+    assert mounted_namespace(account.folder) == "load-test"
 
 
 @pytest.mark.parametrize(
@@ -41,5 +41,5 @@ def test_outside_a_pod_there_is_none() -> None:
     """Without the kubelet's variables, and without the mounted files, there is no account."""
     assert Account.mounted({}) is None
     assert Account.mounted({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) is None
-    assert Account("", Path("/nowhere")).namespace() is None
+    assert mounted_namespace(Path("/nowhere")) is None
     assert Account("", Path("/nowhere")).pod() == (None, None)
