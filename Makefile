@@ -21,14 +21,16 @@ $(BIN)/.installed: pyproject.toml
 demo: $(BIN)/.installed  ## show the main job: a Redis Cluster, a k6 and the sweep, on this machine
 	@$(BIN)/k6-sweep demo
 
-# The API server of the tests in tests/kubernetes: some minutes, once. Its version is that of tools/kube-apiserver/go.mod.
-tools: .tools/kube-apiserver  ## build a kube-apiserver for the tests; needs Go 1.21 or newer, and etcd
+# The Helms of tests/chart, and the API server and kubectl of tests/kubernetes: some minutes, once. tools/go.mod has their versions.
+tools: .tools/built  ## build Helm 3 and 4, kube-apiserver and kubectl for the tests; needs Go 1.21 or newer, and etcd
 	@command -v etcd >/dev/null || { echo "the tests need etcd as well: apt-get install etcd-server" >&2; exit 2; }
 
-.tools/kube-apiserver: tools/kube-apiserver/go.mod tools/kube-apiserver/go.sum
-	@command -v go >/dev/null || { echo "building a kube-apiserver needs Go 1.21 or newer" >&2; exit 2; }
+.tools/built: tools/go.mod tools/go.sum
+	@command -v go >/dev/null || { echo "building them needs Go 1.21 or newer" >&2; exit 2; }
 	@mkdir -p .tools
-	cd tools/kube-apiserver && go build -trimpath -ldflags "-s -w" -o ../../.tools/kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
+	cd tools && for tool in helm3=helm.sh/helm/v3/cmd/helm helm4=helm.sh/helm/v4/cmd/helm \
+		kube-apiserver=k8s.io/kubernetes/cmd/kube-apiserver kubectl=k8s.io/kubernetes/cmd/kubectl; do \
+		go build -trimpath -ldflags "-s -w" -o "../.tools/$${tool%=*}" "$${tool#*=}" || exit; done
 	@touch $@
 
 JOBS ?= 2
@@ -44,7 +46,7 @@ lint: $(BIN)/.installed  ## lint, format, types, layers, spelling, generated doc
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m docs.generate --check
 
 check: lint test  ## everything that CI runs
 
@@ -64,7 +66,7 @@ bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the 
 	$(if $(BEFORE),$(BIN)/python -m bench.before $(BEFORE))
 
 docs: $(BIN)/.installed  ## write the generated parts of docs/ anew
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

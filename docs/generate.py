@@ -1,11 +1,12 @@
-"""Writes the parts of docs/ that come from the code; with --check it only says whether they are as they should be."""
+"""Writes the parts of the docs that come from code and values; --check only says whether they are up to date."""
 
 import sys
 from pathlib import Path
 
+from docs import chart
 from sidecar.cli import COMMANDS
+from sidecar.inject_settings import InjectSettings
 from sidecar.options import default_text, flag_name, options_of, variable_name
-from sidecar.settings import Settings
 
 TARGET = Path(__file__).parent / "settings.md"
 
@@ -23,32 +24,42 @@ setting is a problem too; those that Kubernetes adds for a Service named `sweep`
 """
 
 
-def render() -> str:
+def render_settings() -> str:
     """Return docs/settings.md."""
     lines = [HEAD]
     heading = ""
-    for name, spec in options_of(Settings).items():
+    for name, spec in options_of(InjectSettings).items():
         if spec.group != heading:
             heading = spec.group
             lines += [f"\n## {heading}\n", "| option | variable | default | commands | |", "|---|---|---|---|---|"]
         option = "(none)" if spec.secret else f"`{flag_name(name)}{'' if spec.flag else ' ' + spec.metavar}`"
+        option = f"`-{spec.letter}`, {option}" if spec.letter else option
         commands = (
             "all" if all(spec.serves(command) for command in COMMANDS) else ", ".join(sorted(spec.commands or ()))
         )
         lines.append(
-            f"| {option} | `{variable_name(name)}` | {default_text(Settings, name)} | {commands} | {spec.help} |"
+            f"| {option} | `{variable_name(name)}` | {default_text(InjectSettings, name)} | {commands} | {spec.help} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     """Write or check."""
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(render(), encoding="utf-8")
+    stale = []
+    for path, render in {
+        TARGET: render_settings,
+        chart.SCHEMA: chart.render_schema,
+        chart.README: chart.render_readme,
+    }.items():
+        text = render()
+        if path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path)
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text, encoding="utf-8")
+    if "--check" not in sys.argv[1:] or not stale:
         return 0
-    if TARGET.read_text(encoding="utf-8") == render():
-        return 0
-    sys.stderr.write(f"{TARGET} is not what the code says; run `make docs`\n")
+    sys.stderr.write(f"not what the code and the values say: {', '.join(map(str, stale))}; run `make docs`\n")
     return 1
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sidecar import commands
-from sidecar.errors import SweepError
+from sidecar.errors import SettingsError, SweepError
 from sidecar.lifecycle import forbid_inspection
 from sidecar.log import Log, open_log
 from sidecar.message import TerminationMessage
@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, tuple[str, Callable[[commands.Context], Report]]]] 
 }
 _FINE: Final = frozenset({"complete", "dry-run", "skipped", "ready"})
 _DEMO: Final = "show it on this machine: a Redis Cluster, a k6, and the sweep"
+_INJECT: Final = "add the sidecar to the manifests of k6 tests, and print them"
 
 _HELP: Final = """\
 Usage: k6-sweep COMMAND [OPTIONS]
@@ -61,6 +62,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         return 0
     if command == "demo" and not arguments:
         return _demo()
+    if command == "inject":
+        return _inject(arguments, environ)
     if command not in COMMANDS:
         said = "demo takes no options" if command == "demo" else "the first argument must be a command"
         sys.stderr.write((f"k6-sweep: {said}\n\n" if command else "") + _help())
@@ -131,6 +134,22 @@ def _demo() -> int:
         return error.exit_code
 
 
+def _inject(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    try:
+        from sidecar.inject.command import inject  # noqa: PLC0415  # needs the package of the extra `inject`
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"k6-sweep inject: {error.name} is missing: pip install 'k6-sweep[inject]'\n")
+        return 2
+    try:
+        injected = inject(arguments, environ, sys.stdin)
+    except SettingsError as error:
+        sys.stderr.write("".join(f"k6-sweep inject: {problem}\n" for problem in error.problems))
+        return error.exit_code
+    sys.stderr.write("".join(f"k6-sweep inject: {note}\n" for note in injected.notes))
+    sys.stdout.write(injected.text)
+    return 0
+
+
 def _help() -> str:
-    lines = [f"  {name:10}{summary}" for name, (summary, _) in COMMANDS.items()]
-    return _HELP.format(commands="\n".join([*lines, f"  {'demo':10}{_DEMO}"]))
+    summaries = {name: summary for name, (summary, _) in COMMANDS.items()} | {"inject": _INJECT, "demo": _DEMO}
+    return _HELP.format(commands="\n".join(f"  {name:10}{summary}" for name, summary in summaries.items()))

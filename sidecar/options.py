@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -31,6 +31,7 @@ class Option:
     required: bool
     command_defaults: Mapping[str, Any]
     shown_default: str | None
+    letter: str | None
 
     def serves(self, command: str) -> bool:
         """Whether the command takes it."""
@@ -50,6 +51,7 @@ def option(
     secret: bool = False,
     command_defaults: Mapping[str, Any] | None = None,
     shown_default: str | None = None,
+    letter: str | None = None,
 ) -> Any:  # noqa: ANN401  # stands for a field of any type, like dataclasses.field
     """Declare a settings field that is an option and a variable.
 
@@ -65,6 +67,7 @@ def option(
         secret: It is read from the environment only: a command line can be read by every process of the pod.
         command_defaults: Other defaults for some commands.
         shown_default: The default in words, where its value doesn't say it.
+        letter: Its short form: "f" is -f.
     """
     described = Option(
         group=group,
@@ -78,6 +81,7 @@ def option(
         required=default is dataclasses.MISSING,
         command_defaults=command_defaults or {},
         shown_default=shown_default,
+        letter=letter,
     )
     fallback = None if described.required and commands is not None else default
     return dataclasses.field(default=fallback, metadata={"option": described})
@@ -149,6 +153,7 @@ def add_options(parser: argparse.ArgumentParser, settings: type, command: str) -
         heading = headings.setdefault(spec.group, parser.add_argument_group(spec.group))
         value: dict[str, Any] = {"nargs": "?", "const": "true"} if spec.flag else {}
         heading.add_argument(
+            *((f"-{spec.letter}",) if spec.letter else ()),
             flag_name(name),
             dest=name,
             action="append" if spec.many else "store",
@@ -187,9 +192,7 @@ def read(
         if name.startswith(PREFIX) and name[len(PREFIX) :].lower() not in specs and not _SERVICE_LINK.search(name)
     ]
     values: dict[str, Any] = {}
-    for name, spec in specs.items():
-        if not spec.serves(command):
-            continue
+    for name, spec in _served(settings, command):
         source, texts = _texts(name, spec, known, environ)
         if not texts:
             if spec.required:
@@ -206,6 +209,22 @@ def read(
         else:
             values[name] = tuple(parsed) if spec.many else parsed[-1]
     return settings(**values), problems
+
+
+def given(
+    settings: type, command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Return what was given for each setting of the command, as text, in the order of declaration.
+
+    Call it after `read` found no problem in the same arguments.
+    """
+    known, _ = parser.parse_known_args(argv)
+    found = {name: _texts(name, spec, known, environ)[1] for name, spec in _served(settings, command)}
+    return {name: texts for name, texts in found.items() if texts}
+
+
+def _served(settings: type, command: str) -> Iterator[tuple[str, Option]]:
+    return ((name, spec) for name, spec in options_of(settings).items() if spec.serves(command))
 
 
 def _texts(

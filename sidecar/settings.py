@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from sidecar.options import option
-from sidecar.sweep_settings import SWEEPING, SweepSettings
+from sidecar.sweep_settings import HANDED_ON, IN_PLACE, SweepSettings
 from sidecar.values import one_of, whole_number
 from sidecar.watch_settings import WatchSettings
 
@@ -26,7 +26,7 @@ class Settings(WatchSettings, SweepSettings):
         parse=Path,
         metavar="FILE",
         default=None,
-        commands=("watch", "run", "check", "snapshot"),
+        commands=IN_PLACE,
         shown_default=f"{KUBELET_TERMINATION_LOG} where it exists",
     )
     message_limit: int = option(
@@ -35,13 +35,14 @@ class Settings(WatchSettings, SweepSettings):
         parse=whole_number(SMALLEST_MESSAGE, 4096),
         metavar="BYTES",
         default=2048,
+        commands=IN_PLACE,
     )
     emit_event: bool = option(
         _OUTPUT,
         "Tell the end in an Event on our own pod, for kubectl describe. Needs the permission to create events.",
         flag=True,
         default=False,
-        commands=SWEEPING,
+        commands=HANDED_ON,
     )
     failure_policy: str = option(
         _OUTPUT,
@@ -49,6 +50,7 @@ class Settings(WatchSettings, SweepSettings):
         parse=one_of("fail", "ignore"),
         metavar="POLICY",
         default="fail",
+        commands=IN_PLACE,
     )
     log_format: str | None = option(
         _OUTPUT,
@@ -56,6 +58,7 @@ class Settings(WatchSettings, SweepSettings):
         parse=one_of("json", "text"),
         metavar="FORMAT",
         default=None,
+        commands=IN_PLACE,
         shown_default="text on a terminal, else json",
     )
     log_level: str = option(

@@ -12,6 +12,9 @@ from sidecar.values import pattern_of, positive_seconds, readable_file, seconds,
 SETTLE_AFTER_K6: Final = 2.0
 
 SWEEPING: Final = ("watch", "run")
+HANDED_ON: Final = (*SWEEPING, "inject")
+IN_PLACE: Final = ("watch", "run", "snapshot", "check")
+"""The commands that do it themselves: files are theirs, not those of the machine on which manifests are written."""
 _REDIS = "Redis"
 _KEYS = "What to delete"
 _GUARDS = "Guards: each refuses (exit 4) before the first delete"
@@ -33,7 +36,7 @@ class SweepSettings:
     )
     redis_username: str | None = option(_REDIS, "The ACL user to log in as.", metavar="NAME", default=None)
     redis_password: Secret | None = option(
-        _REDIS, "The password. A file (below) is safer.", parse=Secret, default=None, secret=True
+        _REDIS, "The password. A file (below) is safer.", parse=Secret, default=None, secret=True, commands=IN_PLACE
     )
     redis_password_file: Path | None = option(
         _REDIS,
@@ -41,6 +44,7 @@ class SweepSettings:
         parse=readable_file,
         metavar="FILE",
         default=None,
+        commands=IN_PLACE,
     )
     redis_ca_file: Path | None = option(
         _REDIS,
@@ -48,6 +52,7 @@ class SweepSettings:
         parse=readable_file,
         metavar="FILE",
         default=None,
+        commands=IN_PLACE,
     )
     redis_cert_file: Path | None = option(
         _REDIS,
@@ -55,9 +60,10 @@ class SweepSettings:
         parse=readable_file,
         metavar="FILE",
         default=None,
+        commands=IN_PLACE,
     )
     redis_key_file: Path | None = option(
-        _REDIS, "The certificate's key (PEM).", parse=readable_file, metavar="FILE", default=None
+        _REDIS, "The certificate's key (PEM).", parse=readable_file, metavar="FILE", default=None, commands=IN_PLACE
     )
     redis_iam: IamCache | None = option(
         _REDIS,
@@ -66,6 +72,7 @@ class SweepSettings:
         parse=IamCache.parse,
         metavar="CACHE",
         default=None,
+        commands=IN_PLACE,
     )
     redis_tls_insecure: bool = option(
         _REDIS,
@@ -88,9 +95,9 @@ class SweepSettings:
         metavar="GLOB",
         many=True,
         default=(),
-        commands=("watch", "run", "check"),
+        commands=("watch", "run", "check", "inject"),
     )
-    dry_run: bool = option(_KEYS, "Count, and delete nothing.", flag=True, default=False, commands=SWEEPING)
+    dry_run: bool = option(_KEYS, "Count, and delete nothing.", flag=True, default=False, commands=HANDED_ON)
 
     allow_broad_patterns: bool = option(
         _GUARDS,
@@ -122,7 +129,7 @@ class SweepSettings:
         parse=whole_number(1),
         metavar="N",
         default=None,
-        commands=("watch", "run", "check"),
+        commands=("watch", "run", "check", "inject"),
     )
 
     timeout: float = option(
@@ -134,7 +141,7 @@ class SweepSettings:
         parse=seconds,
         metavar="SECONDS",
         default=0.0,
-        commands=SWEEPING,
+        commands=HANDED_ON,
         command_defaults={"watch": SETTLE_AFTER_K6},
         shown_default=f"{SETTLE_AFTER_K6:g} in watch, 0 in run",
     )
@@ -143,7 +150,7 @@ class SweepSettings:
         "Leave out the second pass that proves that nothing remains.",
         flag=True,
         default=False,
-        commands=SWEEPING,
+        commands=HANDED_ON,
     )
     batch_size: int = option(
         _SWEEP,
@@ -158,7 +165,7 @@ class SweepSettings:
         parse=whole_number(1),
         metavar="N",
         default=None,
-        commands=SWEEPING,
+        commands=HANDED_ON,
     )
 
     latency_budget: float = option(

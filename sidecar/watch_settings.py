@@ -9,6 +9,7 @@ from sidecar.target import Target
 from sidecar.values import one_of, positive_seconds, seconds
 
 _WATCH: Final = ("watch",)
+_HANDED_ON: Final = (*_WATCH, "inject")
 _K6 = "Waiting for k6"
 
 
@@ -23,7 +24,7 @@ class WatchSettings:
         parse=one_of("auto", "process", "kubernetes", "signal"),
         metavar="DETECTOR",
         default="auto",
-        commands=_WATCH,
+        commands=_HANDED_ON,
     )
     target: Target | None = option(
         _K6,
@@ -36,10 +37,10 @@ class WatchSettings:
         shown_default="our own pod",
     )
     k6_container: str = option(
-        _K6, "The name of k6's container, for the API.", metavar="NAME", default="k6", commands=_WATCH
+        _K6, "The name of k6's container, for the API.", metavar="NAME", default="k6", commands=_HANDED_ON
     )
     k6_process: str = option(
-        _K6, "The name of k6's executable, for the processes.", metavar="NAME", default="k6", commands=_WATCH
+        _K6, "The name of k6's executable, for the processes.", metavar="NAME", default="k6", commands=_HANDED_ON
     )
     start_timeout: float = option(
         _K6,
@@ -55,7 +56,7 @@ class WatchSettings:
         parse=positive_seconds,
         metavar="SECONDS",
         default=None,
-        commands=_WATCH,
+        commands=_HANDED_ON,
         shown_default="as long as it takes",
     )
     when: str = option(
@@ -64,7 +65,7 @@ class WatchSettings:
         parse=one_of("always", "success", "failure"),
         metavar="OUTCOME",
         default="always",
-        commands=_WATCH,
+        commands=_HANDED_ON,
     )
     grace_period: float | None = option(
         _K6,

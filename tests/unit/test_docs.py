@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.inject_settings import InjectSettings
 from sidecar.options import flag_name, options_of, variable_name
-from sidecar.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.yaml")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.yaml"), *ROOT.glob("charts/*/*.md")]
 ELSEWHERE = {"--jobs", "--scan", "--pattern", "--pipe", "--pid", "--help", "--fix", "--check", "--no-logo", "--cluster"}
 
 
@@ -18,9 +18,9 @@ def test_named_settings_exist(page: Path) -> None:
     """Every option and variable that a page names is one."""
     text = page.read_text()
     variables = set(re.findall(r"\bSWEEP_[A-Z0-9_]+", text)) - {"SWEEP_"}
-    assert variables <= {variable_name(name) for name in options_of(Settings)}
+    assert variables <= {variable_name(name) for name in options_of(InjectSettings)}
     flags = set(re.findall(r"(?<![\w-])--[a-z0-9][a-z0-9-]+", text)) - ELSEWHERE
-    assert flags <= {flag_name(name) for name in options_of(Settings)}
+    assert flags <= {flag_name(name) for name in options_of(InjectSettings)}
 
 
 @pytest.mark.parametrize(

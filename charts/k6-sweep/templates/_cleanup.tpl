@@ -1,0 +1,298 @@
+{{/*
+The containers of k6-sweep, and what a pod needs for them. `k6-sweep inject` adds the same to manifests; a test compares them.
+Other charts include k6-sweep.podSpec, k6-sweep.podSpec.initContainers, .containers and .volumes, and k6-sweep.rbac; or the
+containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the context of this chart:
+`index .Subcharts "k6-sweep"`.
+*/}}
+
+{{/* Settings that every command takes, in the order of docs/settings.md. */}}
+{{- define "k6-sweep.sweepEnv" -}}
+{{- $cleanup := .Values.cleanup -}}
+- name: SWEEP_REDIS_URL
+  value: {{ $cleanup.redis.url | quote }}
+{{- with $cleanup.redis.username }}
+- name: SWEEP_REDIS_USERNAME
+  value: {{ . | quote }}
+{{- end }}
+{{- if $cleanup.redis.existingSecret }}
+- name: SWEEP_REDIS_PASSWORD_FILE
+  value: /etc/k6-sweep/password
+{{- end }}
+{{- if or $cleanup.redis.tls.caConfigMap $cleanup.redis.tls.caSecret }}
+- name: SWEEP_REDIS_CA_FILE
+  value: /etc/k6-sweep/ca.crt
+{{- end }}
+{{- if $cleanup.redis.tls.clientSecret }}
+- name: SWEEP_REDIS_CERT_FILE
+  value: /etc/k6-sweep/tls.crt
+- name: SWEEP_REDIS_KEY_FILE
+  value: /etc/k6-sweep/tls.key
+{{- end }}
+{{- if $cleanup.redis.tls.insecure }}
+- name: SWEEP_REDIS_TLS_INSECURE
+  value: "true"
+{{- end }}
+- name: SWEEP_PATTERN
+  value: {{ join "\n" $cleanup.patterns | quote }}
+{{- with $cleanup.keep }}
+- name: SWEEP_KEEP
+  value: {{ join "\n" . | quote }}
+{{- end }}
+{{- if $cleanup.dryRun }}
+- name: SWEEP_DRY_RUN
+  value: "true"
+{{- end }}
+{{- with $cleanup.guards.allowedNamespaces }}
+- name: SWEEP_ALLOWED_NAMESPACE
+  value: {{ join "\n" . | quote }}
+{{- end }}
+{{- with $cleanup.guards.requireMarker }}
+- name: SWEEP_REQUIRE_MARKER
+  value: {{ . | quote }}
+{{- end }}
+{{- with $cleanup.guards.maxKeys }}
+- name: SWEEP_MAX_KEYS
+  value: {{ int64 . | quote }}
+{{- end }}
+- name: SWEEP_TIMEOUT
+  value: {{ int64 $cleanup.timeoutSeconds | quote }}
+{{- with $cleanup.maxRate }}
+- name: SWEEP_MAX_RATE
+  value: {{ int64 . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* What tells a container of its pod. */}}
+{{- define "k6-sweep.podEnv" -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: POD_UID
+  valueFrom: {fieldRef: {fieldPath: metadata.uid}}
+{{- end -}}
+
+{{/* One container. Takes a dict: context, name, args, env (YAML), restartPolicy, and containers, the pod's number of them. */}}
+{{- define "k6-sweep.anyContainer" -}}
+{{- $context := .context -}}
+{{- $cleanup := $context.Values.cleanup -}}
+- name: {{ .name }}
+  image: {{ include "k6-sweep.image" $context | quote }}
+  imagePullPolicy: {{ $context.Values.image.pullPolicy }}
+  {{- with .restartPolicy }}
+  restartPolicy: {{ . }}
+  {{- end }}
+  args: {{ toJson .args }}
+  env:
+    {{- include "k6-sweep.sweepEnv" $context | nindent 4 }}
+    {{- with .env }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    - name: SWEEP_MESSAGE_LIMIT
+      value: {{ include "k6-sweep.messageLimit" (list $context .containers) | quote }}
+    {{- include "k6-sweep.podEnv" $context | nindent 4 }}
+    {{- with $cleanup.extraEnv }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  resources:
+    {{- toYaml $cleanup.resources | nindent 4 }}
+  securityContext:
+    {{- toYaml $cleanup.securityContext | nindent 4 }}
+  {{- $mounts := list -}}
+  {{- if include "k6-sweep.files" $context -}}
+    {{- $mounts = append $mounts (dict "name" "k6-sweep-files" "mountPath" "/etc/k6-sweep" "readOnly" true) -}}
+  {{- end -}}
+  {{- if and $cleanup.preserveExisting .inTheTestsPod -}}
+    {{- $mounts = append $mounts (dict "name" "k6-sweep-snapshot" "mountPath" "/snapshot") -}}
+  {{- end -}}
+  {{- with concat $mounts $cleanup.extraVolumeMounts }}
+  volumeMounts:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{/* The settings of the wait, for a sidecar. Takes a list: context, form. */}}
+{{- define "k6-sweep.sidecarEnv" -}}
+{{- $context := first . -}}
+{{- $cleanup := $context.Values.cleanup -}}
+{{- if $cleanup.preserveExisting }}
+- name: SWEEP_PRESERVE_EXISTING
+  value: /snapshot/keys
+{{- end }}
+{{- if eq $cleanup.detector "kubernetes" }}
+- name: SWEEP_DETECTOR
+  value: kubernetes
+{{- end }}
+{{- if ne $cleanup.when "always" }}
+- name: SWEEP_WHEN
+  value: {{ $cleanup.when }}
+{{- end }}
+- name: SWEEP_GRACE_PERIOD
+  value: {{ include "k6-sweep.gracePeriod" $context | quote }}
+{{- if $cleanup.emitEvent }}
+- name: SWEEP_EMIT_EVENT
+  value: "true"
+{{- end }}
+{{- if and (eq (last .) "container") (ne (int $context.Values.k6.backoffLimit) 0) }}
+- name: SWEEP_FAILURE_POLICY # else a Redis that is away for a moment would run the load test again
+  value: ignore
+{{- end }}
+{{- end -}}
+
+{{/* One container of the test's pod. Takes a dict: context, name, args, and for a sidecar form. */}}
+{{- define "k6-sweep.podContainer" -}}
+{{- $more := dict "inTheTestsPod" true "containers" (include "k6-sweep.containerCount" .context | int) -}}
+{{- with .form -}}
+  {{- $_ := set $more "env" (include "k6-sweep.sidecarEnv" (list $.context .) | trim) -}}
+  {{- if eq . "native" }}{{ $_ := set $more "restartPolicy" "Always" }}{{ end -}}
+{{- end -}}
+{{- include "k6-sweep.anyContainer" (merge $more .) -}}
+{{- end -}}
+
+{{/* The sidecar as an init container that goes on running (Kubernetes 1.29 or newer). */}}
+{{- define "k6-sweep.nativeSidecar" -}}
+{{- include "k6-sweep.podContainer" (dict "context" . "name" "k6-sweep" "args" (list "watch" "--native") "form" "native") -}}
+{{- end -}}
+
+{{/* The sidecar as an ordinary container; it belongs before k6's. */}}
+{{- define "k6-sweep.container" -}}
+{{- include "k6-sweep.podContainer" (dict "context" . "name" "k6-sweep" "args" (list "watch") "form" "container") -}}
+{{- end -}}
+
+{{/* The init containers of k6-sweep; they belong after all others. */}}
+{{- define "k6-sweep.podSpec.initContainers" -}}
+{{- $form := include "k6-sweep.form" . -}}
+{{- if has $form (list "native" "container") -}}
+{{- if .Values.cleanup.preflight.enabled }}
+{{ include "k6-sweep.podContainer" (dict "context" . "name" "k6-sweep-check" "args" (list "check")) }}
+{{- end }}
+{{- if .Values.cleanup.preserveExisting }}
+{{ include "k6-sweep.podContainer" (dict "context" . "name" "k6-sweep-snapshot" "args" (list "snapshot" "--out" "/snapshot/keys")) }}
+{{- end }}
+{{- if eq $form "native" }}
+{{ include "k6-sweep.nativeSidecar" . }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The ordinary container of k6-sweep; it belongs before k6's. */}}
+{{- define "k6-sweep.podSpec.containers" -}}
+{{- if eq (include "k6-sweep.form" .) "container" -}}
+{{- include "k6-sweep.container" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The password and certificates, each under its name in /etc/k6-sweep. */}}
+{{- define "k6-sweep.files" -}}
+{{- $redis := .Values.cleanup.redis -}}
+{{- with $redis.existingSecret }}
+- secret: {name: {{ . }}, items: [{key: {{ $redis.existingSecretPasswordKey }}, path: password}]}
+{{- end }}
+{{- with $redis.tls.caConfigMap }}
+- configMap: {name: {{ . }}, items: [{key: {{ $redis.tls.caKey }}, path: ca.crt}]}
+{{- end }}
+{{- with $redis.tls.caSecret }}
+- secret: {name: {{ . }}, items: [{key: {{ $redis.tls.caKey }}, path: ca.crt}]}
+{{- end }}
+{{- with $redis.tls.clientSecret }}
+- secret: {name: {{ . }}, items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]}
+{{- end }}
+{{- end -}}
+
+{{/* The volumes of k6-sweep's own pods. */}}
+{{- define "k6-sweep.ownVolumes" -}}
+{{- with include "k6-sweep.files" . }}
+- name: k6-sweep-files
+  projected:
+    sources:
+      {{- . | trim | nindent 6 }}
+{{- end }}
+{{- with .Values.cleanup.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The volumes that the test's pod needs for k6-sweep. */}}
+{{- define "k6-sweep.podSpec.volumes" -}}
+{{- if has (include "k6-sweep.form" .) (list "native" "container") -}}
+{{- include "k6-sweep.ownVolumes" . }}
+{{- if .Values.cleanup.preserveExisting }}
+- name: k6-sweep-snapshot
+  emptyDir: {}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The fields of the test's pod that k6-sweep needs. */}}
+{{- define "k6-sweep.podSpec" -}}
+{{- if has (include "k6-sweep.form" .) (list "native" "container") -}}
+{{- if eq .Values.cleanup.detector "process" -}}
+shareProcessNamespace: true
+{{ end -}}
+terminationGracePeriodSeconds: {{ include "k6-sweep.gracePeriod" . }}
+{{- with include "k6-sweep.serviceAccountName" . }}
+serviceAccountName: {{ . }}
+{{- end }}
+{{- if include "k6-sweep.rules" . }}
+automountServiceAccountToken: true
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* Service account, Role and RoleBinding of what asks the API; nothing where nothing does. */}}
+{{- define "k6-sweep.rbac" -}}
+{{- $name := include "k6-sweep.besideName" . -}}
+{{- $account := include "k6-sweep.serviceAccountName" . -}}
+{{- if eq $account $name }}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ $name }}
+  namespace: {{ .Release.Namespace }}
+  labels:
+    {{- include "k6-sweep.labels" (list . "cleanup") | nindent 4 }}
+  {{- with merge (dict) .Values.serviceAccount.annotations .Values.commonAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- with include "k6-sweep.rules" . }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  {{- include "k6-sweep.metadata" (list $ "cleanup" $name) | nindent 2 }}
+rules:
+  {{- . | trim | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  {{- include "k6-sweep.metadata" (list $ "cleanup" $name) | nindent 2 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ $name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ $account | default "default" }}
+    namespace: {{ $.Release.Namespace }}
+{{- end }}
+{{- end -}}
+
+{{/* The spec of a pod of k6-sweep's own, without its container. Takes a list: context, whether it asks the API. */}}
+{{- define "k6-sweep.ownPodSpec" -}}
+{{- $context := first . -}}
+restartPolicy: Never
+{{- with include "k6-sweep.serviceAccountName" $context }}
+serviceAccountName: {{ . }}
+{{- end }}
+automountServiceAccountToken: {{ ternary "true" "false" (last .) }}
+{{- with include "k6-sweep.placement" $context | trim }}
+{{ . }}
+{{- end }}
+{{- with include "k6-sweep.ownVolumes" $context | trim }}
+volumes:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,100 @@
+{{/* What the values come to: the form of the cleanup, its times, and what it must be allowed. */}}
+
+{{/*
+How the test is cleaned up after: "none", "native" (the last init container), "container" (an ordinary one, before k6), or
+"watcher" (a Job of its own, for a test in several pods).
+*/}}
+{{- define "k6-sweep.form" -}}
+{{- $cleanup := .Values.cleanup -}}
+{{- $native := semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version -}}
+{{- $distributed := or .Values.testRun.enabled (gt (int .Values.k6.parallelism) 1) -}}
+{{- $problems := list -}}
+{{- if and $cleanup.enabled $distributed -}}
+  {{- range $name, $wanted := dict "preserveExisting" $cleanup.preserveExisting "preflight.enabled" $cleanup.preflight.enabled "failJob" $cleanup.failJob -}}
+    {{- if $wanted -}}
+      {{- $problems = append $problems (printf "cleanup.%s needs a sidecar, and a test in several pods has a watcher: leave it out, or set k6.parallelism to 1" $name) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- if $cleanup.enabled -}}
+  {{- if and $cleanup.failJob (ne (int .Values.k6.backoffLimit) 0) -}}
+    {{- $problems = append $problems (printf "cleanup.failJob with k6.backoffLimit %d would run the load test again after a failed sweep: set k6.backoffLimit to 0" (int .Values.k6.backoffLimit)) -}}
+  {{- end -}}
+  {{- if and $cleanup.failJob (eq $cleanup.sidecar.mode "native") -}}
+    {{- $problems = append $problems "cleanup.failJob needs the ordinary container, because a Job ignores a native sidecar's exit code: set cleanup.sidecar.mode to auto or container" -}}
+  {{- end -}}
+  {{- if and (eq $cleanup.sidecar.mode "native") (not $native) -}}
+    {{- $problems = append $problems (printf "cleanup.sidecar.mode native needs Kubernetes 1.29 or newer, not %s: set it to auto or container" .Capabilities.KubeVersion.Version) -}}
+  {{- end -}}
+  {{- if eq (toString .Values.k6.securityContext.runAsUser) (toString $cleanup.securityContext.runAsUser) -}}
+    {{- $problems = append $problems "k6.securityContext.runAsUser and cleanup.securityContext.runAsUser must differ: containers of one user can read each other's secrets in a shared process namespace" -}}
+  {{- end -}}
+{{- end -}}
+{{- if $problems -}}
+  {{- fail (printf "these values cannot be used: %s" (join "; " $problems)) -}}
+{{- end -}}
+{{- if not $cleanup.enabled -}}none
+{{- else if $distributed -}}watcher
+{{- else if or $cleanup.failJob (eq $cleanup.sidecar.mode "container") (not $native) -}}container
+{{- else -}}native
+{{- end -}}
+{{- end -}}
+
+{{/* Seconds that SIGTERM leaves: k6's shutdown, the sweep, a reserve. */}}
+{{- define "k6-sweep.gracePeriod" -}}
+{{- add .Values.k6.shutdownSeconds .Values.cleanup.timeoutSeconds 10 -}}
+{{- end -}}
+
+{{/* The same for a pod without k6. */}}
+{{- define "k6-sweep.watcherGracePeriod" -}}
+{{- add .Values.cleanup.timeoutSeconds 10 -}}
+{{- end -}}
+
+{{/* The termination message's limit where a pod has so many containers: Kubernetes keeps 4,096 bytes of one, 12,288 of all. */}}
+{{- define "k6-sweep.messageLimit" -}}
+{{- $context := first . -}}
+{{- $context.Values.cleanup.messageLimit | default (min 4096 (div 12288 (last .))) | int64 -}}
+{{- end -}}
+
+{{/* How many containers the test's pod has. */}}
+{{- define "k6-sweep.containerCount" -}}
+{{- $count := add 2 (len .Values.k6.extraInitContainers) (len .Values.k6.extraContainers) -}}
+{{- if .Values.cleanup.preflight.enabled }}{{ $count = add1 $count }}{{ end -}}
+{{- if .Values.cleanup.preserveExisting }}{{ $count = add1 $count }}{{ end -}}
+{{- $count -}}
+{{- end -}}
+
+{{/* The rules of the Role, for what is asked of the API; nothing where nothing is. */}}
+{{- define "k6-sweep.rules" -}}
+{{- $form := include "k6-sweep.form" . -}}
+{{- if eq $form "watcher" }}
+{{- if .Values.testRun.enabled }}
+- apiGroups: [k6.io]
+  resources: [testruns]
+{{- else }}
+- apiGroups: [batch]
+  resources: [jobs]
+{{- end }}
+  resourceNames: [{{ include "k6-sweep.fullname" . }}]
+  verbs: [list, watch]
+{{- end }}
+{{- if or (eq $form "watcher") (and (ne $form "none") (eq .Values.cleanup.detector "kubernetes")) }}
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+{{- end }}
+{{- if and .Values.cleanup.emitEvent (or (ne $form "none") .Values.cleanupJob.enabled) }}
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+{{- end }}
+{{- end -}}
+
+{{/* The service account of k6-sweep's pods; nothing where the namespace's own will do. */}}
+{{- define "k6-sweep.serviceAccountName" -}}
+{{- if .Values.serviceAccount.name -}}
+{{- .Values.serviceAccount.name -}}
+{{- else if and .Values.serviceAccount.create (or .Values.serviceAccount.annotations (include "k6-sweep.rules" .)) -}}
+{{- include "k6-sweep.besideName" . -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,101 @@
+{{/* Names, labels and images. */}}
+
+{{- define "k6-sweep.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 43 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The name of the k6 Job; 43 characters leave room for "-cleanup" in a CronJob's name, and for a pod's random end. */}}
+{{- define "k6-sweep.fullname" -}}
+{{- $name := include "k6-sweep.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 43 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 43 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 43 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The name of what stands beside the test: watcher, service account, Role. */}}
+{{- define "k6-sweep.besideName" -}}
+{{- include "k6-sweep.fullname" . }}-sweep
+{{- end -}}
+
+{{/* Labels by which a component's pods are chosen. Takes a list: context, component. */}}
+{{- define "k6-sweep.selectorLabels" -}}
+{{- $context := first . -}}
+app.kubernetes.io/name: {{ include "k6-sweep.name" $context }}
+app.kubernetes.io/instance: {{ $context.Release.Name }}
+app.kubernetes.io/component: {{ last . }}
+{{- end -}}
+
+{{/* Labels of a component's resources. Takes a list: context, component. */}}
+{{- define "k6-sweep.labels" -}}
+{{- $context := first . -}}
+{{ include "k6-sweep.selectorLabels" . }}
+app.kubernetes.io/version: {{ $context.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $context.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | replace "+" "_" }}
+{{- with $context.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* A resource's metadata. Takes a list: context, component, name. */}}
+{{- define "k6-sweep.metadata" -}}
+{{- $context := first . -}}
+name: {{ last . }}
+namespace: {{ $context.Release.Namespace }}
+labels:
+  {{- include "k6-sweep.labels" (list $context (index . 1)) | nindent 2 }}
+{{- with $context.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* A pod's metadata. Takes a list: context, component. */}}
+{{- define "k6-sweep.podMetadata" -}}
+{{- $context := first . -}}
+labels:
+  {{- include "k6-sweep.labels" . | nindent 2 }}
+  {{- with $context.Values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) $context.Values.podAnnotations $context.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Where a pod may run, and what its images are pulled with. */}}
+{{- define "k6-sweep.placement" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* An image's full name. Takes the image's values; "tag" must be there. */}}
+{{- define "k6-sweep.imageName" -}}
+{{- with .registry }}{{ . }}/{{ end }}{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag }}{{ end }}
+{{- end -}}
+
+{{- define "k6-sweep.image" -}}
+{{- include "k6-sweep.imageName" (merge (dict "tag" (default .Chart.AppVersion .Values.image.tag)) .Values.image) -}}
+{{- end -}}

@@ -1,0 +1,91 @@
+"""The chart's values, each described once, in values.yaml: from there into its schema and its README."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+
+CHART: Final = Path(__file__).parents[1] / "charts" / "k6-sweep"
+SCHEMA: Final = CHART / "values.schema.json"
+README: Final = CHART / "README.md"
+_TABLE: Final = re.compile(r"(?<=<!-- values -->\n).*(?=<!-- /values -->)", re.DOTALL)
+
+Values = dict[str, Any]
+
+
+def descriptions(text: str) -> dict[str, str]:
+    """Return what the comments that begin with `# --` say of the key below each, by the key's path."""
+    found: dict[str, str] = {}
+    path: list[tuple[int, str]] = []
+    said: list[str] = []
+    for line in text.splitlines():
+        if comment := re.match(r" *# (-- )?(.*)", line):
+            said = [comment[2]] if comment[1] else [*said, comment[2]] if said else []
+        elif key := re.match(r"( *)([A-Za-z0-9]+):", line):
+            path = [(depth, name) for depth, name in path if depth < len(key[1])] + [(len(key[1]), key[2])]
+            if said:
+                found[".".join(name for _, name in path)] = " ".join(said)
+            said = []
+        else:
+            said = []
+    return found
+
+
+def leaves(values: Values, described: dict[str, str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value that a user may set, with its path.
+
+    Raises:
+        ValueError: One has no description.
+    """
+    for name, value in values.items():
+        path = f"{prefix}{name}"
+        if path in described:
+            yield path, value
+        elif isinstance(value, dict) and value:
+            yield from leaves(value, described, f"{path}.")
+        else:
+            raise ValueError(f"charts/k6-sweep/values.yaml: {path} has no description; put `# -- …` above it")
+
+
+def _read() -> tuple[dict[str, str], dict[str, Any]]:
+    text = (CHART / "values.yaml").read_text(encoding="utf-8")
+    described = descriptions(text)
+    return described, dict(leaves(YAML(typ="safe").load(text), described))
+
+
+def render_schema() -> str:
+    """Return the schema, with the descriptions in it.
+
+    Raises:
+        ValueError: The schema and the values don't have the same names.
+    """
+    described, values = _read()
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    known = {path: place for path, place in _places(schema) if path != "global"}
+    if unlike := sorted(known.keys() ^ values.keys()):
+        raise ValueError(f"not in both values.yaml and values.schema.json: {', '.join(unlike)}")
+    for path, place in known.items():
+        place.pop("description", None)
+        place["description"] = described[path]
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _places(schema: Values, prefix: str = "") -> Iterator[tuple[str, Values]]:
+    for name, place in schema["properties"].items():
+        if "properties" in place:
+            yield from _places(place, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", place
+
+
+def render_readme() -> str:
+    """Return the chart's README, with the table of the values in it."""
+    described, values = _read()
+    rows = ["| value | default | |", "|---|---|---|"]
+    for path, default in values.items():
+        shown = json.dumps(default, ensure_ascii=False).replace("|", "\\|")
+        rows.append(f"| `{path}` | `{shown}` | {described[path].replace('|', '&#124;')} |")
+    return _TABLE.sub(lambda _: "\n".join(rows) + "\n", README.read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""`k6-sweep inject`: adds the sidecar to manifests."""

@@ -1,0 +1,105 @@
+"""`k6-sweep inject`: from manifests to manifests with k6-sweep in them, or to all that stands against it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import TextIO
+
+from sidecar.errors import SettingsError
+from sidecar.inject import documents
+from sidecar.inject.cleanup import Cleanup
+from sidecar.inject.documents import Document
+from sidecar.inject.edit import inject as add
+from sidecar.inject.edit import uninject
+from sidecar.inject.workload import Workload, reasons_against, workloads
+from sidecar.inject_settings import InjectSettings, ManifestSettings, parse_inject, parse_uninject
+
+
+@dataclass(frozen=True)
+class Injected:
+    """The manifests, and what was done to them."""
+
+    text: str
+    """YAML, of one or more documents."""
+    notes: tuple[str, ...]
+    """A line for each workload."""
+
+
+def inject(argv: Sequence[str], environ: Mapping[str, str], standard_input: TextIO) -> Injected:
+    """Add k6-sweep to the manifests of k6 tests, or take it out again.
+
+    Raises:
+        SettingsError: Settings that cannot be used, or manifests that cannot be served right; all of them.
+    """
+    if "--uninject" in argv:
+        settings, problems = parse_uninject(argv)
+        read = _read(settings, problems, standard_input)
+        return Injected(documents.write(read), tuple(f"{title} is as it was" for _, _, title in _titled(read)))
+    wanted, told, problems = parse_inject(argv, environ)
+    read = _read(wanted, problems, standard_input)
+    cleanup = Cleanup(wanted, told, wanted.image or f"k6-sweep:{version('k6-sweep')}")
+    return _inject(read, cleanup)
+
+
+def _read(settings: ManifestSettings, problems: Sequence[str], standard_input: TextIO) -> list[Document]:
+    """Return the documents as they were before any inject."""
+    if problems:
+        raise SettingsError(problems)
+    try:
+        read = [each for each in documents.read(settings.filename, standard_input) if not each.is_ours]
+    except documents.UnreadableError as error:
+        raise SettingsError([str(error)]) from None
+    for _, workload, _ in _titled(read):
+        uninject(workload)
+    return read
+
+
+def _titled(read: Sequence[Document]) -> Iterator[tuple[Document, Workload, str]]:
+    for document in read:
+        for workload in workloads(document.manifest):
+            yield document, workload, f"{document.source}: {workload.title}"
+
+
+def _inject(read: Sequence[Document], cleanup: Cleanup) -> Injected:
+    wanted = cleanup.settings.k6_container
+    found = [each for each in _titled(read) if each[1].is_test_run or each[1].k6(wanted)]
+    others = [each for each in _titled(read) if each[1].title not in {workload.title for _, workload, _ in found}]
+    if not found:
+        raise SettingsError([_nothing_found(read, wanted)])
+    problems = [
+        f"{title}: {reason}"
+        for _, workload, title in found
+        for reason in reasons_against(workload, cleanup, _namespace(workload, cleanup.settings))
+    ]
+    if problems:
+        raise SettingsError(problems)
+    notes = [f"{title} has no k6 container and is left as it is" for _, _, title in others]
+    beside: list[Document] = []
+    for document, workload, title in found:
+        (k6,) = workload.k6(wanted) or [wanted] if not workload.is_test_run else [wanted]
+        told = dict(cleanup.told) if k6 == wanted else {**cleanup.told, "SWEEP_K6_CONTAINER": k6}
+        added = add(workload, replace(cleanup, told=told), _namespace(workload, cleanup.settings))
+        beside += [Document(document.source, each, document.offset) for each in added]
+        notes.append(f"{title} {_form(workload, cleanup)}")
+    return Injected(documents.write([*read, *beside]), tuple(notes))
+
+
+def _namespace(workload: Workload, settings: InjectSettings) -> str | None:
+    return workload.namespace or settings.namespace
+
+
+def _form(workload: Workload, cleanup: Cleanup) -> str:
+    if workload.needs_watcher:
+        return "may run in several pods: a watcher of its own sweeps when all of them have ended"
+    return f"cleans up after itself, by {'a native sidecar' if cleanup.native else 'an ordinary container before k6'}"
+
+
+def _nothing_found(read: Sequence[Document], wanted: str) -> str:
+    seen = [
+        f"{title} has {', '.join(str(each.get('name')) for each in workload.containers) or 'no containers'}"
+        for _, workload, title in _titled(read)
+    ]
+    if not seen:
+        kinds = sorted({str(each.manifest.get("kind")) for each in read if isinstance(each.manifest, dict)})
+        return f"no Pod, Job, CronJob or TestRun in these manifests, but {', '.join(kinds) or 'nothing'}"
+    return f"no container is called {wanted}, and no image k6: {'; '.join(seen)}; name it with --k6-container"

@@ -1,0 +1,111 @@
+"""Renders the chart with a real Helm."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "k6-sweep"
+SCENARIOS = sorted(CHART.glob("ci/*-values.yaml"))
+BINARIES = {name: ROOT / ".tools" / name for name in ("helm3", "helm4")}
+NEWEST = "1.37"
+Manifest = dict[str, Any]
+
+
+class HelmRefusedError(Exception):
+    """Helm said no; the message is what it said."""
+
+
+def why_no_helm() -> str | None:
+    """Say what this machine lacks to render the chart; None where it can."""
+    return None if all(map(shutil.which, map(str, BINARIES.values()))) else "needs Helm 3 and 4: make tools"
+
+
+def run_helm(binary: str, *arguments: str) -> str:
+    """Run Helm and return what it printed.
+
+    Raises:
+        HelmRefusedError: It failed.
+    """
+    done = subprocess.run([BINARIES[binary], *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise HelmRefusedError(done.stdout + done.stderr)
+    return done.stdout
+
+
+def manifests(text: str) -> list[Manifest]:
+    """Return the manifests in what Helm, or anybody, printed."""
+    return [each for each in YAML(typ="safe").load_all(text) if each is not None]
+
+
+def written(folder: Path, values: Mapping[str, object]) -> Path:
+    """Write values into a file."""
+    path = folder / f"values{len(list(folder.glob('values*')))}.yaml"
+    with path.open("w") as file:
+        YAML(typ="safe").dump(dict(values), file)
+    return path
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What the chart makes of some values."""
+
+    manifests: list[Manifest]
+
+    def of(self, kind: str, name: str | None = None) -> Manifest:
+        """Return the one manifest of this kind, and name."""
+        (found,) = self.every(kind, name)
+        return found
+
+    def every(self, kind: str, name: str | None = None) -> list[Manifest]:
+        """Return all manifests of this kind, and name."""
+        return [each for each in self.manifests if each["kind"] == kind and name in {None, each["metadata"]["name"]}]
+
+    def kinds(self) -> list[str]:
+        """Return the kinds, sorted."""
+        return sorted(each["kind"] for each in self.manifests)
+
+    @property
+    def test_pod(self) -> Manifest:
+        """The spec of the pod that runs k6."""
+        (job,) = [each for each in self.every("Job") if component(each) == "test"]
+        spec: Manifest = job["spec"]["template"]["spec"]
+        return spec
+
+
+def component(manifest: Manifest) -> str:
+    """Return which part of the chart a manifest is."""
+    return str(manifest["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
+def render(*values: Path, binary: str = "helm4", version: str = NEWEST, chart: Path = CHART) -> Rendered:
+    """Render the chart for a version of Kubernetes.
+
+    Raises:
+        HelmRefusedError: These values are refused.
+    """
+    files = [word for path in values for word in ("--values", str(path))]
+    named = ("test-release", str(chart), "--namespace", "load-test", "--kube-version", version)
+    return Rendered(manifests(run_helm(binary, "template", *named, *files)))
+
+
+def env_of(container: Manifest) -> dict[str, object]:
+    """Return a container's variables; where one stands twice the last counts, as for the kubelet."""
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+
+
+def pod_specs(found: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Yield the spec of each pod that the manifests make, with the manifest's name."""
+    for manifest in found:
+        spec = manifest.get("spec", {})
+        if manifest["kind"] == "CronJob":
+            spec = spec["jobTemplate"]["spec"]
+        if manifest["kind"] in {"Job", "CronJob"}:
+            spec = spec["template"]["spec"]
+        if manifest["kind"] in {"Job", "CronJob", "Pod"}:
+            yield manifest["metadata"]["name"], spec

@@ -1,0 +1,88 @@
+"""Every scenario of ci/ is what Helm and the schemas of all Kubernetes versions say that it should be."""
+
+import tomllib
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+from ruamel.yaml import YAML
+
+from docs.chart import descriptions
+from tests.chart.helm import BINARIES, CHART, ROOT, SCENARIOS, env_of, manifests, pod_specs, render, run_helm
+
+VERSIONS = [f"1.{minor}" for minor in range(27, 38)]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("binary", BINARIES)
+def test_lint_is_content(binary: str, scenario: Path) -> None:
+    """`helm lint --strict` finds nothing."""
+    said = run_helm(binary, "lint", "--strict", str(CHART), "--values", str(scenario), "--kube-version", "1.30")
+    assert "0 chart(s) failed" in said
+    assert "[WARNING]" not in said
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
+def test_both_helms_render_the_same(scenario: Path) -> None:
+    """Helm 3 and Helm 4 make the same manifests."""
+    assert render(scenario, binary="helm3").manifests == render(scenario, binary="helm4").manifests
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
+def test_the_schemas_are_content(scenario: Path, version: str) -> None:
+    """Strictly valid for each version of Kubernetes; a TestRun, which is k6-operator's, is judged by the API server."""
+    for manifest in render(scenario, version=version).manifests:
+        if manifest["kind"] != "TestRun":
+            assert kubernetes_validate.validate(manifest, version, strict=True) == version
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
+def test_no_container_of_ours_is_more_than_it_needs(scenario: Path) -> None:
+    """Ours run as a user of their own, without capabilities, on a root that they can't write."""
+    for _, pod in pod_specs(render(scenario).manifests):
+        for container in (*pod.get("initContainers", []), *pod["containers"]):
+            if not container["name"].startswith("k6-sweep"):
+                continue
+            security = container["securityContext"]
+            assert (security["runAsUser"], security["runAsNonRoot"]) == (64001, True)
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert security["readOnlyRootFilesystem"]
+            assert not security["allowPrivilegeEscalation"]
+            assert container["resources"]["limits"]["memory"]
+            assert "SWEEP_REDIS_PASSWORD" not in env_of(container)
+
+
+def test_the_toggle_is_all_there_is_to_it() -> None:
+    """With the cleanup off nothing of k6-sweep is in the manifests."""
+    off = render(next(path for path in SCENARIOS if path.stem == "off-values"))
+    assert off.kinds() == ["ConfigMap", "Job"]
+    assert [each["name"] for each in off.test_pod["containers"]] == ["k6"]
+    assert "SWEEP_" not in str(off.manifests)
+
+
+def test_every_value_is_tried() -> None:
+    """Each value is set in some scenario, so none goes untried."""
+    tried = [YAML(typ="safe").load(path) for path in SCENARIOS]
+
+    def is_set(path: str) -> bool:
+        places = tried
+        for step in path.split("."):
+            places = [place[step] for place in places if isinstance(place, dict) and step in place]
+        return bool(places)
+
+    untried = {path for path in descriptions((CHART / "values.yaml").read_text()) if not is_set(path)}
+    assert untried == {  # these have tests of their own
+        *("serviceAccount.create", "serviceAccount.name", "k6.command", "k6.podSecurityContext", "k6.securityContext"),
+        *("cleanup.redis.tls.caSecret", "cleanup.redis.tls.insecure", "cleanup.messageLimit", "cleanup.resources"),
+        *("cleanup.securityContext", "watcher.backoffLimit", "watcher.ttlSecondsAfterFinished"),
+        *("cleanupJob.backoffLimit", "cleanupJob.ttlSecondsAfterFinished"),
+    }
+
+
+def test_the_chart_is_of_this_version() -> None:
+    """The chart brings the program of the same version."""
+    (chart,) = manifests((CHART / "Chart.yaml").read_text())
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert (chart["appVersion"], chart["version"]) == (version, version)
+    assert f"k6-sweep:{version}" in chart["annotations"]["artifacthub.io/images"]

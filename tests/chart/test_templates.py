@@ -1,0 +1,258 @@
+"""What each template makes of its values, and what it leaves out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.chart.helm import HelmRefusedError, Rendered, env_of
+
+Render = Callable[..., Rendered]
+
+
+def sidecar(rendered: Rendered) -> dict[str, Any]:
+    pod = rendered.test_pod
+    (found,) = [each for each in (*pod.get("initContainers", []), *pod["containers"]) if each["name"] == "k6-sweep"]
+    return dict(found)
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.30.4-eks-1234567", "1.37"])
+def test_native_where_the_cluster_can(rendered: Render, version: str) -> None:
+    """From Kubernetes 1.29 on the sidecar is the last init container, and goes on running."""
+    made = rendered(
+        version=version, cleanup={"preflight": {"enabled": True}}, k6={"extraInitContainers": [{"name": "first"}]}
+    )
+    names = [each["name"] for each in made.test_pod["initContainers"]]
+    assert names == ["first", "k6-sweep-check", "k6-sweep"]
+    assert sidecar(made)["restartPolicy"] == "Always"
+    assert sidecar(made)["args"] == ["watch", "--native"]
+    assert [each["name"] for each in made.test_pod["containers"]] == ["k6"]
+    assert made.of("Job")["spec"]["podReplacementPolicy"] == "Failed"
+
+
+@pytest.mark.parametrize("version", ["1.27", "1.28.15"])
+def test_ordinary_and_first_where_it_cannot(rendered: Render, version: str) -> None:
+    """Before Kubernetes 1.29 the sidecar is an ordinary container, listed before k6."""
+    made = rendered(version=version)
+    assert [each["name"] for each in made.test_pod["containers"]] == ["k6-sweep", "k6"]
+    assert "initContainers" not in made.test_pod
+    assert "restartPolicy" not in sidecar(made)
+    assert sidecar(made)["args"] == ["watch"]
+    assert "podReplacementPolicy" not in made.of("Job")["spec"]
+
+
+def test_the_pod_shares_its_processes_and_has_time_for_all(rendered: Render) -> None:
+    """The grace period is k6's shutdown, the sweep and a reserve, and the sidecar knows it."""
+    made = rendered(k6={"shutdownSeconds": 20}, cleanup={"timeoutSeconds": 100})
+    assert made.test_pod["shareProcessNamespace"] is True
+    assert made.test_pod["terminationGracePeriodSeconds"] == 130
+    assert env_of(sidecar(made))["SWEEP_GRACE_PERIOD"] == "130"
+    assert env_of(sidecar(made))["SWEEP_TIMEOUT"] == "100"
+
+
+@pytest.mark.parametrize(("more", "limit"), [(0, "4096"), (1, "4096"), (2, "3072"), (10, "1024")])
+def test_the_message_fits_the_pod(rendered: Render, more: int, limit: str) -> None:
+    """Kubernetes keeps 12,288 bytes of messages for all containers of a pod, and 4,096 of one."""
+    made = rendered(k6={"extraContainers": [{"name": f"more-{number}"} for number in range(more)]})
+    assert env_of(sidecar(made))["SWEEP_MESSAGE_LIMIT"] == limit
+    assert env_of(sidecar(rendered(cleanup={"messageLimit": 600})))["SWEEP_MESSAGE_LIMIT"] == "600"
+
+
+@pytest.mark.parametrize(
+    ("mode", "backoff", "policy"),
+    [("container", 0, None), ("container", 3, "ignore"), ("native", 0, None), ("native", 3, None)],
+)
+def test_a_failed_sweep_never_runs_the_test_again(
+    rendered: Render, mode: str, backoff: int, policy: str | None
+) -> None:
+    """Where the Job would try again, an ordinary sidecar's failure is not the Job's."""
+    made = rendered(cleanup={"sidecar": {"mode": mode}}, k6={"backoffLimit": backoff})
+    assert env_of(sidecar(made)).get("SWEEP_FAILURE_POLICY") == policy
+
+
+def test_a_failed_sweep_fails_the_job_if_asked(rendered: Render) -> None:
+    """failJob picks the ordinary container, whose exit code counts."""
+    made = rendered(cleanup={"failJob": True})
+    assert [each["name"] for each in made.test_pod["containers"]] == ["k6-sweep", "k6"]
+    assert "SWEEP_FAILURE_POLICY" not in env_of(sidecar(made))
+
+
+def test_preflight_and_snapshot_fail_loudly(rendered: Render) -> None:
+    """The init containers' failures count whatever the sidecar's do, and the sidecar finds the snapshot."""
+    wanted = {"preflight": {"enabled": True}, "preserveExisting": True, "guards": {}, "sidecar": {"mode": "container"}}
+    made = rendered(cleanup=wanted, k6={"backoffLimit": 2})
+    check, snapshot = made.test_pod["initContainers"]
+    assert (check["args"], snapshot["args"]) == (["check"], ["snapshot", "--out", "/snapshot/keys"])
+    assert "SWEEP_FAILURE_POLICY" not in env_of(check) | env_of(snapshot)
+    assert env_of(sidecar(made))["SWEEP_PRESERVE_EXISTING"] == "/snapshot/keys"
+    for container in (snapshot, sidecar(made)):
+        assert {"name": "k6-sweep-snapshot", "mountPath": "/snapshot"} in container["volumeMounts"]
+    assert {"name": "k6-sweep-snapshot", "emptyDir": {}} in made.test_pod["volumes"]
+
+
+def test_password_and_certificates_are_files(rendered: Render) -> None:
+    """Secrets are mounted, read-only, under names that the variables lead to."""
+    tls = {"caSecret": "authority", "caKey": "root.pem", "clientSecret": "client"}
+    redis = {"url": "rediss://redis:6379", "existingSecret": "redis", "existingSecretPasswordKey": "word", "tls": tls}
+    made = rendered(cleanup={"redis": redis})
+    env = env_of(sidecar(made))
+    files = {name: str(env[f"SWEEP_REDIS_{name}_FILE"]) for name in ("PASSWORD", "CA", "CERT", "KEY")}
+    (volume,) = [each for each in made.test_pod["volumes"] if each["name"] == "k6-sweep-files"]
+    items = [
+        (source["secret"]["name"], item["key"], f"/etc/k6-sweep/{item['path']}")
+        for source in volume["projected"]["sources"]
+        for item in source["secret"]["items"]
+    ]
+    assert items == [
+        ("redis", "word", files["PASSWORD"]),
+        ("authority", "root.pem", files["CA"]),
+        ("client", "tls.crt", files["CERT"]),
+        ("client", "tls.key", files["KEY"]),
+    ]
+    assert sidecar(made)["volumeMounts"] == [{"name": "k6-sweep-files", "mountPath": "/etc/k6-sweep", "readOnly": True}]
+    assert (
+        env_of(sidecar(rendered(cleanup={"redis": {"url": "rediss://r", "tls": {"insecure": True}}})))[
+            "SWEEP_REDIS_TLS_INSECURE"
+        ]
+        == "true"
+    )
+
+
+def test_no_permission_where_none_is_needed(rendered: Render) -> None:
+    """Processes are watched without a service account, a Role or a token."""
+    made = rendered()
+    assert made.kinds() == ["Job", "Pod"]
+    assert made.test_pod["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in made.test_pod
+
+
+def test_the_api_detector_gets_the_role_of_the_docs(rendered: Render) -> None:
+    """By the API the pod's processes are not shared, and the Role allows pods and nothing else."""
+    made = rendered(cleanup={"detector": "kubernetes"})
+    assert made.of("Role")["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
+    assert made.of("RoleBinding")["subjects"] == [
+        {"kind": "ServiceAccount", "name": "load-test-sweep", "namespace": "load-test"}
+    ]
+    assert made.test_pod["serviceAccountName"] == made.of("ServiceAccount")["metadata"]["name"] == "load-test-sweep"
+    assert made.test_pod["automountServiceAccountToken"] is True
+    assert "shareProcessNamespace" not in made.test_pod
+    assert env_of(sidecar(made))["SWEEP_DETECTOR"] == "kubernetes"
+
+
+def test_an_account_of_ones_own(rendered: Render) -> None:
+    """A named account is used and bound, and not made; with create false and no name, the namespace's is bound."""
+    named = rendered(cleanup={"emitEvent": True}, serviceAccount={"name": "mine"})
+    assert "ServiceAccount" not in named.kinds()
+    assert named.of("RoleBinding")["subjects"][0]["name"] == named.test_pod["serviceAccountName"] == "mine"
+    assert named.of("Role")["rules"] == [{"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}]
+    default = rendered(cleanup={"emitEvent": True}, serviceAccount={"create": False})
+    assert default.of("RoleBinding")["subjects"][0]["name"] == "default"
+
+
+def test_a_test_in_several_pods_has_one_watcher(rendered: Render) -> None:
+    """No sidecar in any pod, but one Job that waits for the test's Job, and may read just that one."""
+    made = rendered(k6={"parallelism": 4}, watcher={"backoffLimit": 5, "ttlSecondsAfterFinished": 60})
+    test, watcher = made.of("Job", "load-test"), made.of("Job", "load-test-sweep")
+    assert (test["spec"]["parallelism"], test["spec"]["completions"]) == (4, 4)
+    assert [each["name"] for each in made.test_pod["containers"]] == ["k6"]
+    assert not {"initContainers", "shareProcessNamespace", "serviceAccountName"} & made.test_pod.keys()
+    pod = watcher["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["args"] == ["watch", "--target", "job/load-test"]
+    assert env_of(container)["SWEEP_GRACE_PERIOD"] == str(pod["terminationGracePeriodSeconds"]) == "70"
+    assert "SWEEP_FAILURE_POLICY" not in env_of(container)
+    assert (watcher["spec"]["backoffLimit"], watcher["spec"]["ttlSecondsAfterFinished"]) == (5, 60)
+    assert made.of("Role")["rules"] == [
+        {"apiGroups": ["batch"], "resources": ["jobs"], "resourceNames": ["load-test"], "verbs": ["list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+    ]
+
+
+def test_a_test_run_and_its_watcher(rendered: Render) -> None:
+    """k6-operator's TestRun takes the Job's place, with what the user's own spec says on top."""
+    made = rendered(
+        k6={"args": ["--tag", "a=b"], "parallelism": 2, "env": [{"name": "A", "value": "b"}]},
+        testRun={"enabled": True, "spec": {"parallelism": 7, "runner": {"image": "mine"}}},
+    )
+    assert made.of("TestRun")["spec"] == {
+        "parallelism": 7,
+        "cleanup": "post",
+        "arguments": "--tag a=b",
+        "script": {"configMap": {"name": "load-test", "file": "test.js"}},
+        "runner": {
+            "image": "mine",
+            "env": [{"name": "A", "value": "b"}],
+            "containerSecurityContext": {
+                "runAsUser": 12345,
+                "runAsGroup": 12345,
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        },
+    }
+    (container,) = made.of("Job")["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["watch", "--target", "testrun/load-test"]
+    assert made.of("Role")["rules"][0]["resources"] == ["testruns"]
+
+
+def test_a_cleanup_job_now_or_again_and_again(rendered: Render) -> None:
+    """The separate Job sweeps by `run`, and a schedule makes a CronJob of it."""
+    wanted = {"enabled": True, "backoffLimit": 1, "ttlSecondsAfterFinished": 10}
+    once = rendered(cleanup={"enabled": False}, k6={"enabled": False}, cleanupJob=wanted)
+    spec = once.of("Job", "load-test-cleanup")["spec"]
+    assert (spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) == (1, 10)
+    assert spec["template"]["spec"]["containers"][0]["args"] == ["run"]
+    again = rendered(cleanup={"enabled": False}, k6={"enabled": False}, cleanupJob={**wanted, "schedule": "@daily"})
+    cron = again.of("CronJob", "load-test-cleanup")["spec"]
+    assert (cron["schedule"], cron["concurrencyPolicy"]) == ("@daily", "Forbid")
+    assert cron["jobTemplate"]["spec"] == spec
+
+
+def test_the_network_policy_is_about_our_pods_only(rendered: Render) -> None:
+    """k6's own pod, which has to reach the system under test, is not closed."""
+    made = rendered(k6={"parallelism": 2}, networkPolicy={"enabled": True})
+    (components,) = made.of("NetworkPolicy")["spec"]["podSelector"]["matchExpressions"]
+    assert "test" not in components["values"]
+    labels = made.of("Job", "load-test-sweep")["spec"]["template"]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/component"] in components["values"]
+    selected = made.of("NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
+    assert selected.items() <= labels.items()
+    assert "NetworkPolicy" not in rendered().kinds()
+
+
+def test_the_helm_test_checks(rendered: Render) -> None:
+    """`helm test` tries everything that a sweep needs."""
+    pod = rendered().of("Pod")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert pod["spec"]["containers"][0]["args"] == ["check"]
+
+
+def test_k6_as_one_wants_it(rendered: Render) -> None:
+    """A command of one's own takes the place of `k6 run`, with other contexts and resources for either container."""
+    made = rendered(
+        k6={"command": ["sh", "-c", "k6 run a && k6 run b"], "securityContext": {"runAsUser": 5000}},
+        cleanup={"securityContext": {"runAsUser": 5001}, "resources": {"limits": {"memory": "1Gi"}}},
+    )
+    (k6,) = made.test_pod["containers"]
+    assert (k6["command"], k6["securityContext"]["runAsUser"]) == (["sh", "-c", "k6 run a && k6 run b"], 5000)
+    assert "args" not in k6
+    assert sidecar(made)["securityContext"]["runAsUser"] == 5001
+    assert sidecar(made)["resources"]["limits"] == {"memory": "1Gi"}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"cleanup": {"failJob": True}, "k6": {"backoffLimit": 1}}, "would run the load test again"),
+        ({"cleanup": {"failJob": True, "sidecar": {"mode": "native"}}}, "a Job ignores a native sidecar's exit code"),
+        ({"cleanup": {"sidecar": {"mode": "native"}}, "version": "1.28"}, "needs Kubernetes 1.29 or newer"),
+        ({"cleanup": {"preserveExisting": True}, "k6": {"parallelism": 2}}, "cleanup.preserveExisting needs a sidecar"),
+        ({"cleanup": {"preflight": {"enabled": True}}, "k6": {"parallelism": 2}}, "cleanup.preflight.enabled needs"),
+        ({"cleanup": {"failJob": True}, "testRun": {"enabled": True}}, "cleanup.failJob needs a sidecar"),
+        ({"cleanup": {"securityContext": {"runAsUser": 12345}}}, "must differ"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(rendered: Render, values: dict[str, Any], said: str) -> None:
+    """Values that contradict each other, or the cluster, say why and what to do."""
+    with pytest.raises(HelmRefusedError, match=said):
+        rendered(**values)

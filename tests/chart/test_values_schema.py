@@ -1,0 +1,60 @@
+"""Values with a mistake in them are refused in words that say where and what."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chart.helm import BINARIES, HelmRefusedError, Rendered, render, written
+
+GUARD = "a guard: choose allowedNamespaces, requireMarker, maxKeys"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"cleanup": {"guards": {}}}, GUARD),
+        (
+            {"cleanup": {"enabled": False, "guards": {}, "preserveExisting": True}, "cleanupJob": {"enabled": True}},
+            GUARD,
+        ),
+        ({"cleanup": {"guards": {"maxKey": 5}}}, "'maxKey' not allowed"),
+        ({"cleanUp": {"enabled": True}}, "'cleanUp' not allowed"),
+        ({"cleanup": {"redis": {"url": ""}}}, "/cleanup/redis/url"),
+        ({"cleanup": {"redis": {"url": "redis.staging:6379"}}}, "/cleanup/redis/url"),
+        ({"cleanup": {"redis": {"url": "redis://:hunter2@redis"}}}, "in place of a user or password in url"),
+        ({"cleanup": {"patterns": []}}, "/cleanup/patterns"),
+        ({"cleanup": {"patterns": ["a,b:*"]}}, "patterns without commas"),
+        ({"cleanup": {"timeoutSeconds": "60s"}}, "/cleanup/timeoutSeconds': got string, want integer"),
+        ({"cleanup": {"sidecar": {"mode": "nativ"}}}, "'auto', 'native', 'container'"),
+        ({"cleanup": {"detector": "signal"}}, "'process', 'kubernetes'"),
+        ({"k6": {"existingConfigMap": ""}}, "a test: set script, existingConfigMap or command"),
+        ({"image": {"digest": "latest"}}, "/image/digest"),
+    ],
+)
+def test_a_mistake_is_named(rendered: Callable[..., Rendered], values: dict[str, Any], said: str) -> None:
+    """The message names the value, and what it may be; never a password."""
+    with pytest.raises(HelmRefusedError) as refused:
+        rendered(**values)
+    assert said in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("binary", BINARIES)
+def test_all_mistakes_at_once(binary: str, tmp_path: Path) -> None:
+    """Both Helms name every mistake in one message."""
+    values = {"k6": {"backoffLimit": -1}, "cleanup": {"enabled": "perhaps", "when": "never"}, "typo": 1}
+    with pytest.raises(HelmRefusedError) as refused:
+        render(written(tmp_path, values), binary=binary)
+    for place in ("/k6/backoffLimit", "/cleanup/enabled", "/cleanup/when", "typo"):
+        assert place in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "guards", [{"allowedNamespaces": ["load-*"]}, {"requireMarker": "marker"}, {"maxKeys": 1}, {"none": True}]
+)
+def test_any_guard_will_do(rendered: Callable[..., Rendered], guards: dict[str, object]) -> None:
+    """Each guard is enough, and so is the word that none is wanted."""
+    assert rendered(cleanup={"guards": guards}).test_pod
+    assert rendered(cleanup={"guards": {}, "preserveExisting": True}).test_pod

@@ -1,0 +1,296 @@
+"""`k6-sweep inject`: what goes in comes out with k6-sweep added, and nothing else changed; or with a reason why not."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from sidecar.cli import main
+from sidecar.errors import SettingsError
+from sidecar.inject.command import Injected, inject
+
+WANTED = ("--redis-url", "redis://redis:6379", "--pattern", "test:*", "--max-keys", "1000")
+JOB = """\
+# The nightly test.
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: load-test # its name
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      # Just one:
+      containers:
+        - name: k6   # the usual name
+          image: "grafana/k6:1.1.0"
+          args: [run, /scripts/test.js]
+      volumes:
+        - name: scripts
+          configMap: {name: load-test, defaultMode: 0444}
+"""
+
+
+def run(text: str, *options: str, wanted: Sequence[str] = WANTED) -> Injected:
+    return inject(["-f", "-", *wanted, *options], {}, io.StringIO(text))
+
+
+def out(text: str, *options: str) -> list[Any]:
+    return [each for each in YAML(typ="safe").load_all(run(text, *options).text) if each is not None]
+
+
+def refusal(text: str, *options: str, wanted: Sequence[str] = WANTED) -> str:
+    with pytest.raises(SettingsError) as refused:
+        run(text, *options, wanted=wanted)
+    return "\n".join(refused.value.problems)
+
+
+def job(**spec: object) -> str:
+    containers = [{"name": "k6", "image": "grafana/k6"}]
+    pod = {"restartPolicy": "Never", "containers": containers, **spec.pop("pod", {})}  # type: ignore[dict-item]  # a mapping
+    return json.dumps(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "load-test", "namespace": "load"},
+            "spec": {"template": {"spec": pod}, **spec},
+        }
+    )
+
+
+def sidecar_env(manifest: Any) -> dict[str, str]:  # noqa: ANN401  # YAML
+    pod = manifest["spec"]["template"]["spec"]
+    (found,) = [each for each in (*pod.get("initContainers", []), *pod["containers"]) if each["name"] == "k6-sweep"]
+    return {each["name"]: each.get("value", "") for each in found["env"]}
+
+
+def test_comments_and_quotes_stay() -> None:
+    """Each line of the manifest is still there, as it was."""
+    lines = run(JOB).text.splitlines()
+    assert [line for line in JOB.splitlines() if line not in lines] == []
+
+
+def test_injecting_again_changes_nothing() -> None:
+    """It may be run in every pipeline, on its own output too."""
+    once = run(JOB).text
+    assert run(once).text == once
+
+
+def test_other_settings_replace_the_former() -> None:
+    """What was injected before is taken out first, whatever its form was."""
+    once = run(JOB, "--only-new", "--preflight", "--redis-password-secret", "redis").text
+    assert run(once, "--fail-job").text == run(JOB, "--fail-job").text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--fail-job",),
+        ("--only-new", "--preflight"),
+        ("--detector", "kubernetes", "-n", "load"),
+        ("--emit-event", "-n", "load"),
+    ],
+    ids=" ".join,
+)
+def test_uninject_gives_back_what_was(options: tuple[str, ...]) -> None:
+    """Byte for byte, here; the Role and its like are gone, too."""
+    assert inject(["--uninject", "-f", "-"], {}, io.StringIO(run(JOB, *options).text)).text == JOB
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "terminationGracePeriodSeconds": st.integers(0, 500),
+            "shareProcessNamespace": st.just(True),
+            "serviceAccountName": st.just("mine"),
+            "automountServiceAccountToken": st.booleans(),
+            "initContainers": st.just([{"name": "first", "image": "first"}]),
+            "volumes": st.just([{"name": "scripts", "emptyDir": {}}]),
+        },
+    ),
+    st.sampled_from([(), ("--fail-job",), ("--only-new",), ("--detector", "kubernetes"), ("--kube-version", "1.27")]),
+)
+def test_uninject_undoes_any_inject(pod: dict[str, object], options: tuple[str, ...]) -> None:
+    """Whatever the pod said before, it says again."""
+    before = job(backoffLimit=0, pod=pod)
+    injected = run(before, *options).text
+    after = inject(["--uninject", "-f", "-"], {}, io.StringIO(injected)).text
+    assert YAML(typ="safe").load(after) == json.loads(before)
+
+
+def test_all_kinds_that_end(tmp_path: Path) -> None:
+    """Files, folders and Lists; Pods, Jobs and CronJobs; the rest is handed through."""
+    pod = json.loads(job())["spec"]["template"]["spec"]
+    template = {"template": {"spec": pod}}
+    manifests = {
+        "a.yaml": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": pod},
+        "b.json": {
+            "apiVersion": "v1",
+            "kind": "List",
+            "items": [
+                {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "map"}, "data": {"a": "b"}},
+                {
+                    "apiVersion": "batch/v1",
+                    "kind": "CronJob",
+                    "metadata": {"name": "cron"},
+                    "spec": {"schedule": "@daily", "jobTemplate": {"spec": template}},
+                },
+            ],
+        },
+        "README.md": "no manifest",
+    }
+    for name, manifest in manifests.items():
+        (tmp_path / name).write_text(json.dumps(manifest))
+    single = tmp_path / "single"
+    single.write_text(JOB)
+    done = inject(["-f", str(tmp_path), "-f", str(single), *WANTED], {}, io.StringIO())
+    a_pod, a_list, a_job = YAML(typ="safe").load_all(done.text)
+    config, cron = a_list["items"]
+    assert config == manifests["b.json"]["items"][0]  # type: ignore[index]  # a mapping
+    for spec in (
+        a_pod["spec"],
+        cron["spec"]["jobTemplate"]["spec"]["template"]["spec"],
+        a_job["spec"]["template"]["spec"],
+    ):
+        assert [each["name"] for each in spec["initContainers"]] == ["k6-sweep"]
+        assert spec["terminationGracePeriodSeconds"] == 130
+    assert cron["spec"]["jobTemplate"]["spec"]["podReplacementPolicy"] == "Failed"
+    assert len(done.notes) == 3
+
+
+def test_a_longer_grace_period_was_there_for_a_reason() -> None:
+    """What the pod allowed k6 for its end it still has, with the sweep's time on top."""
+    (made,) = out(job(pod={"terminationGracePeriodSeconds": 300}))
+    assert made["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 370
+    assert sidecar_env(made)["SWEEP_GRACE_PERIOD"] == "370"
+
+
+def test_a_job_that_tries_again_ignores_the_sweeps_failure() -> None:
+    """An ordinary sidecar must not run the load test again; without a backoffLimit Kubernetes tries six times."""
+    assert sidecar_env(out(job(), "--kube-version", "1.28")[0])["SWEEP_FAILURE_POLICY"] == "ignore"
+    assert "SWEEP_FAILURE_POLICY" not in sidecar_env(out(job(backoffLimit=0), "--kube-version", "1.28")[0])
+    assert "SWEEP_FAILURE_POLICY" not in sidecar_env(out(job())[0])
+
+
+def test_k6_is_known_by_its_image() -> None:
+    """A container of another name counts if its image is called k6, and the sidecar learns the name."""
+    containers = [
+        {"name": "proxy", "image": "envoy"},
+        {"name": "load", "image": "example.com:5000/x/k6:1.1.0@sha256:00"},
+    ]
+    (made,) = out(job(pod={"containers": containers}))
+    assert sidecar_env(made)["SWEEP_K6_CONTAINER"] == "load"
+    (made,) = out(job(pod={"containers": containers}), "--k6-container", "proxy")
+    assert sidecar_env(made)["SWEEP_K6_CONTAINER"] == "proxy"
+
+
+def test_several_pods_get_one_watcher() -> None:
+    """Beside the test, which itself stays as it is."""
+    text = job(parallelism=4)
+    test, *beside = out(text)
+    assert test == json.loads(text)
+    assert [(each["kind"], each["metadata"]["name"]) for each in beside] == [
+        (kind, "load-test-sweep") for kind in ("ServiceAccount", "Role", "RoleBinding", "Job")
+    ]
+    assert {each["metadata"]["namespace"] for each in beside} == {"load"}
+    (container,) = beside[-1]["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["watch", "--target", "job/load-test"]
+    assert "watcher" in run(text).notes[0]
+
+
+def test_a_test_run_gets_a_watcher() -> None:
+    """k6-operator's runners can't have a sidecar."""
+    text = "{apiVersion: k6.io/v1alpha1, kind: TestRun, metadata: {name: t, namespace: load}, spec: {parallelism: 1}}"
+    test, *_, watcher = out(text)
+    assert test["spec"] == {"parallelism": 1}
+    assert watcher["spec"]["template"]["spec"]["containers"][0]["args"] == ["watch", "--target", "testrun/t"]
+
+
+def test_an_account_of_the_pods_own_is_kept() -> None:
+    """It is bound to the Role, and no other is made."""
+    made, *beside = out(job(pod={"serviceAccountName": "mine"}), "--detector", "kubernetes")
+    assert made["spec"]["template"]["spec"]["serviceAccountName"] == "mine"
+    assert [each["kind"] for each in beside] == ["Role", "RoleBinding"]
+    assert beside[1]["subjects"] == [{"kind": "ServiceAccount", "name": "mine", "namespace": "load"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        (job(pod={"containers": [{"name": "app"}, {"name": "db"}]}), (), "Job load-test has app, db; name it with"),
+        ("{apiVersion: v1, kind: Service, metadata: {name: s}}", (), "no Pod, Job, CronJob or TestRun"),
+        ("", (), "but nothing"),
+        (job(pod={"restartPolicy": "OnFailure"}), (), "restartPolicy is OnFailure"),
+        (job(parallelism=3, pod={"restartPolicy": "OnFailure"}), (), "restartPolicy is OnFailure"),
+        (job(pod={"shareProcessNamespace": False}), (), "shareProcessNamespace is false"),
+        (job(pod={"hostPID": True}), (), "hostPID"),
+        (job(pod={"securityContext": {"runAsUser": 64001}}), (), "k6 runs as user 64001"),
+        (job(backoffLimit=2), ("--fail-job",), "would run the load test again"),
+        (job(parallelism=2), ("--fail-job",), "--fail-job needs a sidecar"),
+        (job(parallelism=2), ("--only-new",), "--only-new needs a sidecar"),
+        (job().replace('"Job"', '"Deployment"').replace("batch/", "apps/"), (), "a Deployment starts k6 again"),
+        (job(parallelism=2).replace('"name": "load-test"', '"generateName": "load-"'), (), "must know the Job's name"),
+        (job().replace(', "namespace": "load"', ""), ("--detector", "kubernetes"), "give --namespace"),
+        (job(pod={"containers": [{"name": name, "image": "k6"} for name in "ab"]}), (), "a, b look like k6"),
+        ("a: [", (), "standard input: this is no YAML"),
+        ("a: 1\na: 2", (), "standard input: this is no YAML"),
+    ],
+)
+def test_what_cannot_be_done_right_is_refused(text: str, options: tuple[str, ...], said: str) -> None:
+    """With the reason, and what to do."""
+    assert said in refusal(text, *options)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (("--redis-url", "redis://r", "--pattern", "test:*"), "choose a guard"),
+        ((*WANTED, "--redis-url", "redis://:hunter2@r"), "--redis-password-secret"),
+        ((*WANTED, "--redis-password", "hunter2"), "SWEEP_REDIS_PASSWORD"),
+        ((*WANTED, "--pattern", "*"), "too broad"),
+        ((*WANTED, "--pattern", "test,a:*"), "separates patterns"),
+        ((*WANTED, "--detector", "signal"), "is not added by inject"),
+        ((*WANTED, "--redis-password-secret", "a/b/c"), "must be NAME or NAME/KEY"),
+        ((*WANTED, "--kube-version", "new"), "must be a version"),
+        ((*WANTED, "--native"), "--native is not an option of inject"),
+        ((*WANTED, "-f", "/nowhere"), "/nowhere: No such file"),
+        ((*WANTED, "--redis-ca-secret", "a", "--redis-ca-config-map", "b"), "both name the authorities"),
+    ],
+)
+def test_settings_that_cannot_be_used(wanted: Sequence[str], said: str) -> None:
+    """They are refused before anything is read, and a password is never repeated."""
+    problems = refusal(JOB, wanted=wanted)
+    assert said in problems
+    assert "hunter2" not in problems
+
+
+def test_all_reasons_at_once() -> None:
+    """Each workload's, in one go."""
+    both = f"{job(pod={'hostPID': True, 'restartPolicy': 'Always'})}\n---\n{JOB.replace('Never', 'OnFailure')}"
+    assert len(refusal(both).splitlines()) == 3
+
+
+def test_a_refusal_prints_no_manifest(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nothing gets to the cluster by way of a pipe; the exit code says that settings are at fault."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(job(pod={"hostPID": True})))
+    assert main(["inject", "-f", "-", *WANTED], {}) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, "hostPID" in printed.err) == ("", True)
+
+
+def test_from_the_environment(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Each option is a variable here as everywhere."""
+    (tmp_path / "job.yaml").write_text(JOB)
+    environ = {"SWEEP_REDIS_URL": "redis://r", "SWEEP_PATTERN": "a:b*,c:d*", "SWEEP_NO_GUARD": "true"}
+    assert main(["inject", "-f", str(tmp_path / "job.yaml")], environ) == 0
+    (made,) = YAML(typ="safe").load_all(capsys.readouterr().out)
+    assert sidecar_env(made)["SWEEP_PATTERN"] == "a:b*\nc:d*"
