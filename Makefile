@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo tools test lint check chaos bench docs clean
+.PHONY: help demo tools image test lint check chaos bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -28,9 +28,17 @@ tools: .tools/built  ## build Helm 3 and 4, kube-apiserver and kubectl for the t
 .tools/built: tools/go.mod tools/go.sum
 	@command -v go >/dev/null || { echo "building them needs Go 1.21 or newer" >&2; exit 2; }
 	@mkdir -p .tools
-	cd tools && for tool in helm3=helm.sh/helm/v3/cmd/helm helm4=helm.sh/helm/v4/cmd/helm \
+	cd tools && kubernetes=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes) && for tool in helm3=helm.sh/helm/v3/cmd/helm helm4=helm.sh/helm/v4/cmd/helm \
 		kube-apiserver=k8s.io/kubernetes/cmd/kube-apiserver kubectl=k8s.io/kubernetes/cmd/kubectl; do \
-		go build -trimpath -ldflags "-s -w" -o "../.tools/$${tool%=*}" "$${tool#*=}" || exit; done
+		go build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$$kubernetes" -o "../.tools/$${tool%=*}" "$${tool#*=}" || exit; done
+	@touch $@
+
+# The image, on a stand-in for its base image, and what it runs beside.
+image: .tools/images/built  ## build the image and run it beside k6, in containers; needs root, and Debian's packages of tools/images.sh
+	$(BIN)/pytest -q tests/image
+
+.tools/images/built: $(BIN)/.installed Dockerfile .dockerignore tools/images.sh pyproject.toml $(shell find sidecar -name '*.py' -o -name '*.js')
+	tools/images.sh .tools/images "$$($(BIN)/python -c 'from sidecar.demo.servers import find_k6; print(find_k6())')"
 	@touch $@
 
 JOBS ?= 2

@@ -29,7 +29,7 @@ SETTINGS: dict[str, tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = {
         {"SWEEP_REDIS_ULR": "x"},
         ["unknown variable SWEEP_REDIS_ULR; did you mean SWEEP_REDIS_URL?"],
     ),
-    "another command's option": (["--when", "success"], {}, ["--when is not an option of run, but of watch"]),
+    "another command's option": (["--when", "success"], {}, ["--when is not an option of run, but of inject, watch"]),
     "a password as option": (
         ["--redis-password", "geheim"],
         {},

@@ -61,6 +61,17 @@ def namespace(shared_api: KubeApi, tmp_path: Path) -> Namespace:
 
 
 @pytest.fixture(scope="session")
+def restricted(shared_api: KubeApi) -> KubeApi:
+    """The namespace of examples and chart, where Pod Security enforces `restricted`; and a priority class."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "load-test", "labels": labels}}
+    shared_api.ask("POST", "/api/v1/namespaces", namespace)
+    priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "low"}, "value": 1}
+    shared_api.ask("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", priority)
+    return shared_api
+
+
+@pytest.fixture(scope="session")
 def test_runs(shared_api: KubeApi) -> None:
     """k6-operator's TestRun, as it defines it."""
     file = os.environ.get(CRD_FILE)

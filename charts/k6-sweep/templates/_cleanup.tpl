@@ -186,16 +186,16 @@ containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the 
 {{- define "k6-sweep.files" -}}
 {{- $redis := .Values.cleanup.redis -}}
 {{- with $redis.existingSecret }}
-- secret: {name: {{ . }}, items: [{key: {{ $redis.existingSecretPasswordKey }}, path: password}]}
+- secret: {name: {{ . | quote }}, items: [{key: {{ $redis.existingSecretPasswordKey | quote }}, path: password}]}
 {{- end }}
 {{- with $redis.tls.caConfigMap }}
-- configMap: {name: {{ . }}, items: [{key: {{ $redis.tls.caKey }}, path: ca.crt}]}
+- configMap: {name: {{ . | quote }}, items: [{key: {{ $redis.tls.caKey | quote }}, path: ca.crt}]}
 {{- end }}
 {{- with $redis.tls.caSecret }}
-- secret: {name: {{ . }}, items: [{key: {{ $redis.tls.caKey }}, path: ca.crt}]}
+- secret: {name: {{ . | quote }}, items: [{key: {{ $redis.tls.caKey | quote }}, path: ca.crt}]}
 {{- end }}
 {{- with $redis.tls.clientSecret }}
-- secret: {name: {{ . }}, items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]}
+- secret: {name: {{ . | quote }}, items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]}
 {{- end }}
 {{- end -}}
 
@@ -231,7 +231,7 @@ shareProcessNamespace: true
 {{ end -}}
 terminationGracePeriodSeconds: {{ include "k6-sweep.gracePeriod" . }}
 {{- with include "k6-sweep.serviceAccountName" . }}
-serviceAccountName: {{ . }}
+serviceAccountName: {{ . | quote }}
 {{- end }}
 {{- if include "k6-sweep.rules" . }}
 automountServiceAccountToken: true
@@ -247,8 +247,8 @@ automountServiceAccountToken: true
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ $name }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ $name | quote }}
+  namespace: {{ .Release.Namespace | quote }}
   labels:
     {{- include "k6-sweep.labels" (list . "cleanup") | nindent 4 }}
   {{- with merge (dict) .Values.serviceAccount.annotations .Values.commonAnnotations }}
@@ -272,11 +272,11 @@ metadata:
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: Role
-  name: {{ $name }}
+  name: {{ $name | quote }}
 subjects:
   - kind: ServiceAccount
-    name: {{ $account | default "default" }}
-    namespace: {{ $.Release.Namespace }}
+    name: {{ $account | default "default" | quote }}
+    namespace: {{ $.Release.Namespace | quote }}
 {{- end }}
 {{- end -}}
 
@@ -285,7 +285,7 @@ subjects:
 {{- $context := first . -}}
 restartPolicy: Never
 {{- with include "k6-sweep.serviceAccountName" $context }}
-serviceAccountName: {{ . }}
+serviceAccountName: {{ . | quote }}
 {{- end }}
 automountServiceAccountToken: {{ ternary "true" "false" (last .) }}
 {{- with include "k6-sweep.placement" $context | trim }}

@@ -75,7 +75,7 @@ How the test is cleaned up after: "none", "native" (the last init container), "c
 - apiGroups: [batch]
   resources: [jobs]
 {{- end }}
-  resourceNames: [{{ include "k6-sweep.fullname" . }}]
+  resourceNames: [{{ include "k6-sweep.fullname" . | quote }}]
   verbs: [list, watch]
 {{- end }}
 {{- if or (eq $form "watcher") (and (ne $form "none") (eq .Values.cleanup.detector "kubernetes")) }}

@@ -24,8 +24,8 @@
 {{/* Labels by which a component's pods are chosen. Takes a list: context, component. */}}
 {{- define "k6-sweep.selectorLabels" -}}
 {{- $context := first . -}}
-app.kubernetes.io/name: {{ include "k6-sweep.name" $context }}
-app.kubernetes.io/instance: {{ $context.Release.Name }}
+app.kubernetes.io/name: {{ include "k6-sweep.name" $context | quote }}
+app.kubernetes.io/instance: {{ $context.Release.Name | quote }}
 app.kubernetes.io/component: {{ last . }}
 {{- end -}}
 
@@ -44,8 +44,8 @@ helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | re
 {{/* A resource's metadata. Takes a list: context, component, name. */}}
 {{- define "k6-sweep.metadata" -}}
 {{- $context := first . -}}
-name: {{ last . }}
-namespace: {{ $context.Release.Namespace }}
+name: {{ last . | quote }}
+namespace: {{ $context.Release.Namespace | quote }}
 labels:
   {{- include "k6-sweep.labels" (list $context (index . 1)) | nindent 2 }}
 {{- with $context.Values.commonAnnotations }}
@@ -87,7 +87,7 @@ affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 

@@ -1,0 +1,34 @@
+# k6-sweep's image. Build it from the checkout, for one platform or several: docker buildx build --platform linux/amd64,linux/arm64 .
+#
+# What is on top of the base, uncompressed (source + bytecode): redis 2.6 + 2.9 MB, hiredis 0.9 MB, psutil 0.5 + 0.4 MB,
+# urllib3 0.4 + 0.5 MB, k6-sweep 0.3 + 0.5 MB, the standard library's bytecode 3.6 MB; 12.7 MB in all, 4.5 MB compressed.
+# EXTRAS=aws (login by IAM) adds 23.4 MB: botocore.
+ARG BASE=python:3.13-slim
+
+FROM ${BASE} AS build
+ARG EXTRAS=""
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY sidecar sidecar
+RUN pip wheel --no-cache-dir --disable-pip-version-check --wheel-dir /wheels ".${EXTRAS:+[$EXTRAS]}" \
+ && pip install --no-index --no-compile --disable-pip-version-check --root-user-action ignore --prefix /install /wheels/*.whl \
+ && python -m compileall -q --invalidation-mode unchecked-hash -s /install -p /usr/local /install/lib
+
+FROM ${BASE}
+ARG VERSION="" REVISION=""
+LABEL org.opencontainers.image.title="k6-sweep" \
+      org.opencontainers.image.description="Sweeps a k6 load test's keys from the whole Redis Cluster once the test has ended" \
+      org.opencontainers.image.source="https://github.com/k6-sweep/k6-sweep" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /install /usr/local
+# A root that is read-only can keep no bytecode, and the base has none of the standard library's: importing what we use leaves it
+# here. Without any, the start costs 0.3 s of CPU instead of 0.1, and from k6's end to the sweep it takes 0.35 s instead of 0.07.
+RUN pip uninstall --yes --quiet --root-user-action ignore pip \
+ && python -c "import sidecar.cli, sidecar.watch.process, sidecar.watch.kubernetes, sidecar.sweep.sweeper, sidecar.sweep.preflight"
+ENV PYTHONDONTWRITEBYTECODE=1
+# Not k6's user, nor anybody's.
+USER 64001:64001
+ENTRYPOINT ["k6-sweep"]
+CMD ["watch"]

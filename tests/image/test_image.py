@@ -1,0 +1,122 @@
+"""The image, run as a container beside k6's in one process namespace, does what it is for."""
+
+import json
+import re
+import tarfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.demo.keys import write_keys
+from sidecar.demo.servers import LocalCluster, find_redis_server, local_cluster
+from tests.image.runtime import ARCHIVES, Containerd, ContainerPod, why_no_containers
+from tests.support import KINDS, keys_of, until
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _containers() -> None:
+    if reason := why_no_containers():
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def containers(tmp_path: Path) -> Iterator[ContainerPod]:
+    (tmp_path / "containerd").mkdir()
+    containerd = Containerd.start(tmp_path / "containerd")
+    try:
+        with ContainerPod(containerd, tmp_path) as pod:
+            yield pod
+    finally:
+        containerd.stop()
+
+
+@pytest.fixture
+def cluster_outside() -> Iterator[LocalCluster]:
+    with local_cluster(find_redis_server(), primaries=3) as cluster:
+        yield cluster
+
+
+def image_config() -> dict[str, Any]:
+    """Return what the image says of itself."""
+    with tarfile.open(ARCHIVES / "k6-sweep.tar") as archive:
+
+        def read(digest: str) -> Any:  # noqa: ANN401  # JSON
+            file = archive.extractfile(f"blobs/{digest.replace(':', '/')}")
+            assert file
+            return json.load(file)
+
+        index = archive.extractfile("index.json")
+        assert index
+        config: dict[str, Any] = read(read(json.load(index)["manifests"][0]["digest"])["config"]["digest"])["config"]
+        return config
+
+
+def test_the_image_says_what_it_is() -> None:
+    """A numeric user that is not root, our command, and labels with the version."""
+    config = image_config()
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert (config["User"], config["Entrypoint"], config["Cmd"]) == ("64001:64001", ["k6-sweep"], ["watch"])
+    assert config["Labels"]["org.opencontainers.image.version"] == version
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
+
+
+def test_a_pod_cleans_up_after_itself(containers: ContainerPod, cluster_outside: LocalCluster, tmp_path: Path) -> None:
+    """Beside a real k6 of another user, without capabilities, on a read-only root: the message has the counts."""
+    nodes = cluster_outside.primaries
+    write_keys(cluster_outside, (b"user:%d" % number for number in range(20)))
+    others = keys_of(nodes)
+    message = tmp_path / "termination-log"
+    message.touch(mode=0o666)
+    message.chmod(0o666)
+    sidecar = containers.container(
+        "k6-sweep",
+        "sidecar",
+        env={
+            "SWEEP_REDIS_URL": f"redis://127.0.0.1:{nodes[0].port}",
+            "SWEEP_PATTERN": "\n".join(f"{kind}:*" for kind in KINDS),
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+        },
+        mounts={message: "/dev/termination-log"},
+    )
+    until(lambda: bool(message.read_text()) or sidecar.poll() is not None)
+    assert json.loads(message.read_text())["status"] == "waiting"
+    status = Path(f"/proc/{containers.containerd.pid('sidecar')}/status").read_text()
+    for line in (
+        "Uid:\t64001",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ):
+        assert line in status
+
+    k6 = containers.container(
+        "k6",
+        "k6",
+        *("/usr/bin/k6", "run", "--no-usage-report", "--no-color", "--address", "127.0.0.1:0", "/scripts/load.js"),
+        env={"REDIS_NODES": ",".join(f"redis://127.0.0.1:{node.port}" for node in nodes), "DURATION": "3s"},
+    )
+    said, complaint = k6.communicate(timeout=60)
+    assert k6.returncode == 99, complaint  # its threshold failed, as that script's does
+    written = {kind: int(count) for kind, count in re.findall(r"written_(\w+)\.*: (\d+)", said)}
+    assert sum(written.values()) > 0
+
+    sidecar.communicate(timeout=60)
+    report = json.loads(message.read_text())
+    assert (report["status"], sidecar.returncode, report["k6"]["detector"]) == ("complete", 0, "process")
+    assert report["deleted"] == sum(written.values())
+    assert report["patterns"] == {f"{kind}:*": written[kind] for kind in KINDS}
+    assert keys_of(nodes) == others
+
+
+def test_the_root_may_be_read_only_and_nothing_is_left_of_pip(containers: ContainerPod) -> None:
+    """The image starts where it can write nothing, and brings nothing that could install more."""
+    version = containers.container("k6-sweep", "version", "k6-sweep", "--version")
+    assert version.communicate(timeout=60)[0].startswith("k6-sweep ")
+    pip = containers.container("k6-sweep", "pip", "python", "-m", "pip")
+    assert "No module named pip" in pip.communicate(timeout=60)[1]
