@@ -79,7 +79,7 @@ def _inject(read: Sequence[Document], cleanup: Cleanup) -> Injected:
         (k6,) = workload.k6(wanted) or [wanted] if not workload.is_test_run else [wanted]
         told = dict(cleanup.told) if k6 == wanted else {**cleanup.told, "SWEEP_K6_CONTAINER": k6}
         added = add(workload, replace(cleanup, told=told), _namespace(workload, cleanup.settings))
-        beside += [Document(document.source, each, document.offset) for each in added]
+        beside += [Document(document.source, documents.in_short(each), document.offset) for each in added]
         notes.append(f"{title} {_form(workload, cleanup)}")
     return Injected(documents.write([*read, *beside]), tuple(notes))
 

@@ -1,6 +1,7 @@
 """Reads manifests from files, folders and standard input, and writes them with their comments."""
 
 import io
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,13 +9,18 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import LiteralScalarString
 
 from sidecar.inject.cleanup import OUR_LABEL
 
 _SUFFIXES: Final = {".yaml", ".yml", ".json"}
 _FIRST_LIST: Final = re.compile(r"^(?P<key> *)[^\s#-].*:[ \t]*\n(?: *#.*\n)*(?P<list> *)- ", re.MULTILINE)
 _USUAL_OFFSET: Final = 2
+_SHORT: Final = 90
+_SPOILT_BY_SHORTNESS: Final = re.compile(r'\\n|\[{"[^"]*": [{[]')
+"""Texts of several lines, and lists of mappings with one key, whose braces would be left out."""
 _NO_WRAPPING: Final = 1 << 20
 
 
@@ -91,6 +97,23 @@ def write(documents: Sequence[Document]) -> str:
             text.write("---\n")
         _yaml(document.offset).dump(document.manifest, text)
     return text.getvalue()
+
+
+def in_short(value: Any) -> Any:  # noqa: ANN401  # YAML
+    """Return the same, with what is short on one line, and texts of several lines as such."""
+    if isinstance(value, str):
+        return LiteralScalarString(value) if "\n" in value else value
+    if not isinstance(value, (dict, list)):
+        return value
+    made: CommentedMap | CommentedSeq
+    if isinstance(value, dict):
+        made = CommentedMap((key, in_short(each)) for key, each in value.items())
+    else:
+        made = CommentedSeq(map(in_short, value))
+    as_json = json.dumps(value)
+    if len(as_json) <= _SHORT and not _SPOILT_BY_SHORTNESS.search(as_json):
+        made.fa.set_flow_style()
+    return made
 
 
 def _yaml(offset: int) -> YAML:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sidecar.inject.cleanup import OUR_CONTAINERS, OUR_VOLUMES, Cleanup, Manifest, beside, permissions
+from sidecar.inject.documents import in_short
 from sidecar.inject.workload import Workload
 
 _Put = Callable[[Manifest, str, object], None]
@@ -35,11 +36,11 @@ def inject(workload: Workload, cleanup: Cleanup, namespace: str | None) -> list[
     sidecar = cleanup.sidecar(grace_period, workload.backoff_limit, containers)
     init = cleanup.before_the_test(containers) + ([sidecar] if cleanup.native else [])
     if init:
-        pod.setdefault("initContainers", []).extend(init)
+        pod.setdefault("initContainers", []).extend(map(in_short, init))
     if not cleanup.native:
-        pod["containers"].insert(0, sidecar)
+        pod["containers"].insert(0, in_short(sidecar))
     if volumes := cleanup.volumes(in_pod=True):
-        pod.setdefault("volumes", []).extend(volumes)
+        pod.setdefault("volumes", []).extend(map(in_short, volumes))
     workload.manifest["metadata"].setdefault("annotations", {})[BEFORE] = json.dumps(before)
     return beside_it
 

@@ -10,7 +10,20 @@ from sidecar.options import flag_name, options_of, variable_name
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.yaml"), *ROOT.glob("charts/*/*.md")]
-ELSEWHERE = {"--jobs", "--scan", "--pattern", "--pipe", "--pid", "--help", "--fix", "--check", "--no-logo", "--cluster"}
+ELSEWHERE = {
+    "--jobs",
+    "--scan",
+    "--pattern",
+    "--pipe",
+    "--pid",
+    "--help",
+    "--fix",
+    "--check",
+    "--no-logo",
+    "--cluster",
+    "--tls",
+    "--insecure",
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,0 +1,29 @@
+"""The values in the examples for Argo CD and Flux are the chart's, and the test that they run cleans up."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chart.helm import ROOT, manifests, render, written
+
+VALUES = {
+    "argocd-application": ("source", "helm", "valuesObject"),
+    "flux-helmrelease": ("values",),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_values_are_the_charts(name: str, tmp_path: Path) -> None:
+    """The chart takes them as they are, and makes the sidecar."""
+    (manifest,) = manifests((ROOT / "examples" / "gitops" / f"{name}.yaml").read_text())
+    values = manifest["spec"]
+    for step in VALUES[name]:
+        values = values[step]
+    rendered = render(written(tmp_path, values))
+    assert [each["name"] for each in rendered.test_pod["initContainers"]] == ["k6-sweep"]
+    annotations = values.get("commonAnnotations")
+    assert all(
+        (annotations or {}).items() <= each["metadata"].get("annotations", {}).items()
+        for each in rendered.manifests
+        if each["kind"] != "Pod"  # the Pod is for `helm test`
+    )

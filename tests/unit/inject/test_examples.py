@@ -1,0 +1,62 @@
+"""The examples are what inject makes of the manifests without k6-sweep, with the options that each says at its top."""
+
+import io
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from sidecar.inject.command import inject
+from sidecar.inject.edit import BEFORE
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = [path for path in sorted(ROOT.glob("examples/*.yaml")) if path.stem != "guide-before"]
+OURS = {"shareProcessNamespace", "terminationGracePeriodSeconds"}
+
+
+def documents(text: str) -> list[Any]:
+    return [each for each in YAML(typ="safe").load_all(text) if each is not None]
+
+
+def without_ours(manifests: list[Any]) -> list[Any]:
+    """Return the manifests as their author wrote them: by hand there is no annotation that tells what was before."""
+    text = io.StringIO()
+    YAML(typ="safe").dump_all(manifests, text)
+    found = documents(inject(["--uninject", "-f", "-"], {}, io.StringIO(text.getvalue())).text)
+    for manifest in found:
+        job = manifest["spec"].get("jobTemplate", manifest).get("spec", {})
+        job.pop("podReplacementPolicy", None)
+        for field in OURS:
+            job.get("template", {}).get("spec", {}).pop(field, None)
+    return found
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_inject_makes_it(path: Path) -> None:
+    """Field by field, but for the comments."""
+    text = path.read_text()
+    said = re.search(r"^#   (k6-sweep inject (?:.*\\\n#)*.*)$", text, re.MULTILINE)
+    assert said, "the example doesn't say by which k6-sweep inject it was made"
+    command, subcommand, flag, _, *options = shlex.split(said[1].replace("\\\n#", ""))
+    assert (command, subcommand, flag) == ("k6-sweep", "inject", "-f")
+    before = io.StringIO()
+    YAML(typ="safe").dump_all(without_ours(documents(text)), before)
+    made = documents(inject(["-f", "-", *options], {}, io.StringIO(before.getvalue())).text)
+    for manifest in made:
+        manifest["metadata"].get("annotations", {}).pop(BEFORE, None)
+        if manifest["metadata"].get("annotations") == {}:
+            del manifest["metadata"]["annotations"]
+    assert made == documents(text)
+
+
+def test_the_guides_job_differs_by_the_cleanup_only() -> None:
+    """The two examples that stand side by side are the same test."""
+    before, after = (
+        documents((ROOT / f"examples/guide-{name}.yaml").read_text()) for name in ("before", "with-k6-sweep")
+    )
+    (plain,), (job,) = without_ours(after), before
+    del job["spec"]["template"]["spec"]["containers"][1]
+    assert plain == job
