@@ -1,0 +1,43 @@
+"""What the READMEs say of the chart and of inject works as it is written there."""
+
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from sidecar.inject.command import inject
+from tests.chart.helm import ROOT, env_of, manifests, render, written
+
+PAGES = ("README.md", "charts/k6-sweep/README.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_values_make_the_sidecar(page: str, tmp_path: Path) -> None:
+    """The values block is all that it takes."""
+    (block,) = re.findall(r"```yaml\n# values\.yaml\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    pod = render(written(tmp_path, YAML(typ="safe").load(block))).test_pod
+    assert [each["name"] for each in pod["initContainers"]] == ["k6-sweep"]
+    assert len(block.split("cleanup:")[1].strip().splitlines()) <= 5
+
+
+def test_the_head_of_the_values_makes_the_sidecar(tmp_path: Path) -> None:
+    """So do the lines at the top of values.yaml."""
+    head = (ROOT / "charts/k6-sweep/values.yaml").read_text().partition("\n\n")[0]
+    block = "\n".join(line.removeprefix("#   ") for line in head.splitlines() if line.startswith("#   "))
+    assert render(written(tmp_path, YAML(typ="safe").load(block))).test_pod["initContainers"]
+
+
+def test_the_inject_line_makes_the_sidecar() -> None:
+    """The command in the README, on the k6 Job that is written by hand in the examples."""
+    (line,) = re.findall(
+        r"^k6-sweep inject -f job\.yaml ((?:.*\\\n)*.*?) \| kubectl", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    options = shlex.split(line.replace("\\\n", ""))
+    job = (ROOT / "examples/guide-before.yaml").read_text()
+    (made,) = manifests(inject(["-f", "-", *options], {}, io.StringIO(job)).text)
+    (sidecar,) = made["spec"]["template"]["spec"]["initContainers"]
+    assert sidecar["image"] == "YOUR.REGISTRY/k6-sweep:0.1.0"
+    assert env_of(sidecar)["SWEEP_PATTERN"] == "queue:*\ndedupe:*"
