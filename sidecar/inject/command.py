@@ -62,8 +62,9 @@ def _titled(read: Sequence[Document]) -> Iterator[tuple[Document, Workload, str]
 
 def _inject(read: Sequence[Document], cleanup: Cleanup) -> Injected:
     wanted = cleanup.settings.k6_container
-    found = [each for each in _titled(read) if each[1].is_test_run or each[1].k6(wanted)]
-    others = [each for each in _titled(read) if each[1].title not in {workload.title for _, workload, _ in found}]
+    every = list(_titled(read))
+    found = [each for each in every if each[1].is_test_run or each[1].k6(wanted)]
+    others = [each for each in every if each not in found]
     if not found:
         raise SettingsError([_nothing_found(read, wanted)])
     problems = [

@@ -41,7 +41,9 @@ def inject(workload: Workload, cleanup: Cleanup, namespace: str | None) -> list[
         pod["containers"].insert(0, in_short(sidecar))
     if volumes := cleanup.volumes(in_pod=True):
         pod.setdefault("volumes", []).extend(map(in_short, volumes))
-    workload.manifest["metadata"].setdefault("annotations", {})[BEFORE] = json.dumps(before)
+    metadata = workload.manifest["metadata"]
+    metadata["annotations"] = metadata.get("annotations") or {}
+    metadata["annotations"][BEFORE] = json.dumps(before)
     return beside_it
 
 

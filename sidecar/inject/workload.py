@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sidecar.inject.cleanup import OUR_CONTAINERS, USER, Cleanup, Manifest
+from sidecar.inject.cleanup import OUR_CONTAINERS, USER, Cleanup, Manifest, beside
 from sidecar.kube.roles import JOBS, TEST_RUNS, Resource
 
 _POD_AT: Final[Mapping[str, tuple[str, ...]]] = {
@@ -16,6 +16,7 @@ _POD_AT: Final[Mapping[str, tuple[str, ...]]] = {
     "DaemonSet": ("spec", "template"),
     "ReplicaSet": ("spec", "template"),
 }
+_LONGEST_JOB_NAME: Final = 63
 _THAT_END: Final = frozenset({"Pod", "Job", "CronJob"})
 
 
@@ -122,6 +123,8 @@ def reasons_against(workload: Workload, cleanup: Cleanup, namespace: str | None)
                 f"it runs {workload.pods_at_once} pods at once, so it needs a watcher, which must know the Job's name; "
                 "name the Job, set parallelism to 1, or use a TestRun"
             )
+        if len(beside(workload.name)) > _LONGEST_JOB_NAME:
+            yield f"its watcher would be called {beside(workload.name)}, and a Job's name has 63 characters at most"
         for flag in ("preflight", "only_new", "fail_job"):
             if getattr(settings, flag):
                 yield f"--{flag.replace('_', '-')} needs a sidecar, and a test in several pods has a watcher"

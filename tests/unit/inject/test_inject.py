@@ -234,6 +234,7 @@ def test_an_account_of_the_pods_own_is_kept() -> None:
         (job(pod={"shareProcessNamespace": False}), (), "shareProcessNamespace is false"),
         (job(pod={"hostPID": True}), (), "hostPID"),
         (job(pod={"securityContext": {"runAsUser": 64001}}), (), "k6 runs as user 64001"),
+        (job(parallelism=2).replace("load-test", "l" * 60), (), "63 characters at most"),
         (job(backoffLimit=2), ("--fail-job",), "would run the load test again"),
         (job(parallelism=2), ("--fail-job",), "--fail-job needs a sidecar"),
         (job(parallelism=2), ("--only-new",), "--only-new needs a sidecar"),
