@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo tools image test lint check chaos bench docs clean
+.PHONY: help demo tools image test more-tests lint check chaos bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -42,10 +42,14 @@ image: .tools/images/built  ## build the image and run it beside k6, in containe
 	@touch $@
 
 JOBS ?= 2
-test: $(BIN)/.installed  ## run the tests, with branch coverage
+TESTS ?= tests
+test: $(BIN)/.installed  ## run the tests, with branch coverage; TESTS=tests/unit runs those alone
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile
-	@$(BIN)/coverage combine --quiet
+	@$(MAKE) --no-print-directory more-tests
+
+more-tests: $(BIN)/.installed
+	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
+	@$(BIN)/coverage combine --quiet --append
 	@$(BIN)/coverage report
 
 lint: $(BIN)/.installed  ## lint, format, types, layers, spelling, generated docs
