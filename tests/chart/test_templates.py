@@ -208,6 +208,12 @@ def test_a_cleanup_job_now_or_again_and_again(rendered: Render) -> None:
     assert cron["jobTemplate"]["spec"] == spec
 
 
+def test_a_job_may_go_as_soon_as_it_has_ended(rendered: Render) -> None:
+    """A time of 0 seconds is not the same as none."""
+    assert rendered(k6={"ttlSecondsAfterFinished": 0}).of("Job")["spec"]["ttlSecondsAfterFinished"] == 0
+    assert "ttlSecondsAfterFinished" not in rendered().of("Job")["spec"]
+
+
 def test_the_network_policy_is_about_our_pods_only(rendered: Render) -> None:
     """k6's own pod, which has to reach the system under test, is not closed."""
     made = rendered(k6={"parallelism": 2}, networkPolicy={"enabled": True})
@@ -250,6 +256,8 @@ def test_k6_as_one_wants_it(rendered: Render) -> None:
         ({"cleanup": {"preflight": {"enabled": True}}, "k6": {"parallelism": 2}}, "cleanup.preflight.enabled needs"),
         ({"cleanup": {"failJob": True}, "testRun": {"enabled": True}}, "cleanup.failJob needs a sidecar"),
         ({"cleanup": {"securityContext": {"runAsUser": 12345}}}, "must differ"),
+        ({"cleanupJob": {"enabled": True}}, "sweeps at once, while the test of the same release runs"),
+        ({"cleanup": {"enabled": False}, "cleanupJob": {"enabled": True}}, "sweeps at once"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(rendered: Render, values: dict[str, Any], said: str) -> None:

@@ -22,6 +22,7 @@ ELSEWHERE = {
     "--no-logo",
     "--cluster",
     "--tls",
+    "--set",
     "--insecure",
 }
 

@@ -1,14 +1,17 @@
 {{/* What the values come to: the form of the cleanup, its times, and what it must be allowed. */}}
 
-{{/*
-How the test is cleaned up after: "none", "native" (the last init container), "container" (an ordinary one, before k6), or
-"watcher" (a Job of its own, for a test in several pods).
-*/}}
-{{- define "k6-sweep.form" -}}
+{{- define "k6-sweep.clusterHasNative" -}}
+{{- if semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
+{{- end -}}
+
+{{/* Fails with everything that speaks against the values, and that a schema can't know. */}}
+{{- define "k6-sweep.validate" -}}
 {{- $cleanup := .Values.cleanup -}}
-{{- $native := semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version -}}
 {{- $distributed := or .Values.testRun.enabled (gt (int .Values.k6.parallelism) 1) -}}
 {{- $problems := list -}}
+{{- if and .Values.cleanupJob.enabled (not .Values.cleanupJob.schedule) (or .Values.k6.enabled .Values.testRun.enabled) -}}
+  {{- $problems = append $problems "cleanupJob.enabled without a schedule sweeps at once, while the test of the same release runs: use cleanup.enabled for it, or set k6.enabled to false" -}}
+{{- end -}}
 {{- if and $cleanup.enabled $distributed -}}
   {{- range $name, $wanted := dict "preserveExisting" $cleanup.preserveExisting "preflight.enabled" $cleanup.preflight.enabled "failJob" $cleanup.failJob -}}
     {{- if $wanted -}}
@@ -23,7 +26,7 @@ How the test is cleaned up after: "none", "native" (the last init container), "c
   {{- if and $cleanup.failJob (eq $cleanup.sidecar.mode "native") -}}
     {{- $problems = append $problems "cleanup.failJob needs the ordinary container, because a Job ignores a native sidecar's exit code: set cleanup.sidecar.mode to auto or container" -}}
   {{- end -}}
-  {{- if and (eq $cleanup.sidecar.mode "native") (not $native) -}}
+  {{- if and (eq $cleanup.sidecar.mode "native") (not (include "k6-sweep.clusterHasNative" .)) -}}
     {{- $problems = append $problems (printf "cleanup.sidecar.mode native needs Kubernetes 1.29 or newer, not %s: set it to auto or container" .Capabilities.KubeVersion.Version) -}}
   {{- end -}}
   {{- if eq (toString .Values.k6.securityContext.runAsUser) (toString $cleanup.securityContext.runAsUser) -}}
@@ -33,9 +36,18 @@ How the test is cleaned up after: "none", "native" (the last init container), "c
 {{- if $problems -}}
   {{- fail (printf "these values cannot be used: %s" (join "; " $problems)) -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+How the test is cleaned up after: "none", "native" (the last init container), "container" (an ordinary one, before k6), or
+"watcher" (a Job of its own, for a test in several pods).
+*/}}
+{{- define "k6-sweep.form" -}}
+{{- include "k6-sweep.validate" . -}}
+{{- $cleanup := .Values.cleanup -}}
 {{- if not $cleanup.enabled -}}none
-{{- else if $distributed -}}watcher
-{{- else if or $cleanup.failJob (eq $cleanup.sidecar.mode "container") (not $native) -}}container
+{{- else if or .Values.testRun.enabled (gt (int .Values.k6.parallelism) 1) -}}watcher
+{{- else if or $cleanup.failJob (eq $cleanup.sidecar.mode "container") (not (include "k6-sweep.clusterHasNative" .)) -}}container
 {{- else -}}native
 {{- end -}}
 {{- end -}}
