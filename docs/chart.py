@@ -13,6 +13,9 @@ SCHEMA: Final = CHART / "values.schema.json"
 README: Final = CHART / "README.md"
 _TABLE: Final = re.compile(r"(?<=<!-- values -->\n).*(?=<!-- /values -->)", re.DOTALL)
 
+_ONLY_IN_SCHEMA: Final = {"global", "enabled"}
+"""What a parent chart may give us."""
+
 Values = dict[str, Any]
 
 
@@ -64,13 +67,23 @@ def render_schema() -> str:
     """
     described, values = _read()
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    known = {path: place for path, place in _places(schema) if path != "global"}
+    known = {path: place for path, place in _places(schema) if path not in _ONLY_IN_SCHEMA}
     if unlike := sorted(known.keys() ^ values.keys()):
         raise ValueError(f"not in both values.yaml and values.schema.json: {', '.join(unlike)}")
     for path, place in known.items():
         place.pop("description", None)
         place["description"] = described[path]
+    _require(schema)
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _require(schema: Values, prefix: str = "") -> None:
+    """Make each name required that may not be null: Helm leaves out a value that is set to null."""
+    names = {name: place for name, place in schema["properties"].items() if f"{prefix}{name}" not in _ONLY_IN_SCHEMA}
+    schema["required"] = [name for name, place in names.items() if "null" not in place.get("type", ())]
+    for name, place in names.items():
+        if "properties" in place:
+            _require(place, f"{prefix}{name}.")
 
 
 def _places(schema: Values, prefix: str = "") -> Iterator[tuple[str, Values]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from sidecar.options import Parser, add_options, flag_name, given, option, options_of, read, variable_name
+from sidecar.options import Parser, add_options, flag_name, given, missing, option, options_of, read, variable_name
 from sidecar.parse import contradictions
 from sidecar.settings import Settings
 from sidecar.values import seconds
@@ -45,8 +45,8 @@ def kube_version(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManifestSettings:
-    """Which manifests, and whether to add or to take away."""
+class InjectSettings(Settings):
+    """All that `inject` takes: what the sidecar is told, and what the pod needs for it."""
 
     filename: tuple[str, ...] = option(
         _MANIFESTS,
@@ -59,12 +59,6 @@ class ManifestSettings:
     uninject: bool = option(
         _MANIFESTS, "Take out what an earlier inject has added.", flag=True, default=False, commands=_INJECT
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class InjectSettings(ManifestSettings, Settings):
-    """All that `inject` takes: what the sidecar is told, and what the pod needs for it."""
-
     namespace: str | None = option(
         _MANIFESTS,
         "The namespace of manifests that name none; only what needs a Role asks for it.",
@@ -165,13 +159,23 @@ class InjectSettings(ManifestSettings, Settings):
 
 
 def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[InjectSettings, dict[str, str], list[str]]:
-    """Read the settings of `inject`.
+    """Read the settings of `inject`; --uninject needs none but the manifests.
 
     Returns:
         The settings; what the sidecar is to be told, by the variables' names; and a sentence for each problem.
     """
-    parser = inject_parser(InjectSettings)
+    parser = Parser(
+        prog="k6-sweep inject",
+        description="Add k6-sweep to the manifests of k6 tests, and print them.",
+        usage="k6-sweep inject -f FILE [OPTIONS]",
+        epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL.",
+        allow_abbrev=False,
+    )
+    add_options(parser, InjectSettings, "inject")
     settings, problems = read(InjectSettings, "inject", parser, argv, environ)
+    if settings.uninject:
+        unneeded = {missing(name, spec) for name, spec in options_of(Settings).items()}
+        return settings, {}, [problem for problem in problems if problem not in unneeded]
     problems += contradictions(settings, "watch")
     problems += _problems(settings)
     if problems:
@@ -180,30 +184,13 @@ def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Injec
     texts = given(InjectSettings, "inject", parser, argv, environ)
     told = {name: each for name, each in texts.items() if name in handed_on}
     problems = [
-        f"{flag_name(name)}: {text!r} has a comma, which separates patterns in a variable; ? stands for it"
+        f"{flag_name(name)}: {text!r} cannot be handed on: in a variable, commas and newlines separate, and blanks "
+        "around don't count; ? stands for any character"
         for name, each in told.items()
         for text in each
-        if handed_on[name].many and re.search(r"[,\n]", text)
+        if handed_on[name].many and not re.fullmatch(r"[^\s,]([^,\n]*[^\s,])?", text)
     ]
     return settings, {variable_name(name): "\n".join(each) for name, each in told.items()}, problems
-
-
-def parse_uninject(argv: Sequence[str]) -> tuple[ManifestSettings, list[str]]:
-    """Read the settings of `inject --uninject`, and a sentence for each problem."""
-    return read(ManifestSettings, "inject", inject_parser(ManifestSettings), argv, {})
-
-
-def inject_parser(settings: type[ManifestSettings]) -> Parser:
-    """Return a parser of the command line."""
-    parser = Parser(
-        prog="k6-sweep inject",
-        description="Add k6-sweep to the manifests of k6 tests, and print them.",
-        usage="k6-sweep inject -f FILE [OPTIONS]",
-        epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL.",
-        allow_abbrev=False,
-    )
-    add_options(parser, settings, "inject")
-    return parser
 
 
 def _problems(settings: InjectSettings) -> Iterator[str]:

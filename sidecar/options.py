@@ -196,7 +196,7 @@ def read(
         source, texts = _texts(name, spec, known, environ)
         if not texts:
             if spec.required:
-                problems.append(f"{_both_names(name, spec)} is required: {spec.help}")
+                problems.append(missing(name, spec))
                 values[name] = () if spec.many else None
             elif command in spec.command_defaults:
                 values[name] = spec.command_defaults[command]
@@ -238,6 +238,11 @@ def _texts(
     if spec.many:
         return variable_name(name), [part.strip() for part in re.split(r"[,\n]", text) if part.strip()]
     return variable_name(name), [text] if text else None
+
+
+def missing(name: str, spec: Option) -> str:
+    """Say that a required setting was not given."""
+    return f"{_both_names(name, spec)} is required: {spec.help}"
 
 
 def _both_names(name: str, spec: Option) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sidecar.inject_settings import InjectSettings
 from sidecar.kube.roles import EVENTS, JOBS, PODS, TEST_RUNS, VERBS, Resource
 from sidecar.options import options_of, variable_name
-from sidecar.settings import Settings
+from sidecar.settings import SMALLEST_MESSAGE, Settings
 
 Manifest = dict[str, Any]
 
@@ -101,7 +101,7 @@ class Cleanup:
     def _container(
         self, name: str, args: Sequence[str], told: Mapping[str, str], containers: int, *, in_pod: bool, **more: str
     ) -> Manifest:
-        limit = min(_LARGEST_MESSAGE, _POD_MESSAGES // containers)
+        limit = max(SMALLEST_MESSAGE, min(_LARGEST_MESSAGE, _POD_MESSAGES // containers))
         files = {"SWEEP_REDIS_" + what: f"/etc/k6-sweep/{path}" for what, path in self._files()}
         timeout = {"SWEEP_TIMEOUT": f"{self.settings.timeout:g}"}
         env = {**timeout, **files, **told, "SWEEP_MESSAGE_LIMIT": str(limit)}
@@ -114,7 +114,7 @@ class Cleanup:
             "imagePullPolicy": "IfNotPresent",
             **more,
             "args": list(args),
-            "env": [{"name": each, "value": env[each]} for each in sorted(env, key=_ORDER.index)]
+            "env": [{"name": each, "value": env[each].replace("$", "$$")} for each in sorted(env, key=_ORDER.index)]
             + copy.deepcopy(_OUR_POD),
             "resources": copy.deepcopy(_RESOURCES),
             "securityContext": copy.deepcopy(_SECURITY),
@@ -159,7 +159,9 @@ class Cleanup:
     def rules(self, resource: Resource | None, name: str) -> list[Manifest]:
         """Return the rules of the Role: of a watcher of this resource, or of a sidecar."""
         asked: list[tuple[Resource, str | None]] = [(resource, name)] if resource else []
-        asked += [(PODS, None)] if resource or self.settings.detector == "kubernetes" else []
+        # Before Linux 6.15 nothing but the API tells how k6 ended.
+        by_api = resource or self.settings.detector == "kubernetes" or self.settings.when != "always"
+        asked += [(PODS, None)] if by_api else []
         asked += [(EVENTS, None)] if self.settings.emit_event else []
         return [
             {
@@ -171,8 +173,8 @@ class Cleanup:
             for each, only in asked
         ]
 
-    def watcher(self, resource: Resource, name: str, namespace: str) -> list[Manifest]:
-        """Return the Job that waits for all pods of a test, and what it needs to be allowed to."""
+    def watcher(self, resource: Resource, name: str, namespace: str, ttl: int | None) -> list[Manifest]:
+        """Return the Job that waits for all pods of a test, and what it needs; `ttl` is the test's own."""
         target = f"{ {JOBS: 'job', TEST_RUNS: 'testrun'}[resource] }/{name}"
         told = {key: value for key, value in self.told.items() if key != "SWEEP_DETECTOR"}  # a target has just one
         told["SWEEP_GRACE_PERIOD"] = str(self.own_grace_period)
@@ -191,7 +193,11 @@ class Cleanup:
             "apiVersion": "batch/v1",
             "kind": "Job",
             "metadata": _metadata(beside(name), namespace),
-            "spec": {"backoffLimit": 3, "ttlSecondsAfterFinished": 3600, "template": template},
+            "spec": {
+                "backoffLimit": 3,
+                **({} if ttl is None else {"ttlSecondsAfterFinished": ttl}),
+                "template": template,
+            },
         }
         return [*permissions(beside(name), namespace, self.rules(resource, name)), job]
 

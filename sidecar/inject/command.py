@@ -11,8 +11,8 @@ from sidecar.inject.cleanup import Cleanup
 from sidecar.inject.documents import Document
 from sidecar.inject.edit import inject as add
 from sidecar.inject.edit import uninject
-from sidecar.inject.workload import Workload, reasons_against, workloads
-from sidecar.inject_settings import InjectSettings, ManifestSettings, parse_inject, parse_uninject
+from sidecar.inject.workload import Workload, malformations, reasons_against, workloads
+from sidecar.inject_settings import InjectSettings, parse_inject
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,15 @@ def inject(argv: Sequence[str], environ: Mapping[str, str], standard_input: Text
     Raises:
         SettingsError: Settings that cannot be used, or manifests that cannot be served right; all of them.
     """
-    if "--uninject" in argv:
-        settings, problems = parse_uninject(argv)
-        read = _read(settings, problems, standard_input)
-        return Injected(documents.write(read), tuple(f"{title} is as it was" for _, _, title in _titled(read)))
     wanted, told, problems = parse_inject(argv, environ)
     read = _read(wanted, problems, standard_input)
+    if wanted.uninject:
+        return Injected(documents.write(read), tuple(f"{title} has no k6-sweep in it" for _, _, title in _titled(read)))
     cleanup = Cleanup(wanted, told, wanted.image or f"k6-sweep:{version('k6-sweep')}")
     return _inject(read, cleanup)
 
 
-def _read(settings: ManifestSettings, problems: Sequence[str], standard_input: TextIO) -> list[Document]:
+def _read(settings: InjectSettings, problems: Sequence[str], standard_input: TextIO) -> list[Document]:
     """Return the documents as they were before any inject."""
     if problems:
         raise SettingsError(problems)
@@ -49,7 +47,10 @@ def _read(settings: ManifestSettings, problems: Sequence[str], standard_input: T
         read = [each for each in documents.read(settings.filename, standard_input) if not each.is_ours]
     except documents.UnreadableError as error:
         raise SettingsError([str(error)]) from None
-    for _, workload, _ in _titled(read):
+    found = list(_titled(read))
+    if malformed := [f"{title}: {problem}" for _, workload, title in found for problem in malformations(workload)]:
+        raise SettingsError(malformed)
+    for _, workload, _ in found:
         uninject(workload)
     return read
 
@@ -72,17 +73,35 @@ def _inject(read: Sequence[Document], cleanup: Cleanup) -> Injected:
         for _, workload, title in found
         for reason in reasons_against(workload, cleanup, _namespace(workload, cleanup.settings))
     ]
+    problems += _shared(found)
     if problems:
         raise SettingsError(problems)
     notes = [f"{title} has no k6 container and is left as it is" for _, _, title in others]
-    beside: list[Document] = []
+    before: list[Document] = []
+    after: list[Document] = []
     for document, workload, title in found:
         (k6,) = workload.k6(wanted) or [wanted] if not workload.is_test_run else [wanted]
         told = dict(cleanup.told) if k6 == wanted else {**cleanup.told, "SWEEP_K6_CONTAINER": k6}
         added = add(workload, replace(cleanup, told=told), _namespace(workload, cleanup.settings))
+        # A Pod is refused while its account isn't there; a Job tries again.
+        beside = before if workload.kind == "Pod" else after
         beside += [Document(document.source, documents.in_short(each), document.offset) for each in added]
         notes.append(f"{title} {_form(workload, cleanup)}")
-    return Injected(documents.write([*read, *beside]), tuple(notes))
+    return Injected(documents.write([*before, *read, *after]), tuple(notes))
+
+
+def _shared(found: Sequence[tuple[Document, Workload, str]]) -> Iterator[str]:
+    """Yield workloads that share a part, by an alias: what is added to one, the other would have, too."""
+    seen: dict[int, str] = {}
+    for _, workload, title in found:
+        if workload.needs_watcher:
+            continue
+        pod = workload.pod
+        for part in (pod, *(pod[field] for field in ("containers", "initContainers", "volumes") if field in pod)):
+            if id(part) in seen:
+                yield f"{title}: an alias makes it share a part with {seen[id(part)]}; write it out"
+                break
+            seen[id(part)] = title
 
 
 def _namespace(workload: Workload, settings: InjectSettings) -> str | None:
@@ -92,7 +111,10 @@ def _namespace(workload: Workload, settings: InjectSettings) -> str | None:
 def _form(workload: Workload, cleanup: Cleanup) -> str:
     if workload.needs_watcher:
         return "may run in several pods: a watcher of its own sweeps when all of them have ended"
-    return f"cleans up after itself, by {'a native sidecar' if cleanup.native else 'an ordinary container before k6'}"
+    form = f"cleans up after itself, by {'a native sidecar' if cleanup.native else 'an ordinary container before k6'}"
+    if workload.may_overlap:
+        form += "; set concurrencyPolicy: Forbid, or the sweep of one test deletes the keys of the next"
+    return form
 
 
 def _nothing_found(read: Sequence[Document], wanted: str) -> str:

@@ -1,5 +1,6 @@
 """Reads manifests from files, folders and standard input, and writes them with their comments."""
 
+import contextlib
 import io
 import json
 import re
@@ -11,7 +12,7 @@ from typing import Any, Final, TextIO
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.scalarstring import LiteralScalarString
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
 from sidecar.inject.cleanup import OUR_LABEL
 
@@ -19,6 +20,8 @@ _SUFFIXES: Final = {".yaml", ".yml", ".json"}
 _FIRST_LIST: Final = re.compile(r"^(?P<key> *)[^\s#-].*:[ \t]*\n(?: *#.*\n)*(?P<list> *)- ", re.MULTILINE)
 _USUAL_OFFSET: Final = 2
 _SHORT: Final = 90
+_NO_TEXT_TO_OTHERS: Final = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)
+"""What YAML 1.1, which Kubernetes reads, takes for yes or no."""
 _SPOILT_BY_SHORTNESS: Final = re.compile(r'\\n|\[{"[^"]*": [{[]')
 """Texts of several lines, and lists of mappings with one key, whose braces would be left out."""
 _NO_WRAPPING: Final = 1 << 20
@@ -42,9 +45,10 @@ class Document:
     @property
     def is_ours(self) -> bool:
         """Whether an earlier inject has put it beside a test."""
-        manifest = self.manifest if isinstance(self.manifest, dict) else {}
-        labels = (manifest.get("metadata") or {}).get("labels") or {}
-        return bool(labels.get(OUR_LABEL[0]) == OUR_LABEL[1])
+        place = self.manifest
+        for step in ("metadata", "labels", OUR_LABEL[0]):
+            place = place.get(step) if isinstance(place, dict) else None
+        return bool(place == OUR_LABEL[1])
 
 
 def read(filenames: Sequence[str], standard_input: TextIO) -> list[Document]:
@@ -79,6 +83,10 @@ def _texts(name: str, standard_input: TextIO) -> Iterator[tuple[str, str]]:
 
 
 def _parse(source: str, text: str) -> Iterator[Document]:
+    if text.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):  # then it may be YAML
+            yield Document(source, json.loads(text), _USUAL_OFFSET)
+            return
     first = _FIRST_LIST.search(text)
     offset = len(first["list"]) - len(first["key"]) if first else _USUAL_OFFSET
     try:
@@ -102,6 +110,8 @@ def write(documents: Sequence[Document]) -> str:
 def in_short(value: Any) -> Any:  # noqa: ANN401  # YAML
     """Return the same, with what is short on one line, and texts of several lines as such."""
     if isinstance(value, str):
+        if _NO_TEXT_TO_OTHERS.fullmatch(value):
+            return DoubleQuotedScalarString(value)
         return LiteralScalarString(value) if "\n" in value else value
     if not isinstance(value, (dict, list)):
         return value

@@ -2,22 +2,20 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from sidecar.inject.cleanup import OUR_CONTAINERS, OUR_VOLUMES, Cleanup, Manifest, beside, permissions
 from sidecar.inject.documents import in_short
-from sidecar.inject.workload import Workload
+from sidecar.inject.workload import BEFORE, Workload
 
 _Put = Callable[[Manifest, str, object], None]
-
-BEFORE: Final = "k6-sweep/before"
-"""The annotation that keeps what a workload had before, so that it can be had again; null stands for nothing."""
 
 
 def inject(workload: Workload, cleanup: Cleanup, namespace: str | None) -> list[Manifest]:
     """Add k6-sweep to a workload, in the way that serves it; return what must stand beside it."""
     if workload.needs_watcher:
-        return cleanup.watcher(workload.needs_watcher, workload.name, namespace or "")
+        seconds = workload.job.get("ttlSecondsAfterFinished")
+        return cleanup.watcher(workload.needs_watcher, workload.name, namespace or "", seconds)
     pod, before = workload.pod, dict[str, Any]()
 
     def put(place: Manifest, field: str, value: object, /) -> None:

@@ -1,5 +1,6 @@
 """What runs k6 in a manifest: where its pod is, which container is k6, and whether a sidecar can serve it right."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,8 @@ _POD_AT: Final[Mapping[str, tuple[str, ...]]] = {
     "DaemonSet": ("spec", "template"),
     "ReplicaSet": ("spec", "template"),
 }
+BEFORE: Final = "k6-sweep/before"
+"""The annotation that keeps what a workload had before, so that it can be had again; null stands for nothing."""
 _LONGEST_JOB_NAME: Final = 63
 _THAT_END: Final = frozenset({"Pod", "Job", "CronJob"})
 
@@ -82,6 +85,11 @@ class Workload:
         return (6 if limit is None else int(limit)) if self.kind in {"Job", "CronJob"} else 0
 
     @property
+    def may_overlap(self) -> bool:
+        """Whether a test may begin before the one before it has been swept."""
+        return self.kind == "CronJob" and _mapping(self.manifest["spec"]).get("concurrencyPolicy", "Allow") == "Allow"
+
+    @property
     def needs_watcher(self) -> Resource | None:
         """The resource to wait for where the test may run in several pods."""
         if self.is_test_run:
@@ -109,6 +117,35 @@ def workloads(manifest: Any) -> Iterator[Workload]:  # noqa: ANN401  # what a YA
         yield Workload(manifest, kind)
 
 
+def malformations(workload: Workload) -> Iterator[str]:
+    """Yield what the API server would refuse, and nobody could work with."""
+    metadata = workload.manifest.get("metadata")
+    if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
+        yield "metadata must be a mapping with a name"
+    elif not isinstance(metadata.get("annotations") or {}, dict):
+        yield "metadata.annotations must be a mapping"
+    elif not _is_record((metadata.get("annotations") or {}).get(BEFORE, "{}")):
+        yield f"the annotation {BEFORE} is not what inject wrote; remove it, and what inject has added"
+    if workload.is_test_run:
+        return
+    for field in ("containers", "initContainers", "volumes"):
+        entries = workload.pod.get(field) or []
+        if not isinstance(entries, list) or not all(isinstance(each, dict) and each.get("name") for each in entries):
+            yield f"{field} must be a list of mappings with a name"
+    numbers = {name: workload.job.get(name) for name in ("parallelism", "backoffLimit")}
+    numbers["terminationGracePeriodSeconds"] = workload.pod.get("terminationGracePeriodSeconds")
+    for field, number in numbers.items():
+        if number is not None and not isinstance(number, int):
+            yield f"{field} must be a whole number"
+
+
+def _is_record(text: object) -> bool:
+    try:
+        return isinstance(json.loads(str(text)), dict)
+    except ValueError:
+        return False
+
+
 def reasons_against(workload: Workload, cleanup: Cleanup, namespace: str | None) -> Iterator[str]:
     """Yield why k6-sweep cannot be added to a workload that runs k6."""
     settings = cleanup.settings
@@ -128,6 +165,8 @@ def reasons_against(workload: Workload, cleanup: Cleanup, namespace: str | None)
         for flag in ("preflight", "only_new", "fail_job"):
             if getattr(settings, flag):
                 yield f"--{flag.replace('_', '-')} needs a sidecar, and a test in several pods has a watcher"
+    if cleanup.rules(workload.needs_watcher, "") and not workload.name and not workload.needs_watcher:
+        yield "it has no name, and its service account and Role are called after it; name it"
     if cleanup.rules(workload.needs_watcher, "") and not namespace:
         yield "it names no namespace, and what is allowed to ask the API must: give --namespace"
 

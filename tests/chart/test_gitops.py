@@ -23,7 +23,5 @@ def test_the_values_are_the_charts(name: str, tmp_path: Path) -> None:
     assert [each["name"] for each in rendered.test_pod["initContainers"]] == ["k6-sweep"]
     annotations = values.get("commonAnnotations")
     assert all(
-        (annotations or {}).items() <= each["metadata"].get("annotations", {}).items()
-        for each in rendered.manifests
-        if each["kind"] != "Pod"  # the Pod is for `helm test`
+        (annotations or {}).items() <= each["metadata"].get("annotations", {}).items() for each in rendered.manifests
     )

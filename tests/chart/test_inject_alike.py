@@ -58,7 +58,6 @@ WAYS: dict[str, tuple[str, ...]] = {
 CHARTS_OWN: dict[str, Any] = {  # values that inject has no option for
     "everything": {
         "image": {"registry": "", "repository": "k6-sweep", "tag": "", "digest": "", "pullPolicy": "IfNotPresent"},
-        "serviceAccount": {"annotations": None},
         "cleanup": {"extraEnv": [], "extraVolumes": [], "extraVolumeMounts": []},
         "networkPolicy": {"enabled": False},
     },

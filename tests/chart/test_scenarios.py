@@ -75,7 +75,12 @@ def test_every_value_is_tried() -> None:
     assert untried == {  # these have tests of their own
         *("serviceAccount.create", "serviceAccount.name", "k6.command", "k6.podSecurityContext", "k6.securityContext"),
         *("cleanup.redis.tls.caSecret", "cleanup.redis.tls.insecure", "cleanup.messageLimit", "cleanup.resources"),
-        *("cleanup.securityContext", "watcher.backoffLimit", "watcher.ttlSecondsAfterFinished"),
+        *(
+            "cleanup.allowBroadPatterns",
+            "cleanup.securityContext",
+            "watcher.backoffLimit",
+            "watcher.ttlSecondsAfterFinished",
+        ),
         *("cleanupJob.backoffLimit", "cleanupJob.ttlSecondsAfterFinished"),
     }
 

@@ -140,11 +140,16 @@ def test_the_api_detector_gets_the_role_of_the_docs(rendered: Render) -> None:
 
 
 def test_an_account_of_ones_own(rendered: Render) -> None:
-    """A named account is used and bound, and not made; with create false and no name, the namespace's is bound."""
-    named = rendered(cleanup={"emitEvent": True}, serviceAccount={"name": "mine"})
+    """It is made, under its name, if it is to be; else the named one is bound, or the namespace's default."""
+    named = rendered(cleanup={"emitEvent": True}, serviceAccount={"name": "mine", "create": False})
     assert "ServiceAccount" not in named.kinds()
     assert named.of("RoleBinding")["subjects"][0]["name"] == named.test_pod["serviceAccountName"] == "mine"
     assert named.of("Role")["rules"] == [{"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}]
+    made = rendered(cleanup={"emitEvent": True}, serviceAccount={"name": "ours", "annotations": {"a": "b"}})
+    assert made.of("ServiceAccount")["metadata"]["name"] == made.test_pod["serviceAccountName"] == "ours"
+    assert made.of("ServiceAccount")["metadata"]["annotations"] == {"a": "b"}
+    off = rendered(cleanup={"enabled": False}, serviceAccount={"annotations": {"a": "b"}})
+    assert off.kinds() == ["Job"]
     default = rendered(cleanup={"emitEvent": True}, serviceAccount={"create": False})
     assert default.of("RoleBinding")["subjects"][0]["name"] == "default"
 
@@ -171,7 +176,14 @@ def test_a_test_in_several_pods_has_one_watcher(rendered: Render) -> None:
 def test_a_test_run_and_its_watcher(rendered: Render) -> None:
     """k6-operator's TestRun takes the Job's place, with what the user's own spec says on top."""
     made = rendered(
-        k6={"args": ["--tag", "a=b"], "parallelism": 2, "env": [{"name": "A", "value": "b"}]},
+        k6={
+            "args": ["--tag", "a=b"],
+            "parallelism": 2,
+            "env": [{"name": "A", "value": "b"}],
+            "extraVolumes": [{"name": "data"}],
+        },
+        podLabels={"a": "b"},
+        tolerations=[{"key": "load"}],
         testRun={"enabled": True, "spec": {"parallelism": 7, "runner": {"image": "mine"}}},
     )
     assert made.of("TestRun")["spec"] == {
@@ -181,6 +193,12 @@ def test_a_test_run_and_its_watcher(rendered: Render) -> None:
         "script": {"configMap": {"name": "load-test", "file": "test.js"}},
         "runner": {
             "image": "mine",
+            "imagePullPolicy": "IfNotPresent",
+            "automountServiceAccountToken": "false",
+            "metadata": {"labels": {"a": "b"}},
+            "tolerations": [{"key": "load"}],
+            "volumes": [{"name": "data"}],
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
             "env": [{"name": "A", "value": "b"}],
             "containerSecurityContext": {
                 "runAsUser": 12345,
@@ -205,7 +223,42 @@ def test_a_cleanup_job_now_or_again_and_again(rendered: Render) -> None:
     again = rendered(cleanup={"enabled": False}, k6={"enabled": False}, cleanupJob={**wanted, "schedule": "@daily"})
     cron = again.of("CronJob", "load-test-cleanup")["spec"]
     assert (cron["schedule"], cron["concurrencyPolicy"]) == ("@daily", "Forbid")
+    del spec["ttlSecondsAfterFinished"]  # a CronJob keeps its last Jobs, with what they say
     assert cron["jobTemplate"]["spec"] == spec
+
+
+def test_users_may_be_the_same_where_no_processes_are_shared(rendered: Render) -> None:
+    """By the API, or in another pod, nobody can look into the other's secrets."""
+    same = {"securityContext": {"runAsUser": 12345}}
+    assert rendered(cleanup={**same, "detector": "kubernetes"}).test_pod
+    assert rendered(cleanup=same, k6={"parallelism": 2}).test_pod
+
+
+def test_when_needs_the_api_on_older_kernels(rendered: Render) -> None:
+    """Before Linux 6.15 nothing else tells k6's exit code, so the Role comes with it."""
+    made = rendered(cleanup={"when": "failure"})
+    assert made.of("Role")["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
+    assert made.test_pod["shareProcessNamespace"] is True
+
+
+def test_variables_of_ones_own_replace_ours(rendered: Render) -> None:
+    """No name stands twice, which a server-side apply would refuse."""
+    container = sidecar(rendered(cleanup={"extraEnv": [{"name": "SWEEP_TIMEOUT", "value": "90"}]}))
+    assert [each["value"] for each in container["env"] if each["name"] == "SWEEP_TIMEOUT"] == ["90"]
+
+
+def test_dollars_and_broad_patterns(rendered: Render) -> None:
+    """The kubelet makes one $ of two, so two are written; a broad pattern is told to be meant."""
+    env = env_of(sidecar(rendered(cleanup={"patterns": ["q$$*"], "allowBroadPatterns": True})))
+    assert (env["SWEEP_PATTERN"], env["SWEEP_ALLOW_BROAD_PATTERNS"]) == ("q$$$$*", "true")
+
+
+def test_the_watcher_stays_as_long_as_the_test(rendered: Render) -> None:
+    """An upgrade would start it again if it went before."""
+    made = rendered(k6={"parallelism": 2, "ttlSecondsAfterFinished": 500})
+    assert made.of("Job", "load-test-sweep")["spec"]["ttlSecondsAfterFinished"] == 500
+    plain = rendered(k6={"parallelism": 2})
+    assert "ttlSecondsAfterFinished" not in plain.of("Job", "load-test-sweep")["spec"]
 
 
 def test_a_job_may_go_as_soon_as_it_has_ended(rendered: Render) -> None:
@@ -230,6 +283,9 @@ def test_the_helm_test_checks(rendered: Render) -> None:
     """`helm test` tries everything that a sweep needs."""
     pod = rendered().of("Pod")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    labelled = rendered(podLabels={"mesh": "none"}, podAnnotations={"a": "b"}, commonLabels={"mesh": "istio"}).of("Pod")
+    assert labelled["metadata"]["labels"]["mesh"] == "none"
+    assert labelled["metadata"]["annotations"]["a"] == "b"
     assert pod["spec"]["containers"][0]["args"] == ["check"]
 
 
@@ -256,6 +312,14 @@ def test_k6_as_one_wants_it(rendered: Render) -> None:
         ({"cleanup": {"preflight": {"enabled": True}}, "k6": {"parallelism": 2}}, "cleanup.preflight.enabled needs"),
         ({"cleanup": {"failJob": True}, "testRun": {"enabled": True}}, "cleanup.failJob needs a sidecar"),
         ({"cleanup": {"securityContext": {"runAsUser": 12345}}}, "must differ"),
+        (
+            {"cleanup": {"preserveExisting": True}, "cleanupJob": {"enabled": True, "schedule": "@daily"}},
+            "has no snapshot",
+        ),
+        ({"k6": {"enabled": False}}, "is for the test of this release, and k6.enabled is false"),
+        ({"k6": {"command": ["sh"]}, "testRun": {"enabled": True}}, "k6.command has no place in a TestRun"),
+        ({"k6": {"args": ["a b"]}, "testRun": {"enabled": True}}, "with a blank in it"),
+        ({"k6": {"securityContext": {"runAsUser": None}, "podSecurityContext": {"runAsUser": 64001}}}, "must differ"),
         ({"cleanupJob": {"enabled": True}}, "sweeps at once, while the test of the same release runs"),
         ({"cleanup": {"enabled": False}, "cleanupJob": {"enabled": True}}, "sweeps at once"),
     ],

@@ -114,8 +114,8 @@ def test_a_pod_cleans_up_after_itself(containers: ContainerPod, cluster_outside:
     assert keys_of(nodes) == others
 
 
-def test_the_root_may_be_read_only_and_nothing_is_left_of_pip(containers: ContainerPod) -> None:
-    """The image starts where it can write nothing, and brings nothing that could install more."""
+def test_the_root_may_be_read_only_and_there_is_no_pip(containers: ContainerPod) -> None:
+    """The image starts where it can write nothing, and has no pip to call."""
     version = containers.container("k6-sweep", "version", "k6-sweep", "--version")
     assert version.communicate(timeout=60)[0].startswith("k6-sweep ")
     pip = containers.container("k6-sweep", "pip", "python", "-m", "pip")

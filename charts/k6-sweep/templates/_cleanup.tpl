@@ -1,18 +1,18 @@
 {{/*
 The containers of k6-sweep, and what a pod needs for them. `k6-sweep inject` adds the same to manifests; a test compares them.
-Other charts include k6-sweep.podSpec, k6-sweep.podSpec.initContainers, .containers and .volumes, and k6-sweep.rbac; or the
+Other charts include k6-sweep.podSpec, k6-sweep.podSpec.initContainers, .containers and .volumes; or the
 containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the context of this chart:
 `index .Subcharts "k6-sweep"`.
 */}}
 
-{{/* Settings that every command takes, in the order of docs/settings.md. */}}
+{{/* Settings that every command takes, in the order of docs/settings.md. The kubelet makes one $ of two. */}}
 {{- define "k6-sweep.sweepEnv" -}}
 {{- $cleanup := .Values.cleanup -}}
 - name: SWEEP_REDIS_URL
-  value: {{ $cleanup.redis.url | quote }}
+  value: {{ $cleanup.redis.url | replace "$" "$$" | quote }}
 {{- with $cleanup.redis.username }}
 - name: SWEEP_REDIS_USERNAME
-  value: {{ . | quote }}
+  value: {{ . | replace "$" "$$" | quote }}
 {{- end }}
 {{- if $cleanup.redis.existingSecret }}
 - name: SWEEP_REDIS_PASSWORD_FILE
@@ -33,13 +33,17 @@ containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the 
   value: "true"
 {{- end }}
 - name: SWEEP_PATTERN
-  value: {{ join "\n" $cleanup.patterns | quote }}
+  value: {{ join "\n" $cleanup.patterns | replace "$" "$$" | quote }}
 {{- with $cleanup.keep }}
 - name: SWEEP_KEEP
-  value: {{ join "\n" . | quote }}
+  value: {{ join "\n" . | replace "$" "$$" | quote }}
 {{- end }}
 {{- if $cleanup.dryRun }}
 - name: SWEEP_DRY_RUN
+  value: "true"
+{{- end }}
+{{- if $cleanup.allowBroadPatterns }}
+- name: SWEEP_ALLOW_BROAD_PATTERNS
   value: "true"
 {{- end }}
 {{- with $cleanup.guards.allowedNamespaces }}
@@ -48,7 +52,7 @@ containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the 
 {{- end }}
 {{- with $cleanup.guards.requireMarker }}
 - name: SWEEP_REQUIRE_MARKER
-  value: {{ . | quote }}
+  value: {{ . | replace "$" "$$" | quote }}
 {{- end }}
 {{- with $cleanup.guards.maxKeys }}
 - name: SWEEP_MAX_KEYS
@@ -84,13 +88,16 @@ containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the 
   {{- end }}
   args: {{ toJson .args }}
   env:
-    {{- include "k6-sweep.sweepEnv" $context | nindent 4 }}
-    {{- with .env }}
-    {{- . | nindent 4 }}
+    {{- $env := printf "%s\n%s" (include "k6-sweep.sweepEnv" $context) (default "" .env) | fromYamlArray }}
+    {{- $limit := dict "name" "SWEEP_MESSAGE_LIMIT" "value" (include "k6-sweep.messageLimit" (list $context .containers)) }}
+    {{- $env = concat $env (list $limit) (include "k6-sweep.podEnv" $context | fromYamlArray) }}
+    {{- $replaced := list }}
+    {{- range $cleanup.extraEnv }}{{ $replaced = append $replaced .name }}{{ end }}
+    {{- range $env }}
+    {{- if not (has .name $replaced) }}
+    {{- list . | toYaml | nindent 4 }}
     {{- end }}
-    - name: SWEEP_MESSAGE_LIMIT
-      value: {{ include "k6-sweep.messageLimit" (list $context .containers) | quote }}
-    {{- include "k6-sweep.podEnv" $context | nindent 4 }}
+    {{- end }}
     {{- with $cleanup.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -243,11 +250,11 @@ automountServiceAccountToken: true
 {{- define "k6-sweep.rbac" -}}
 {{- $name := include "k6-sweep.besideName" . -}}
 {{- $account := include "k6-sweep.serviceAccountName" . -}}
-{{- if eq $account $name }}
+{{- if and .Values.serviceAccount.create $account }}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ $name | quote }}
+  name: {{ $account | quote }}
   namespace: {{ .Release.Namespace | quote }}
   labels:
     {{- include "k6-sweep.labels" (list . "cleanup") | nindent 4 }}

@@ -9,17 +9,32 @@
 {{- $cleanup := .Values.cleanup -}}
 {{- $distributed := or .Values.testRun.enabled (gt (int .Values.k6.parallelism) 1) -}}
 {{- $problems := list -}}
-{{- if and .Values.cleanupJob.enabled (not .Values.cleanupJob.schedule) (or .Values.k6.enabled .Values.testRun.enabled) -}}
+{{- if and .Values.cleanupJob.enabled (not .Values.cleanupJob.schedule) .Values.k6.enabled -}}
   {{- $problems = append $problems "cleanupJob.enabled without a schedule sweeps at once, while the test of the same release runs: use cleanup.enabled for it, or set k6.enabled to false" -}}
 {{- end -}}
-{{- if and $cleanup.enabled $distributed -}}
-  {{- range $name, $wanted := dict "preserveExisting" $cleanup.preserveExisting "preflight.enabled" $cleanup.preflight.enabled "failJob" $cleanup.failJob -}}
-    {{- if $wanted -}}
-      {{- $problems = append $problems (printf "cleanup.%s needs a sidecar, and a test in several pods has a watcher: leave it out, or set k6.parallelism to 1" $name) -}}
-    {{- end -}}
-  {{- end -}}
+{{- if and .Values.cleanupJob.enabled $cleanup.preserveExisting -}}
+  {{- $problems = append $problems "cleanupJob has no snapshot, and would delete what cleanup.preserveExisting spares: leave out one of them" -}}
+{{- end -}}
+{{- if and .Values.testRun.enabled .Values.k6.command -}}
+  {{- $problems = append $problems "k6.command has no place in a TestRun: use k6.args" -}}
+{{- end -}}
+{{- if and .Values.testRun.enabled (regexMatch "\\s" (join "" .Values.k6.args)) -}}
+  {{- $problems = append $problems "an argument of k6 with a blank in it can't be handed on to a TestRun, which has one text for all: use an environment variable" -}}
+{{- end -}}
+{{- if and $cleanup.enabled (not .Values.k6.enabled) .Chart.IsRoot -}}
+  {{- $problems = append $problems "cleanup.enabled is for the test of this release, and k6.enabled is false: enable k6, or cleanupJob in place of cleanup" -}}
+{{- end -}}
+{{- if and $cleanup.enabled (not .Values.k6.enabled) (not .Chart.IsRoot) $distributed -}}
+  {{- $problems = append $problems "k6.parallelism above 1 makes a watcher, which can't know the Job of a parent chart: use k6-sweep watch --target in a Job of your own" -}}
 {{- end -}}
 {{- if $cleanup.enabled -}}
+  {{- if $distributed -}}
+    {{- range $name, $wanted := dict "preserveExisting" $cleanup.preserveExisting "preflight.enabled" $cleanup.preflight.enabled "failJob" $cleanup.failJob -}}
+      {{- if $wanted -}}
+        {{- $problems = append $problems (printf "cleanup.%s needs a sidecar, and a test in several pods has a watcher: leave it out, or set k6.parallelism to 1" $name) -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
   {{- if and $cleanup.failJob (ne (int .Values.k6.backoffLimit) 0) -}}
     {{- $problems = append $problems (printf "cleanup.failJob with k6.backoffLimit %d would run the load test again after a failed sweep: set k6.backoffLimit to 0" (int .Values.k6.backoffLimit)) -}}
   {{- end -}}
@@ -29,8 +44,9 @@
   {{- if and (eq $cleanup.sidecar.mode "native") (not (include "k6-sweep.clusterHasNative" .)) -}}
     {{- $problems = append $problems (printf "cleanup.sidecar.mode native needs Kubernetes 1.29 or newer, not %s: set it to auto or container" .Capabilities.KubeVersion.Version) -}}
   {{- end -}}
-  {{- if eq (toString .Values.k6.securityContext.runAsUser) (toString $cleanup.securityContext.runAsUser) -}}
-    {{- $problems = append $problems "k6.securityContext.runAsUser and cleanup.securityContext.runAsUser must differ: containers of one user can read each other's secrets in a shared process namespace" -}}
+  {{- $theirs := coalesce .Values.k6.securityContext.runAsUser .Values.k6.podSecurityContext.runAsUser -}}
+  {{- if and (not $distributed) (eq $cleanup.detector "process") $theirs (eq (toString $theirs) (toString $cleanup.securityContext.runAsUser)) -}}
+    {{- $problems = append $problems "k6's runAsUser and cleanup.securityContext.runAsUser must differ: containers of one user can read each other's secrets in a shared process namespace" -}}
   {{- end -}}
 {{- end -}}
 {{- if $problems -}}
@@ -65,7 +81,7 @@ How the test is cleaned up after: "none", "native" (the last init container), "c
 {{/* The termination message's limit where a pod has so many containers: Kubernetes keeps 4,096 bytes of one, 12,288 of all. */}}
 {{- define "k6-sweep.messageLimit" -}}
 {{- $context := first . -}}
-{{- $context.Values.cleanup.messageLimit | default (min 4096 (div 12288 (last .))) | int64 -}}
+{{- $context.Values.cleanup.messageLimit | default (max 512 (min 4096 (div 12288 (last .)))) | int64 -}}
 {{- end -}}
 
 {{/* How many containers the test's pod has. */}}
@@ -90,7 +106,7 @@ How the test is cleaned up after: "none", "native" (the last init container), "c
   resourceNames: [{{ include "k6-sweep.fullname" . | quote }}]
   verbs: [list, watch]
 {{- end }}
-{{- if or (eq $form "watcher") (and (ne $form "none") (eq .Values.cleanup.detector "kubernetes")) }}
+{{- if or (eq $form "watcher") (and (ne $form "none") (or (eq .Values.cleanup.detector "kubernetes") (ne .Values.cleanup.when "always"))) }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
@@ -102,11 +118,18 @@ How the test is cleaned up after: "none", "native" (the last init container), "c
 {{- end }}
 {{- end -}}
 
-{{/* The service account of k6-sweep's pods; nothing where the namespace's own will do. */}}
+{{/* Whether a service account of its own is of use. */}}
+{{- define "k6-sweep.needsServiceAccount" -}}
+{{- if or (ne (include "k6-sweep.form" .) "none") .Values.cleanupJob.enabled -}}
+{{- if or .Values.serviceAccount.annotations (include "k6-sweep.rules" .) }}true{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The service account of k6-sweep's pods; nothing where the namespace's default will do. */}}
 {{- define "k6-sweep.serviceAccountName" -}}
-{{- if .Values.serviceAccount.name -}}
+{{- if not .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name -}}
-{{- else if and .Values.serviceAccount.create (or .Values.serviceAccount.annotations (include "k6-sweep.rules" .)) -}}
-{{- include "k6-sweep.besideName" . -}}
+{{- else if include "k6-sweep.needsServiceAccount" . -}}
+{{- default (include "k6-sweep.besideName" .) .Values.serviceAccount.name -}}
 {{- end -}}
 {{- end -}}

@@ -58,10 +58,8 @@ annotations:
 {{- define "k6-sweep.podMetadata" -}}
 {{- $context := first . -}}
 labels:
-  {{- include "k6-sweep.labels" . | nindent 2 }}
-  {{- with $context.Values.podLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- $labels := include "k6-sweep.labels" . | fromYaml }}
+  {{- toYaml (merge (dict) (include "k6-sweep.selectorLabels" . | fromYaml) $context.Values.podLabels $labels) | nindent 2 }}
 {{- with merge (dict) $context.Values.podAnnotations $context.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from sidecar.inject.command import inject
-from sidecar.inject.edit import BEFORE
+from sidecar.inject.workload import BEFORE
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = [path for path in sorted(ROOT.glob("examples/*.yaml")) if path.stem != "guide-before"]

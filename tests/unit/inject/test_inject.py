@@ -38,6 +38,19 @@ spec:
 """
 
 
+EVENT = ("--emit-event", "-n", "load")
+TWO_ALIKE = """\
+kind: List
+items:
+  - kind: Job
+    metadata: {name: a}
+    spec: &same {template: {spec: {restartPolicy: Never, containers: [{name: k6}]}}}
+  - kind: Job
+    metadata: {name: b}
+    spec: *same
+"""
+
+
 def run(text: str, *options: str, wanted: Sequence[str] = WANTED) -> Injected:
     return inject(["-f", "-", *wanted, *options], {}, io.StringIO(text))
 
@@ -242,6 +255,23 @@ def test_an_account_of_the_pods_own_is_kept() -> None:
         (job(parallelism=2).replace('"name": "load-test"', '"generateName": "load-"'), (), "must know the Job's name"),
         (job().replace(', "namespace": "load"', ""), ("--detector", "kubernetes"), "give --namespace"),
         (job(pod={"containers": [{"name": name, "image": "k6"} for name in "ab"]}), (), "a, b look like k6"),
+        (
+            job().replace(', "namespace": "load"', "").replace('"name": "load-test"', '"generateName": "l-"'),
+            EVENT,
+            "it has no name",
+        ),
+        (TWO_ALIKE, (), "an alias makes it share a part with standard input: Job a"),
+        ("{kind: Job}", (), "metadata must be a mapping with a name"),
+        ("{kind: Job, metadata: foo}", (), "metadata must be a mapping with a name"),
+        (job(pod={"containers": ["k6"]}), (), "containers must be a list of mappings with a name"),
+        (job(pod={"containers": {"name": "k6"}}), (), "containers must be a list of mappings with a name"),
+        (job(parallelism="{{ x }}"), (), "parallelism must be a whole number"),
+        (job(pod={"terminationGracePeriodSeconds": "30"}), (), "terminationGracePeriodSeconds must be a whole number"),
+        (
+            JOB.replace("# its name", "\n  annotations: {k6-sweep/before: gone}"),
+            (),
+            "k6-sweep/before is not what inject",
+        ),
         ("a: [", (), "standard input: this is no YAML"),
         ("a: 1\na: 2", (), "standard input: this is no YAML"),
     ],
@@ -258,7 +288,9 @@ def test_what_cannot_be_done_right_is_refused(text: str, options: tuple[str, ...
         ((*WANTED, "--redis-url", "redis://:hunter2@r"), "--redis-password-secret"),
         ((*WANTED, "--redis-password", "hunter2"), "SWEEP_REDIS_PASSWORD"),
         ((*WANTED, "--pattern", "*"), "too broad"),
-        ((*WANTED, "--pattern", "test,a:*"), "separates patterns"),
+        ((*WANTED, "--pattern", "test,a:*"), "commas and newlines separate"),
+        (("--redis-url", "redis://r", "--pattern", "test:*", "--allowed-namespace", ""), "'' cannot be handed on"),
+        ((*WANTED, "--keep", " x:*"), "' x:*' cannot be handed on"),
         ((*WANTED, "--detector", "signal"), "is not added by inject"),
         ((*WANTED, "--redis-password-secret", "a/b/c"), "must be NAME or NAME/KEY"),
         ((*WANTED, "--kube-version", "new"), "must be a version"),
@@ -278,6 +310,50 @@ def test_all_reasons_at_once() -> None:
     """Each workload's, in one go."""
     both = f"{job(pod={'hostPID': True, 'restartPolicy': 'Always'})}\n---\n{JOB.replace('Never', 'OnFailure')}"
     assert len(refusal(both).splitlines()) == 3
+
+
+def test_uninject_needs_nothing_else_and_minds_nothing_else() -> None:
+    """However it is asked for, with the settings of the inject before it or without."""
+    once = run(JOB).text
+    for options in (["--uninject"], ["--uninject=true"], ["--uninject", *WANTED]):
+        assert inject(["-f", "-", *options], {}, io.StringIO(once)).text == JOB
+    assert inject(["-f", "-"], {"SWEEP_UNINJECT": "true"}, io.StringIO(once)).text == JOB
+    with pytest.raises(SettingsError, match="--filename"):
+        inject(["--uninject"], {}, io.StringIO(once))
+
+
+def test_an_account_comes_before_a_pod_and_after_a_job() -> None:
+    """The API server refuses a Pod whose account is not there; a Job's controller tries again."""
+    pod = json.dumps({"kind": "Pod", "metadata": {"name": "p"}, "spec": json.loads(job())["spec"]["template"]["spec"]})
+    assert [each["kind"] for each in out(pod, *EVENT)] == ["ServiceAccount", "Role", "RoleBinding", "Pod"]
+    assert [each["kind"] for each in out(JOB, *EVENT)] == ["Job", "ServiceAccount", "Role", "RoleBinding"]
+
+
+def test_what_others_would_read_otherwise() -> None:
+    """YAML 1.1 takes yes for true, the kubelet $$ for $, and JSON's pairs of surrogates are one character."""
+    made = run(JOB, "--dry-run=yes", "--require-marker", "on", "--keep", "test:$$(A)").text
+    assert '{name: SWEEP_DRY_RUN, value: "yes"}' in made
+    assert '{name: SWEEP_REQUIRE_MARKER, value: "on"}' in made
+    assert "test:$$$$$$(A)" not in made
+    assert sidecar_env(YAML(typ="safe").load(made))["SWEEP_KEEP"] == "test:$$$$(A)"
+    (made_of_json,) = out(job(pod={"hostname": "\U0001f600"}))
+    assert made_of_json["spec"]["template"]["spec"]["hostname"] == "\U0001f600"
+
+
+def test_when_needs_the_api_on_older_kernels() -> None:
+    """Before Linux 6.15 nothing else tells k6's exit code, so the Role comes with it."""
+    _, *beside = out(JOB, "--when", "success", "-n", "load")
+    assert beside[1]["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
+
+
+def test_overlapping_tests_are_warned_of() -> None:
+    """A CronJob may start the next test while this one is swept, if it isn't told not to."""
+    template = {"spec": json.loads(job())["spec"]["template"]["spec"]}
+    spec = {"schedule": "@daily", "jobTemplate": {"spec": {"template": template}}}
+    cron = {"kind": "CronJob", "metadata": {"name": "c"}, "spec": spec}
+    assert "concurrencyPolicy" in run(json.dumps(cron)).notes[0]
+    spec["concurrencyPolicy"] = "Forbid"
+    assert "concurrencyPolicy" not in run(json.dumps(cron)).notes[0]
 
 
 def test_a_refusal_prints_no_manifest(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
