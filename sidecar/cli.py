@@ -125,8 +125,10 @@ class _Teller:
 
 
 def _demo() -> int:
-    from sidecar.demo.show import show  # noqa: PLC0415  # needs the packages of the extra `demo`
-
+    try:
+        from sidecar.demo.show import show  # noqa: PLC0415  # needs the packages of the extra `demo`
+    except ModuleNotFoundError as error:
+        return _lacks("demo", error)
     try:
         return show()
     except SweepError as error:
@@ -138,8 +140,7 @@ def _inject(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         from sidecar.inject.command import inject  # noqa: PLC0415  # needs the package of the extra `inject`
     except ModuleNotFoundError as error:
-        sys.stderr.write(f"k6-sweep inject: {error.name} is missing: pip install 'k6-sweep[inject]'\n")
-        return 2
+        return _lacks("inject", error)
     try:
         injected = inject(arguments, environ, sys.stdin)
     except SettingsError as error:
@@ -148,6 +149,11 @@ def _inject(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     sys.stderr.write("".join(f"k6-sweep inject: {note}\n" for note in injected.notes))
     sys.stdout.write(injected.text)
     return 0
+
+
+def _lacks(extra: str, error: ModuleNotFoundError) -> int:
+    sys.stderr.write(f"k6-sweep {extra}: {error.name} is missing; install k6-sweep with the extra [{extra}]\n")
+    return 2
 
 
 def _help() -> str:

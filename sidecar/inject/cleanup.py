@@ -59,6 +59,11 @@ class Cleanup:
     image: str
 
     @property
+    def knows_k6_by_image(self) -> bool:
+        """Whether a container may be taken for k6 by its image: unless the user has named it."""
+        return "SWEEP_K6_CONTAINER" not in self.told
+
+    @property
     def knows_native(self) -> bool:
         """Whether the cluster has native sidecars."""
         version = self.settings.kube_version

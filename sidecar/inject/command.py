@@ -64,7 +64,7 @@ def _titled(read: Sequence[Document]) -> Iterator[tuple[Document, Workload, str]
 def _inject(read: Sequence[Document], cleanup: Cleanup) -> Injected:
     wanted = cleanup.settings.k6_container
     every = list(_titled(read))
-    found = [each for each in every if each[1].is_test_run or each[1].k6(wanted)]
+    found = [each for each in every if each[1].is_test_run or each[1].k6(wanted, by_image=cleanup.knows_k6_by_image)]
     others = [each for each in every if each not in found]
     if not found:
         raise SettingsError([_nothing_found(read, wanted)])
@@ -80,7 +80,7 @@ def _inject(read: Sequence[Document], cleanup: Cleanup) -> Injected:
     before: list[Document] = []
     after: list[Document] = []
     for document, workload, title in found:
-        (k6,) = workload.k6(wanted) or [wanted] if not workload.is_test_run else [wanted]
+        (k6,) = [wanted] if workload.is_test_run else workload.k6(wanted)
         told = dict(cleanup.told) if k6 == wanted else {**cleanup.told, "SWEEP_K6_CONTAINER": k6}
         added = add(workload, replace(cleanup, told=told), _namespace(workload, cleanup.settings))
         # A Pod is refused while its account isn't there; a Job tries again.
@@ -112,6 +112,8 @@ def _form(workload: Workload, cleanup: Cleanup) -> str:
     if workload.needs_watcher:
         return "may run in several pods: a watcher of its own sweeps when all of them have ended"
     form = f"cleans up after itself, by {'a native sidecar' if cleanup.native else 'an ordinary container before k6'}"
+    if workload.retries_unasked:
+        form += "; it has no backoffLimit, so a failed test is run up to six times more: set it to 0"
     if workload.may_overlap:
         form += "; set concurrencyPolicy: Forbid, or the sweep of one test deletes the keys of the next"
     return form
@@ -125,4 +127,4 @@ def _nothing_found(read: Sequence[Document], wanted: str) -> str:
     if not seen:
         kinds = sorted({str(each.manifest.get("kind")) for each in read if isinstance(each.manifest, dict)})
         return f"no Pod, Job, CronJob or TestRun in these manifests, but {', '.join(kinds) or 'nothing'}"
-    return f"no container is called {wanted}, and no image k6: {'; '.join(seen)}; name it with --k6-container"
+    return f"no container is called {wanted}, or has an image called k6: {'; '.join(seen)}; name it with --k6-container"

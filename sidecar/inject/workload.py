@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sidecar.errors import RefusedError
 from sidecar.inject.cleanup import OUR_CONTAINERS, USER, Cleanup, Manifest, beside
 from sidecar.kube.roles import JOBS, TEST_RUNS, Resource
+from sidecar.sweep.guard import check_namespace
 
 _POD_AT: Final[Mapping[str, tuple[str, ...]]] = {
     "Pod": (),
@@ -85,6 +87,11 @@ class Workload:
         return (6 if limit is None else int(limit)) if self.kind in {"Job", "CronJob"} else 0
 
     @property
+    def retries_unasked(self) -> bool:
+        """Whether a failed test is run again because nobody has said otherwise."""
+        return bool(self.job) and self.job.get("backoffLimit") is None
+
+    @property
     def may_overlap(self) -> bool:
         """Whether a test may begin before the one before it has been swept."""
         return self.kind == "CronJob" and _mapping(self.manifest["spec"]).get("concurrencyPolicy", "Allow") == "Allow"
@@ -96,11 +103,13 @@ class Workload:
             return TEST_RUNS
         return JOBS if self.pods_at_once != 1 else None
 
-    def k6(self, wanted: str) -> list[str]:
+    def k6(self, wanted: str, *, by_image: bool = True) -> list[str]:
         """Return the names of the containers that run k6: the one of this name, or those whose image is called k6."""
         names = [str(each.get("name")) for each in self.containers]
         if wanted in names:
             return [wanted]
+        if not by_image:
+            return []
         images = {str(each.get("name")): str(each.get("image", "")) for each in self.containers}
         return [name for name, image in images.items() if _image_name(image) == "k6"]
 
@@ -148,26 +157,40 @@ def _is_record(text: object) -> bool:
 
 def reasons_against(workload: Workload, cleanup: Cleanup, namespace: str | None) -> Iterator[str]:
     """Yield why k6-sweep cannot be added to a workload that runs k6."""
-    settings = cleanup.settings
     if not workload.is_test_run and workload.kind not in _THAT_END:
         yield f"a {workload.kind} starts k6 again whenever it ends, so the test is never over; run it as a Job"
         return
     if not workload.is_test_run:
         yield from _pod_reasons(workload, cleanup)
     if workload.needs_watcher:
-        if not workload.name or workload.kind == "CronJob":
-            yield (
-                f"it runs {workload.pods_at_once} pods at once, so it needs a watcher, which must know the Job's name; "
-                "name the Job, set parallelism to 1, or use a TestRun"
-            )
-        if len(beside(workload.name)) > _LONGEST_JOB_NAME:
-            yield f"its watcher would be called {beside(workload.name)}, and a Job's name has 63 characters at most"
-        for flag in ("preflight", "only_new", "fail_job"):
-            if getattr(settings, flag):
-                yield f"--{flag.replace('_', '-')} needs a sidecar, and a test in several pods has a watcher"
-    if cleanup.rules(workload.needs_watcher, "") and not workload.name and not workload.needs_watcher:
+        yield from _watcher_reasons(workload, cleanup)
+    yield from _place_reasons(workload, cleanup, namespace)
+
+
+def _watcher_reasons(workload: Workload, cleanup: Cleanup) -> Iterator[str]:
+    if not workload.name or workload.kind == "CronJob":
+        yield (
+            f"it runs {workload.pods_at_once} pods at once, so it needs a watcher, which must know the Job's name; "
+            "name the Job, set parallelism to 1, or use a TestRun"
+        )
+    if len(beside(workload.name)) > _LONGEST_JOB_NAME:
+        yield f"its watcher would be called {beside(workload.name)}, and a Job's name has 63 characters at most"
+    for flag in ("preflight", "only_new", "fail_job"):
+        if getattr(cleanup.settings, flag):
+            yield f"--{flag.replace('_', '-')} needs a sidecar, and a test in several pods has a watcher"
+
+
+def _place_reasons(workload: Workload, cleanup: Cleanup, namespace: str | None) -> Iterator[str]:
+    if namespace:
+        try:
+            check_namespace(cleanup.settings.allowed_namespace, namespace)
+        except RefusedError as error:
+            yield str(error)
+    if not cleanup.rules(workload.needs_watcher, ""):
+        return
+    if not workload.name and not workload.needs_watcher:
         yield "it has no name, and its service account and Role are called after it; name it"
-    if cleanup.rules(workload.needs_watcher, "") and not namespace:
+    if not namespace:
         yield "it names no namespace, and what is allowed to ask the API must: give --namespace"
 
 

@@ -23,6 +23,8 @@ ELSEWHERE = {
     "--cluster",
     "--tls",
     "--set",
+    "--from-file",
+    "--from-literal",
     "--insecure",
 }
 

@@ -261,6 +261,8 @@ def test_an_account_of_the_pods_own_is_kept() -> None:
             "it has no name",
         ),
         (TWO_ALIKE, (), "an alias makes it share a part with standard input: Job a"),
+        (job(), ("--allowed-namespace", "staging-*"), "staging-*"),
+        (job(pod={"containers": [{"name": "a", "image": "k6"}]}), ("--k6-container", "b"), "is called b"),
         ("{kind: Job}", (), "metadata must be a mapping with a name"),
         ("{kind: Job, metadata: foo}", (), "metadata must be a mapping with a name"),
         (job(pod={"containers": ["k6"]}), (), "containers must be a list of mappings with a name"),
@@ -344,6 +346,12 @@ def test_when_needs_the_api_on_older_kernels() -> None:
     """Before Linux 6.15 nothing else tells k6's exit code, so the Role comes with it."""
     _, *beside = out(JOB, "--when", "success", "-n", "load")
     assert beside[1]["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
+
+
+def test_a_test_that_would_be_run_again_unasked_is_warned_of() -> None:
+    """Without a backoffLimit Kubernetes tries a failed test six times more."""
+    assert "backoffLimit" in run(job()).notes[0]
+    assert "backoffLimit" not in run(job(backoffLimit=0)).notes[0]
 
 
 def test_overlapping_tests_are_warned_of() -> None:
