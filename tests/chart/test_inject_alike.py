@@ -23,13 +23,16 @@ WAYS: dict[str, tuple[str, ...]] = {
         ),
     ),
     "ordinary": (
-        *BASIS,
+        *("--redis-url", "rediss://redis.staging:6379", "--redis-tls-insecure"),
         *("--kube-version", "1.28", "--max-keys", "5000000"),
         *("--pattern", "stream:*", "--pattern", "dedupe:*", "--pattern", "waiting_token:*"),
         *("--pattern", "reservation_token:*", "--pattern", "idempotency:*"),
         *("--pattern", "ratelimit:*", "--pattern", "queue:*"),
     ),
-    "fail-job": (*BASIS, "--fail-job", "--no-guard", "--pattern", "test:*"),
+    "fail-job": (
+        *("--redis-url", "rediss://redis.staging:6379", "--redis-ca-secret", "authority/root.pem"),
+        *("--fail-job", "--no-guard", "--pattern", "test:*"),
+    ),
     "preserve-existing": (
         *BASIS,
         *("--preflight", "--only-new", "--redis-password-secret", "redis"),

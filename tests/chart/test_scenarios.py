@@ -74,7 +74,7 @@ def test_every_value_is_tried() -> None:
     untried = {path for path in descriptions((CHART / "values.yaml").read_text()) if not is_set(path)}
     assert untried == {  # these have tests of their own
         *("serviceAccount.create", "serviceAccount.name", "k6.command", "k6.podSecurityContext", "k6.securityContext"),
-        *("cleanup.redis.tls.caSecret", "cleanup.redis.tls.insecure", "cleanup.messageLimit", "cleanup.resources"),
+        *("cleanup.messageLimit", "cleanup.resources"),
         *(
             "cleanup.allowBroadPatterns",
             "cleanup.securityContext",
