@@ -199,6 +199,8 @@ def _pod_reasons(workload: Workload, cleanup: Cleanup) -> Iterator[str]:
     policy = pod.get("restartPolicy") or "Always"
     if policy != "Never":
         yield f"restartPolicy is {policy}, so the kubelet would start k6 again when it has ended; set it to Never"
+    if len(found := workload.k6(settings.k6_container)) > 1:
+        yield f"containers {', '.join(found)} look like k6; name the one that counts with --k6-container"
     if workload.needs_watcher:
         return
     if settings.fail_job and workload.backoff_limit:
@@ -210,8 +212,6 @@ def _pod_reasons(workload: Workload, cleanup: Cleanup) -> Iterator[str]:
         yield "shareProcessNamespace is false, so k6-sweep can't see k6; take it out, or give --detector kubernetes"
     if settings.detector != "kubernetes" and pod.get("hostPID"):
         yield "hostPID lets it see k6s of other pods; take it out, or give --detector kubernetes"
-    if len(found := workload.k6(settings.k6_container)) > 1:
-        yield f"containers {', '.join(found)} look like k6; name the one that counts with --k6-container"
     contexts = [pod, *(each for each in workload.containers if each["name"] in found)]
     if USER in [_mapping(each.get("securityContext")).get("runAsUser") for each in contexts]:
         yield f"k6 runs as user {USER}, which is k6-sweep's; give it another, so that it can't read our password"

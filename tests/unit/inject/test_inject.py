@@ -274,6 +274,7 @@ def test_an_account_of_the_pods_own_is_kept() -> None:
             (),
             "k6-sweep/before is not what inject",
         ),
+        (job(parallelism=2, pod={"containers": [{"name": n, "image": "k6"} for n in "ab"]}), (), "a, b look like k6"),
         ("a: [", (), "standard input: this is no YAML"),
         ("a: 1\na: 2", (), "standard input: this is no YAML"),
     ],
