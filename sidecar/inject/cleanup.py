@@ -135,19 +135,16 @@ class Cleanup:
 
     def _sources(self) -> list[Manifest]:
         wanted = self.settings
-        keys = {
-            "password": ("secret", wanted.redis_password_secret),
-            "ca.crt": ("configMap", wanted.redis_ca_config_map),
-        }
+        places = (
+            ("secret", wanted.redis_password_secret, "password"),
+            ("configMap", wanted.redis_ca_config_map, "ca.crt"),
+            ("secret", wanted.redis_ca_secret, "ca.crt"),
+        )
         sources = [
             {kind: {"name": place.name, "items": [{"key": place.key or path, "path": path}]}}
-            for path, (kind, place) in keys.items()
+            for kind, place, path in places
             if place
         ]
-        if place := wanted.redis_ca_secret:
-            sources.append(
-                {"secret": {"name": place.name, "items": [{"key": place.key or "ca.crt", "path": "ca.crt"}]}}
-            )
         if wanted.redis_client_secret:
             items = [{"key": name, "path": name} for name in ("tls.crt", "tls.key")]
             sources.append({"secret": {"name": wanted.redis_client_secret, "items": items}})

@@ -257,6 +257,8 @@ def test_the_watcher_stays_as_long_as_the_test(rendered: Render) -> None:
     """An upgrade would start it again if it went before."""
     made = rendered(k6={"parallelism": 2, "ttlSecondsAfterFinished": 500})
     assert made.of("Job", "load-test-sweep")["spec"]["ttlSecondsAfterFinished"] == 500
+    at_once = rendered(k6={"parallelism": 2, "ttlSecondsAfterFinished": 0})
+    assert at_once.of("Job", "load-test-sweep")["spec"]["ttlSecondsAfterFinished"] == 0
     plain = rendered(k6={"parallelism": 2})
     assert "ttlSecondsAfterFinished" not in plain.of("Job", "load-test-sweep")["spec"]
 
