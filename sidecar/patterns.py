@@ -194,6 +194,24 @@ class Pattern:
         body = first + b"".join(b"(?>.*?" + run + b")" for run in middle if run)
         return b"(?s:" + body + (rb".*" + last + rb"\Z" if last else b"") + b")"
 
+    def is_within(self, other: "Pattern") -> bool:
+        """Whether it is proven that the other matches every key that this one matches.
+
+        Each of our elements is covered by one of the other's: a star covers anything, a set of bytes a set that lies
+        within it. What this doesn't find may be within all the same.
+        """
+        if self.raw == b"*":  # it matches the empty key, which ** does not
+            return other.raw == b"*"
+        covered = [True] + [False] * len(self.tokens)
+        for theirs in other.tokens:
+            before, covered = covered, [theirs.star and covered[0]]
+            for ours, diagonal, above in zip(self.tokens, before, before[1:], strict=False):
+                if theirs.star:
+                    covered.append(above or covered[-1])
+                else:
+                    covered.append(diagonal and not ours.star and ours.accepts <= theirs.accepts)
+        return covered[-1]
+
     def sample(self, fill: bytes) -> bytes | None:
         """Make a key that this pattern matches, with `fill` for its first star; None where it has no star."""
         if not any(token.star for token in self.tokens):

@@ -13,6 +13,7 @@ EXIT_CODES: Final[Mapping[str, int]] = {
     "dry-run": 0,
     "skipped": 0,
     "ready": 0,
+    "stopped": 0,
     "error": 1,
     "incomplete": 3,
     "refused": 4,
@@ -34,6 +35,10 @@ class Report:
     sweep: SweepReport | None = None
     progress: Progress | None = None
     k6: K6Outcome | None = None
+    deleted: int = 0
+    """Keys deleted, where neither a sweep nor progress tells: by all sweeps of a server."""
+    matched: int = 0
+    """Keys matched, in the same way."""
     errors: tuple[str, ...] = ()
     code: int | None = None
     """The exit code where the status alone doesn't decide it."""
@@ -69,12 +74,13 @@ class Report:
                 "matched": progress.matched,
                 "exact": False,
                 "dry_run": self.dry_run,
+                "patterns": dict(progress.patterns),
                 "slots": f"{progress.slots_done}/{progress.slots_asked}",
                 "passes": progress.pass_number,
                 "seconds": round(progress.seconds, 2),
             }
         else:
-            body |= {"deleted": 0, "matched": 0, "dry_run": self.dry_run}
+            body |= {"deleted": self.deleted, "matched": self.matched, "dry_run": self.dry_run}
         if self.k6:
             at = self.k6.ended_at
             body["k6"] = {

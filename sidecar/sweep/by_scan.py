@@ -10,6 +10,7 @@ from redis import exceptions
 
 from sidecar.sweep.job import Job, Tally, WriteSize
 from sidecar.sweep.link import Link, pack
+from sidecar.sweep.matcher import Counts
 from sidecar.sweep.replies import Verdict, denial, judge
 from sidecar.sweep.scan import SlotCursorError, scan_node, scan_slot
 from sidecar.sweep.slots import ALL_SLOTS, key_slot
@@ -82,7 +83,7 @@ class ScanSweep:
 
     def _walk(self, pages: Iterator[list[bytes]], only: Container[int]) -> bool:
         """Walk over the pages, sweeping keys of `only` these slots; return whether it came to the end."""
-        spared = 0
+        spared: list[Counts] = []
         while self._job.remaining() > 0:
             try:
                 page = next(pages, None)
@@ -91,10 +92,11 @@ class ScanSweep:
                 self._raise_denial()
                 return False
             if page is None:
-                self._tally.preserved += spared
+                for counts in spared:
+                    self._tally.spare(counts)
                 return True
             split = self._job.matcher.split([key for key in page if key_slot(key) in only])
-            spared += split.spared
+            spared.append(split.spared)
             if not self._job.delete:
                 self._tally.own(split.counts)
                 if self._job.on_found:

@@ -212,7 +212,7 @@ class SlotSweep:
                 if self._job.on_found:
                     self._job.on_found(split.chosen)
             self._sizes[slot] = listed.stay + (0 if self._job.delete else len(split.chosen))
-            tally.preserved += split.spared
+            tally.spare(split.spared)
             tally.finish(slot)
 
     def _is_troubled(self, slot: int, reply: Any) -> bool:  # noqa: ANN401  # any reply

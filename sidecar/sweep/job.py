@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -120,7 +121,10 @@ class Tally:
     matched: list[int]
     """For each pattern, the keys that it owns: deleted, or in a dry run found."""
     deleted: int = 0
-    preserved: int = 0
+    preserved: Counter[int] = field(default_factory=Counter)
+    """Keys spared, by the pattern that owns them."""
+    asked: int = 0
+    """How many slots it is about."""
     finished: set[int] = field(default_factory=set)
     """The slots that were proven to be swept."""
     moving: set[int] = field(default_factory=set)
@@ -136,6 +140,11 @@ class Tally:
         """Count keys for the patterns that own them."""
         for owner, count in counts:
             self.matched[owner] += count
+
+    def spare(self, counts: Counts) -> None:
+        """Count keys that were spared."""
+        for owner, count in counts:
+            self.preserved[owner] += count
 
     def finish(self, slot: int) -> None:
         """Note that a slot is proven, whatever it answered before."""

@@ -20,11 +20,11 @@ class Split(NamedTuple):
     """Those to delete."""
     counts: Counts
     """Who owns them: the first pattern that matches owns a key."""
-    spared: int
-    """How many more match a pattern, but are to be kept."""
+    spared: Counts
+    """Who owns those that match, too, but are to be kept."""
 
 
-_NOTHING: Final = Split((), (), 0)
+_NOTHING: Final = Split((), (), ())
 
 
 class Matcher:
@@ -47,14 +47,17 @@ class Matcher:
             return _NOTHING
         find = self._by_match if self._ranges is None else self._by_range
         found, counts = find(keys)
+        if not found:
+            return _NOTHING
         going = found
         if self._kept:
             going = [key for key in going if not self._kept(key)]
         if self._existing is not None:
             going = [key for key in going if key not in self._existing]
         if going is found:
-            return Split(found, counts, 0)
-        return Split(going, find(going)[1], len(found) - len(going))
+            return Split(found, counts, ())
+        stay = find(going)[1]
+        return Split(going, stay, list((Counter(dict(counts)) - Counter(dict(stay))).items()))
 
     def _by_match(self, keys: list[bytes]) -> tuple[list[bytes], Counts]:
         found = [match for key in keys if (match := self._match(key))]

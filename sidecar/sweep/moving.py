@@ -15,6 +15,7 @@ from sidecar.errors import DeniedError
 from sidecar.sweep.by_slot import LIST_LIMIT
 from sidecar.sweep.job import Job, Tally, WriteSize
 from sidecar.sweep.link import Link, pack
+from sidecar.sweep.matcher import Counts
 from sidecar.sweep.replies import Verdict, denial, judge
 from sidecar.sweep.scan import SlotCursorError, scan_node, scan_slot
 from sidecar.sweep.slots import key_slot
@@ -66,12 +67,12 @@ class MovingSlot:
             LimitReachedError: The allowance is used up.
         """
         found: set[bytes] = set()
-        spared = 0
+        spared: list[Counts] = []
         for node in (self._source, self._target):
             try:
                 for page in self._pages(node):
                     split = self._job.matcher.split(page)
-                    spared += split.spared
+                    spared.append(split.spared)
                     if not self._job.delete:
                         found.update(split.chosen)
                     elif not self._delete(node, split.chosen):
@@ -86,7 +87,8 @@ class MovingSlot:
             self._tally.own(self._job.matcher.split(list(found)).counts)
             if self._job.on_found:
                 self._job.on_found(list(found))
-            self._tally.preserved += spared
+            for counts in spared:
+                self._tally.spare(counts)
             self._tally.finish(self._slot)
             self._tally.moving.add(self._slot)
 

@@ -1,5 +1,6 @@
 """What one pass over the cluster found and did."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from sidecar.errors import DeniedError
@@ -20,6 +21,8 @@ class PassResult:
     """Whom the latest round could not reach, and why."""
     denied: DeniedError | None = None
     over_limit: bool = False
+    rounds: int = 0
+    """How often its open slots were asked for."""
 
     def by_primary(self) -> list[tuple[Address, Tally]]:
         """Return each primary's tallies, one for each round."""
@@ -36,18 +39,36 @@ class PassResult:
 
     @property
     def preserved(self) -> int:
-        """Keys spared, over all shards."""
-        return sum(tally.preserved for tally in self._all)
+        """Keys spared, over all shards and patterns."""
+        return sum(self.preserved_by_owner.values())
+
+    @property
+    def preserved_by_owner(self) -> Counter[int]:
+        """Keys spared, over all shards, by the pattern's index."""
+        return sum((tally.preserved for tally in self._all), Counter())
+
+    @property
+    def matched_by_owner(self) -> Counter[int]:
+        """Keys matched, over all shards, by the pattern's index."""
+        return sum((Counter(dict(enumerate(tally.matched))) for tally in self._all), Counter())
 
     @property
     def matched(self) -> int:
         """Keys matched, over all shards and patterns."""
-        return sum(sum(tally.matched) for tally in self._all)
+        return sum(self.matched_by_owner.values())
 
     @property
     def finished(self) -> int:
         """Slots proven, those of running workers included."""
         return sum(len(tally.finished) for tally in self._all)
+
+    def slots_by_primary(self) -> dict[str, tuple[int, int]]:
+        """For each primary, how many slots are proven so far, and how many it was asked for."""
+        shards: dict[str, tuple[int, int]] = {}
+        for address, tallies in list(self.tallies.items()):
+            done = sum(len(tally.finished) for tally in tallies)
+            shards[str(address)] = (done, max(done, tallies[0].asked))
+        return shards
 
     @property
     def unsure(self) -> list[str]:

@@ -24,8 +24,10 @@ class SweepReport:
     """Keys that were found and handed to UNLINK, or would have been; `deleted` lacks those that had just expired."""
     remaining: int | None
     """What the last pass still found; None where no pass looked again."""
+    remaining_by_pattern: Mapping[str, int] | None
     preserved: int
     """Keys that match a pattern and were spared."""
+    preserved_by_pattern: Mapping[str, int]
     exact: bool
     """Whether `deleted` is the whole truth: no answer was lost, no primary changed, a replica has what was done."""
     patterns: Mapping[str, int]
@@ -37,6 +39,8 @@ class SweepReport:
     shards: Mapping[str, int]
     """Deleted keys by primary."""
     passes: int
+    retries: int
+    """How often slots had to be asked again: they had moved, or a primary or the topology was out of reach."""
     seconds: float
     errors: tuple[str, ...] = ()
 
@@ -53,5 +57,9 @@ class Progress:
     """Over all passes."""
     matched: int
     """Over all passes."""
+    patterns: Mapping[str, int]
+    """Matched keys by pattern, over all passes."""
+    shards: Mapping[str, tuple[int, int]]
+    """For each primary of the running pass, how many of its slots are done, and how many it has."""
     seconds: float
     """Since the sweep began."""

@@ -124,12 +124,13 @@ class Rounds:
 
     def _round(self, job: Job, result: PassResult, tick: Tick) -> None:
         result.unreachable = {}
+        result.rounds += 1
         self._suspects.clear()
         workers: dict[Future[None], tuple[Shard, Tally]] = {}
         for shard in self.topology.shards:
             slots = [slot for slot in shard.slots if slot in result.open]
             if slots:
-                tally = Tally([0] * job.matcher.size)
+                tally = Tally([0] * job.matcher.size, asked=len(slots))
                 result.tallies.setdefault(shard.address, []).append(tally)
                 workers[self._pool.submit(self._work, shard, slots, job, tally)] = (shard, tally)
         waiting = set(workers)

@@ -58,24 +58,25 @@ def summarize(
     settled = ending.verified or (settings.no_verify and ending.may_delete)
     whole = not last.open and not last.final and not unproven and settled
     shards: Counter[str] = Counter()
-    patterns = dict.fromkeys((pattern.text for pattern in settings.pattern), 0)
     for address, tally in itertools.chain.from_iterable(each.by_primary() for each in passes):
         shards[str(address)] += tally.deleted
-        for pattern, count in zip(settings.pattern, tally.matched, strict=True):
-            patterns[pattern.text] += count
+    left = _left(settings, passes, ending.verified, whole)
     done = SweepStatus.DRY_RUN if settings.dry_run else SweepStatus.COMPLETE
     return SweepReport(
         status=done if whole else SweepStatus.INCOMPLETE,
         deleted=sum(each.deleted for each in passes),
         matched=sum(each.matched for each in passes),
-        remaining=_remaining(settings, passes, ending.verified, whole),
+        remaining=None if left is None else sum(left.values()),
+        remaining_by_pattern=None if left is None else _by_pattern(settings, left),
         preserved=last.preserved,
+        preserved_by_pattern=_by_pattern(settings, last.preserved_by_owner),
         exact=ending.exact,
-        patterns=patterns,
+        patterns=matched_by_pattern(settings, passes),
         slots_done=None if by_scan else len(slots_asked) - len(unproven) - len(last.open),
         slots_asked=len(slots_asked),
         shards=dict(shards),
         passes=len(passes),
+        retries=sum(each.rounds - 1 for each in passes),
         seconds=seconds,
         errors=tuple(_reasons(settings, passes, ending, topology, unproven, time_is_up=time_is_up and not whole)),
     )
@@ -93,12 +94,25 @@ def cause_of_nothing(passes: Sequence[PassResult], ending: Ending) -> RedisError
     return UnreachableError("; ".join(last.unreachable.values())) if last.unreachable else None
 
 
-def _remaining(settings: Settings, passes: Sequence[PassResult], verified: bool, whole: bool) -> int | None:
+def matched_by_pattern(settings: Settings, passes: Sequence[PassResult]) -> dict[str, int]:
+    """Return how many keys each pattern owns, over all passes."""
+    return _by_pattern(settings, sum((each.matched_by_owner for each in passes), Counter()))
+
+
+def _by_pattern(settings: Settings, counts: Counter[int]) -> dict[str, int]:
+    by_text = dict.fromkeys((pattern.text for pattern in settings.pattern), 0)
+    for owner, count in counts.items():
+        by_text[settings.pattern[owner].text] += count
+    return by_text
+
+
+def _left(settings: Settings, passes: Sequence[PassResult], verified: bool, whole: bool) -> Counter[int] | None:
+    """Return what remains, by the pattern's index; None where no pass looked again."""
     if settings.dry_run:
-        return passes[-1].matched if whole else None
+        return passes[-1].matched_by_owner if whole else None
     if verified:
-        return 0
-    return passes[-1].matched if len(passes) > 1 else None
+        return Counter()
+    return passes[-1].matched_by_owner if len(passes) > 1 else None
 
 
 def _reasons(

@@ -19,7 +19,7 @@ from sidecar.sweep.result import Progress, SweepReport
 from sidecar.sweep.rounds import Rounds
 from sidecar.sweep.slots import Probes, reachable_slots
 from sidecar.sweep.snapshot import Notebook, Snapshot, read_snapshot
-from sidecar.sweep.summary import Ending, cause_of_nothing, summarize
+from sidecar.sweep.summary import Ending, cause_of_nothing, matched_by_pattern, summarize
 
 _RETRY: Final = 0.5
 _NAP: Final = 0.1
@@ -176,6 +176,8 @@ class _Sweep:
                 slots_asked=len(self._slots),
                 deleted=sum(each.deleted for each in self._passes),
                 matched=sum(each.matched for each in self._passes),
+                patterns=matched_by_pattern(self._settings, self._passes),
+                shards=self._passes[-1].slots_by_primary(),
                 seconds=time.monotonic() - self._started,
             )
         )

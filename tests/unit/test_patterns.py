@@ -1,6 +1,7 @@
 """Patterns: what they match, who owns a key, what can be told from them."""
 
 import re
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -70,10 +71,49 @@ def test_kept_keys_are_never_chosen(globs: list[str], keep: list[str], keys: lis
     """What a keep pattern matches is spared and counted, whatever else matches it."""
     split = Matcher([Pattern(glob) for glob in globs], [Pattern(glob) for glob in keep]).split(list(keys))
     assert not any(matches(glob, key) for glob in keep for key in split.chosen)
-    assert split.spared == sum(
-        any(matches(glob, key) for glob in globs) and any(matches(glob, key) for glob in keep) for key in keys
-    )
+    owners = [next((index for index, glob in enumerate(globs) if matches(glob, key)), None) for key in keys]
+    kept = [any(matches(glob, key) for glob in keep) for key in keys]
+    spared = Counter(owner for owner, stays in zip(owners, kept, strict=True) if stays and owner is not None)
+    assert dict(split.spared) == spared
     assert sum(count for _, count in split.counts) == len(split.chosen)
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide", "within"),
+    [
+        ("queue:*", "queue:*", True),
+        ("queue:7:*", "queue:*", True),
+        ("queue:7", "queue:*", True),
+        ("queue:?[ab]*c", "queue:*", True),
+        ("queue:a*c", "queue:*c", True),
+        ("queue:[ab]", "queue:[a-c]", True),
+        (r"queue:\*", "queue:*", True),
+        ("queue:*", "queue:7:*", False),
+        ("queue:*", "queue:?*", False),
+        ("queue", "queue:*", False),
+        ("qu*", "queue:*", False),
+        ("queue:[a-c]", "queue:[ab]", False),
+        ("*", "**", False),
+        ("**", "*", True),
+        ("", "queue:*", False),
+    ],
+)
+def test_within(narrow: str, wide: str, within: bool) -> None:
+    """Whether one pattern is proven to match nothing that another doesn't."""
+    assert Pattern(narrow).is_within(Pattern(wide)) is within
+
+
+@given(GLOBS, GLOBS, KEYS)
+def test_within_is_never_wrong(narrow: str, wide: str, keys: list[bytes]) -> None:
+    """What is within another matches no key that the other doesn't match."""
+    if Pattern(narrow).is_within(Pattern(wide)):
+        assert all(matches(wide, key) for key in [*keys, b"", narrow.encode()] if matches(narrow, key))
+
+
+@given(GLOBS)
+def test_every_pattern_is_within_itself(glob: str) -> None:
+    """A request that repeats a configured pattern is never turned down."""
+    assert Pattern(glob).is_within(Pattern(glob))
 
 
 @given(st.text(max_size=6).filter(bool), st.text(max_size=6))

@@ -1,0 +1,87 @@
+"""Holds the lock by which several endpoints keep to one sweep at a time: a key in Redis that ends by itself.
+
+It lies within the keys that a sweep may touch, so that a user with no other keys can set it. It is a courtesy, not a
+safeguard: two sweeps at the same time delete nothing that one alone would not have deleted.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redis import exceptions
+
+from sidecar.errors import UnreachableError
+from sidecar.patterns import Pattern
+from sidecar.settings import Settings
+from sidecar.sweep.link import Connect, pack
+from sidecar.sweep.replies import Verdict, denial, judge
+from sidecar.sweep.sentinel import seeds
+from sidecar.sweep.slots import key_slot
+from sidecar.sweep.topology import Address, discover
+
+_NAME: Final = b"k6-sweep-lock"
+_HOPS: Final = 5
+"""So often a node may send us to another one."""
+
+
+def lock_key(patterns: Sequence[Pattern]) -> bytes:
+    """Return the lock's key: one that a pattern matches; where none has a star, one beside the first pattern's."""
+    samples = (pattern.sample(_NAME) for pattern in patterns)
+    return next((key for key in samples if key is not None), patterns[0].raw + b":" + _NAME)
+
+
+class SweepLock:
+    """The lock, for one sweep at a time.
+
+    Its methods raise `UnreachableError` where Redis doesn't answer, `DeniedError` where the user may not SET or GET.
+
+    Source: https://redis.io/docs/latest/commands/set/ (NX and PX).
+    """
+
+    def __init__(self, settings: Settings, connect: Connect) -> None:
+        self._url = settings.redis_url
+        self._connect = connect
+        self.key = lock_key(settings.pattern)
+
+    def take(self, owner: str, seconds: float) -> str | None:
+        """Take the lock for so long at the longest; return None, or who has it."""
+        milliseconds = max(1, int(seconds * 1000))
+        for _ in range(_HOPS):
+            if self._ask(b"SET", owner, b"NX", b"PX", milliseconds) is not None:
+                return None
+            if (holder := self._holder()) is not None:
+                return holder
+        raise UnreachableError("the lock of the sweep comes and goes; try again")
+
+    def release(self, owner: str) -> None:
+        """Give the lock back, if it is still the owner's."""
+        if self._holder() == owner:
+            self._ask(b"UNLINK")
+
+    def _holder(self) -> str | None:
+        value: bytes | None = self._ask(b"GET")
+        return None if value is None else value.decode("ascii", "replace")
+
+    def _ask(self, word: bytes, *more: bytes | str | int) -> Any:  # noqa: ANN401  # a reply has any shape
+        """Ask the node that has the key."""
+        shard = discover(self._connect, seeds(self._url, self._connect)).shard_of(key_slot(self.key))
+        if shard is None:
+            raise UnreachableError(f"no primary owns slot {key_slot(self.key)}, where the lock of the sweep belongs")
+        address, asking = shard.address, False
+        said = ""
+        for _ in range(_HOPS):
+            link = self._connect(address.host, address.port)
+            try:
+                reply = link.pipeline([pack((b"ASKING",))] * asking + [pack((word, self.key, *more))])[-1]
+            finally:
+                link.close()
+            trouble = judge(reply)
+            if trouble is None:
+                return reply
+            said = f"{link.name} does not take the lock's {word.decode()}: {trouble.text}"
+            if trouble.verdict is Verdict.DENIED:
+                raise denial(link.name, f"{trouble.text} (the lock of the sweep needs SET and GET)")
+            if not isinstance(reply, exceptions.AskError):
+                break
+            address = Address(reply.host or address.host, reply.port)
+            asking = not isinstance(reply, exceptions.MovedError)  # which derives from AskError
+        raise UnreachableError(said)
