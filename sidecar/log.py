@@ -1,47 +1,66 @@
-"""Writes log lines to standard error, as JSON or as text."""
+"""Writes log lines to standard error, as JSON or as text.
+
+A line of JSON has `time` (UTC), `level`, `event`, `run` (one id for all lines of a run, or of a sweep of the endpoint),
+and the event's own fields. docs/operations.md lists the events.
+"""
 
 import json
 import logging
+import os
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import Any, Final, Self, TextIO
 
 LOGGER_NAME: Final = "k6-sweep"
+_COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 
 
 class Log:
     """Tells events: a sentence, and its facts as fields beside it."""
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: logging.Logger, on_terminal: bool = False, bound: Mapping[str, Any] = {}) -> None:
         self._logger = logger
+        self.on_terminal = on_terminal
+        """Whether a person reads it, as it is written."""
+        self._bound = dict(bound)
+
+    def bind(self, **fields: Any) -> Self:  # noqa: ANN401  # whatever JSON takes
+        """Return a log whose events have these fields, too."""
+        return type(self)(self._logger, self.on_terminal, self._bound | fields)
 
     def debug(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # whatever JSON takes
         """Tell what only a search for a fault needs."""
-        self._logger.debug(event, extra={"fields": fields})
+        self._logger.debug(event, extra={"fields": self._bound | fields})
 
     def info(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # the same
         """Tell a step on the way."""
-        self._logger.info(event, extra={"fields": fields})
+        self._logger.info(event, extra={"fields": self._bound | fields})
 
     def warning(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # the same
         """Tell what may need a person."""
-        self._logger.warning(event, extra={"fields": fields})
+        self._logger.warning(event, extra={"fields": self._bound | fields})
 
     def error(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # the same
         """Tell what went wrong."""
-        self._logger.error(event, extra={"fields": fields})
+        self._logger.error(event, extra={"fields": self._bound | fields})
 
     def exception(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # the same
         """Tell what went wrong, with the traceback of the exception that is being handled."""
-        self._logger.error(event, exc_info=True, extra={"fields": fields})  # noqa: LOG014  # called from one
+        self._logger.error(event, exc_info=True, extra={"fields": self._bound | fields})  # noqa: LOG014  # called from one
 
 
 class _JsonFormatter(logging.Formatter):
+    def __init__(self, run: str) -> None:
+        super().__init__()
+        self._run = run
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
+            "run": self._run,
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
@@ -50,29 +69,53 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _TextFormatter(logging.Formatter):
+    def __init__(self, coloured: bool) -> None:
+        super().__init__()
+        self._coloured = coloured
+
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
-        fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
-        line = f"{time} {record.levelname.lower():7} {record.getMessage()}" + (f"  {fields}" if fields else "")
-        # A field may hold a pattern, and a pattern may hold anything: keep one event on one line.
-        line = line.encode("unicode_escape").decode("ascii") if not line.isprintable() else line
+        level = record.levelname.lower()
+        shown = " ".join(f"{name}={_shown(value)}" for name, value in getattr(record, "fields", {}).items())
+        line = f"{time} {self._painted(f'{level:7}', _COLOURS.get(level, '0'))} {_on_one_line(record.getMessage())}"
+        line += "  " + self._painted(_on_one_line(shown), "2") if shown else ""
         return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
 
+    def _painted(self, text: str, colour: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._coloured else text
 
-def open_log(form: str | None, level: str, stream: TextIO | None = None) -> Log:
+
+def _shown(value: object) -> str:
+    return json.dumps(value, default=str) if isinstance(value, (dict, list, tuple)) else str(value)
+
+
+def _on_one_line(text: str) -> str:
+    """Escape what could end the line or paint it: a field may hold a pattern, and a pattern may hold anything."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what is standard error now: whoever draws there meanwhile puts himself in its place."""
+
+    stream = property(lambda _: sys.stderr, lambda _self, _stream: None)
+
+
+def open_log(form: str | None, level: str, run: str = "", stream: TextIO | None = None) -> Log:
     """Return the process's log.
 
     Args:
         form: json or text; None is text on a terminal and json elsewhere.
         level: One of logging's levels, in lower case.
+        run: The id of this run, which stands in every line of JSON.
         stream: Where to write; standard error if it isn't given.
     """
-    stream = stream or sys.stderr
-    form = form or ("text" if stream.isatty() else "json")
+    terminal = (stream or sys.stderr).isatty()
+    form = form or ("text" if terminal else "json")
+    coloured = terminal and not os.environ.get("NO_COLOR")
+    handler = logging.StreamHandler(stream) if stream else _StandardError()
+    handler.setFormatter(_JsonFormatter(run) if form == "json" else _TextFormatter(coloured))
     logger = logging.getLogger(LOGGER_NAME)
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(level.upper())
-    return Log(logger)
+    return Log(logger, on_terminal=terminal and form == "text")

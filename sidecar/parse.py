@@ -19,7 +19,10 @@ def parse(command: str, parser: Parser, argv: Sequence[str], environ: Mapping[st
     settings, problems = read(Settings, command, parser, argv, environ)
     if settings.termination_log is None and KUBELET_TERMINATION_LOG.exists():
         settings = dataclasses.replace(settings, termination_log=KUBELET_TERMINATION_LOG)
-    return settings, problems + contradictions(settings, command)
+    problems += [*contradictions(settings, command), *_metrics_problems(settings)]
+    if command == "serve":
+        problems += _endpoint_problems(settings)
+    return settings, problems
 
 
 def contradictions(settings: Settings, command: str) -> list[str]:
@@ -88,3 +91,41 @@ def _detector_problems(settings: Settings) -> Iterator[str]:
         )
     if settings.detector == "signal" and settings.when != "always":
         yield f"--detector signal tells nothing of how k6 ended, so --when {settings.when} can't be judged"
+
+
+def _metrics_problems(settings: Settings) -> Iterator[str]:
+    asked = {"--pushgateway-url": settings.pushgateway_url, "--metrics-file": settings.metrics_file}
+    names = [name for name, given in asked.items() if given]
+    if names and find_spec("prometheus_client") is None:
+        yield f"{' and '.join(names)} needs the extra `metrics`: pip install 'k6-sweep[metrics]'"
+
+
+def _endpoint_problems(settings: Settings) -> Iterator[str]:
+    if settings.admin_token and settings.admin_token_file:
+        yield "the token is given in SWEEP_ADMIN_TOKEN and in --admin-token-file; keep one"
+    elif not settings.admin_token and not settings.admin_token_file:
+        yield "a token is required, or anybody could sweep: SWEEP_ADMIN_TOKEN, or --admin-token-file"
+    else:
+        yield from _token_problems(settings)
+    if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
+        yield "--tls-cert-file and --tls-key-file belong together; one is missing"
+    elif settings.tls_cert_file:
+        import ssl  # noqa: PLC0415  # the waiting sidecar needs none
+
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+        except OSError as error:
+            yield f"--tls-cert-file and --tls-key-file are no certificate and its key: {error}"
+
+
+def _token_problems(settings: Settings) -> Iterator[str]:
+    source = "--admin-token-file" if settings.admin_token_file else "SWEEP_ADMIN_TOKEN"
+    try:
+        token = settings.current_admin_token()
+    except OSError as error:
+        yield f"{source} cannot be read: {error}"
+        return
+    if not token:
+        yield f"{source} is empty"
+    elif not all(0x21 <= byte <= 0x7E for byte in token):  # noqa: PLR2004  # what is visible of ASCII
+        yield f"{source} has characters that a header can't carry: visible ASCII only, and no blanks"

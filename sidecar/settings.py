@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from sidecar.options import option
-from sidecar.sweep_settings import HANDED_ON, IN_PLACE, SweepSettings
-from sidecar.values import one_of, whole_number
+from sidecar.serve_settings import ServeSettings
+from sidecar.sweep_settings import IN_PLACE, ONCE, SweepSettings
+from sidecar.values import http_url, one_of, whole_number
 from sidecar.watch_settings import WatchSettings
 
 KUBELET_TERMINATION_LOG: Final = Path("/dev/termination-log")
@@ -14,11 +15,12 @@ SMALLEST_MESSAGE: Final = 512
 """Bytes that status, totals and k6's end always fit in."""
 
 _OUTPUT = "What it tells"
+_LAST: Final = ("watch", "run", "inject")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(WatchSettings, SweepSettings):
-    """All settings: those of the sweep, those of the wait, and what is told of both."""
+class Settings(ServeSettings, WatchSettings, SweepSettings):
+    """All settings: those of the sweep, of the wait, of the endpoint, and what is told of them."""
 
     termination_log: Path | None = option(
         _OUTPUT,
@@ -42,7 +44,25 @@ class Settings(WatchSettings, SweepSettings):
         "Tell the end in an Event on our own pod, for kubectl describe. Needs the permission to create events.",
         flag=True,
         default=False,
-        commands=HANDED_ON,
+        commands=_LAST,
+    )
+    pushgateway_url: str | None = option(
+        _OUTPUT,
+        "A Prometheus Pushgateway to send the counts of the sweep to, grouped by job (k6-sweep) and run. Needs "
+        "k6-sweep[metrics].",
+        parse=http_url,
+        metavar="URL",
+        default=None,
+        commands=_LAST,
+    )
+    metrics_file: Path | None = option(
+        _OUTPUT,
+        "A file to write the same counts to, for node_exporter's textfile collector (it reads *.prom). Needs "
+        "k6-sweep[metrics].",
+        parse=Path,
+        metavar="FILE",
+        default=None,
+        commands=("watch", "run"),
     )
     failure_policy: str = option(
         _OUTPUT,
@@ -50,7 +70,7 @@ class Settings(WatchSettings, SweepSettings):
         parse=one_of("fail", "ignore"),
         metavar="POLICY",
         default="fail",
-        commands=IN_PLACE,
+        commands=ONCE,
     )
     log_format: str | None = option(
         _OUTPUT,

@@ -11,9 +11,11 @@ from sidecar.values import pattern_of, positive_seconds, readable_file, seconds,
 
 SETTLE_AFTER_K6: Final = 2.0
 
-SWEEPING: Final = ("watch", "run")
+SWEEPING: Final = ("watch", "run", "serve")
 HANDED_ON: Final = (*SWEEPING, "inject")
-IN_PLACE: Final = ("watch", "run", "snapshot", "check")
+ONCE: Final = ("watch", "run", "snapshot", "check")
+"""The commands that do one thing and end."""
+IN_PLACE: Final = (*ONCE, "serve")
 """The commands that do it themselves: files are theirs, not those of the machine on which manifests are written."""
 _REDIS = "Redis"
 _KEYS = "What to delete"
@@ -95,7 +97,7 @@ class SweepSettings:
         metavar="GLOB",
         many=True,
         default=(),
-        commands=("watch", "run", "check", "inject"),
+        commands=(*HANDED_ON, "check"),
     )
     dry_run: bool = option(_KEYS, "Count, and delete nothing.", flag=True, default=False, commands=HANDED_ON)
 
@@ -129,7 +131,7 @@ class SweepSettings:
         parse=whole_number(1),
         metavar="N",
         default=None,
-        commands=("watch", "run", "check", "inject"),
+        commands=(*HANDED_ON, "check"),
     )
 
     timeout: float = option(
@@ -143,7 +145,7 @@ class SweepSettings:
         default=0.0,
         commands=HANDED_ON,
         command_defaults={"watch": SETTLE_AFTER_K6},
-        shown_default=f"{SETTLE_AFTER_K6:g} in watch, 0 in run",
+        shown_default=f"{SETTLE_AFTER_K6:g} in watch, else 0",
     )
     no_verify: bool = option(
         _SWEEP,

@@ -1,8 +1,10 @@
 """Reads the text of one setting as a value; each reader raises ValueError with a clause that says what it must be."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
+from urllib.parse import urlsplit
 
 from sidecar.patterns import Pattern
 
@@ -77,3 +79,33 @@ def readable_file(text: str) -> Path:
             return path
     except OSError as error:
         raise ValueError(f"names a file that cannot be read: {text!r} ({error.strerror})") from None
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read HOST:PORT; an IPv6 host stands in brackets."""
+        host, colon, port = text.rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if not colon or not host or (":" in host and not bracketed):
+            raise ValueError(f"must be HOST:PORT such as 0.0.0.0:8000 or [::]:8000, not {text!r}")
+        return cls(host[1:-1] if bracketed else host, whole_number(0, 65535)(port))
+
+
+def http_url(text: str) -> str:
+    """Read an http:// or https:// URL without a login in it."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be a URL that begins with http:// or https://")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a login: it would stand in manifests and logs")
+    return text

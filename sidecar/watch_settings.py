@@ -69,11 +69,11 @@ class WatchSettings:
     )
     grace_period: float | None = option(
         _K6,
-        "The pod's terminationGracePeriodSeconds: how long SIGTERM leaves to wait for k6 and sweep.",
+        "The pod's terminationGracePeriodSeconds: how long SIGTERM leaves to wait for k6, and to end the sweep.",
         parse=positive_seconds,
         metavar="SECONDS",
         default=None,
-        commands=_WATCH,
+        commands=(*_WATCH, "serve"),
         shown_default=f"what the API tells, else {ASSUMED_GRACE_PERIOD:g}",
     )
     native: bool = option(

@@ -26,7 +26,7 @@ def settings_for(url: str, *options: str, patterns: Iterable[str] = ("test:*",),
 
 
 def quiet_log() -> Log:
-    return open_log("json", "debug", io.StringIO())
+    return open_log("json", "debug", stream=io.StringIO())
 
 
 def sweep_now(

@@ -19,6 +19,8 @@ class Context:
     tell: Callable[[Report], None]
     """Puts a report into the termination message."""
     pod: OwnPod
+    run: str = ""
+    """The id that stands in each line of the log."""
 
 
 def failure(error: SweepError) -> Report:

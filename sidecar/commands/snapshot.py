@@ -4,7 +4,7 @@ import dataclasses
 import time
 
 from sidecar.commands.context import Context
-from sidecar.commands.run import ProgressLines
+from sidecar.commands.progress import shown
 from sidecar.errors import RefusedError, SettingsError
 from sidecar.lifecycle import Events
 from sidecar.report import Report
@@ -21,14 +21,12 @@ def snapshot(context: Context) -> Report:
     if out.exists():
         return _kept(context)
     deadline = time.monotonic() + settings.timeout
-    with Events() as events:
+    with Events() as events, shown(context.log) as show:
 
         def remaining() -> float:
             return deadline - time.monotonic() if events.first_signal is None else 0.0
 
-        taken, report = take_snapshot(
-            settings, Connector(settings, remaining), remaining, context.log, ProgressLines(context.log)
-        )
+        taken, report = take_snapshot(settings, Connector(settings, remaining), remaining, context.log, show)
         if events.first_signal is not None:
             return Report(
                 "incomplete", sweep=report, errors=("a signal came before the snapshot was done; none was written",)

@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sidecar.budget import Budget
+from sidecar.commands.announce import announce
 from sidecar.commands.aside import Stop, aside
 from sidecar.commands.context import Context, failure
 from sidecar.commands.detectors import ASK_SECONDS, DETECTORS, Board
-from sidecar.commands.event import emit_event
 from sidecar.commands.run import sweep_in_time
 from sidecar.errors import SweepError
 from sidecar.lifecycle import Events, on_our_clock
@@ -30,8 +30,7 @@ def watch(context: Context) -> Report:
             report = _watch(context, events)
         except SweepError as error:
             report = failure(error)
-        context.tell(report)
-        emit_event(context, report)
+        announce(context, report)
         if context.settings.native and events.first_signal is None:
             # While other containers run, the kubelet starts it again if it exits, and that would be a second sweep.
             context.log.info("done; waiting for SIGTERM, as a native sidecar does", status=report.status)
@@ -165,10 +164,6 @@ def _preflight_aside(context: Context, events: Events, board: Board) -> Stop:
 
 
 def _preflight(settings: Settings) -> list[str]:
-    from sidecar.sweep.link import Connector  # noqa: PLC0415  # loads redis
-    from sidecar.sweep.preflight import preflight  # noqa: PLC0415  # the same
+    from sidecar.commands.preflight import problems_of  # noqa: PLC0415  # loads redis
 
-    try:
-        return list(preflight(settings, Connector(settings)).warnings)
-    except SweepError as error:
-        return [str(error)]
+    return problems_of(settings)

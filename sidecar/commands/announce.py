@@ -1,0 +1,33 @@
+"""Tells the end of a run wherever it is to be told: termination message, Event, metrics."""
+
+from typing import Final
+
+from sidecar.commands.context import Context
+from sidecar.commands.event import emit_event
+from sidecar.report import Report
+
+_LIMIT: Final = 1.0
+"""Seconds that a Pushgateway may take: a SIGKILL may be near."""
+
+
+def announce(context: Context, report: Report) -> None:
+    """Tell it; that somebody doesn't take it is logged, and is not fatal."""
+    context.tell(report)
+    emit_event(context, report)
+    settings, pod = context.settings, context.pod
+    if not settings.pushgateway_url and not settings.metrics_file:
+        return
+    from sidecar import metrics  # noqa: PLC0415  # needs the package of the extra `metrics`
+
+    if settings.metrics_file:
+        try:
+            metrics.write(report, settings.metrics_file)
+        except OSError as error:
+            context.log.warning("the metrics could not be written", problem=str(error))
+    if settings.pushgateway_url:
+        known = {"run": context.run, "namespace": pod.namespace, "pod": pod.name}
+        grouping = {name: value for name, value in known.items() if value}
+        try:
+            metrics.push(report, settings.pushgateway_url, grouping, _LIMIT)
+        except OSError as error:
+            context.log.warning("the metrics could not be pushed", problem=str(error))

@@ -1,0 +1,52 @@
+"""A Redis with keys of a test and of somebody else, and an endpoint before it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.demo.servers import Node, find_redis_server, start_server, stop
+from tests.endpoint.served import Served, served
+
+
+@pytest.fixture(scope="module")
+def redis_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    node = start_server(find_redis_server(), tmp_path_factory.mktemp("redis"))
+    try:
+        yield node
+    finally:
+        stop([node])
+
+
+@pytest.fixture
+def redis(redis_node: Node) -> Node:
+    """A hundred keys of the test, and one of a user."""
+    redis_node.ask("FLUSHALL")
+    redis_node.ask("ACL", "SETUSER", "default", "reset", "on", "nopass", "~*", "&*", "+@all")
+    redis_node.ask("MSET", "user:1", "x", *(word for number in range(100) for word in (f"test:{number}", "x")))
+    return redis_node
+
+
+@pytest.fixture
+def url(redis: Node) -> str:
+    return f"redis://127.0.0.1:{redis.port}"
+
+
+@pytest.fixture
+def endpoint(url: str) -> Iterator[Served]:
+    with served(url) as running:
+        yield running
+
+
+@pytest.fixture
+def slow_endpoint(url: str) -> Iterator[Served]:
+    """An endpoint whose sweeps take some seconds: they wait for stragglers."""
+    with served(url, "--settle", "3") as running:
+        yield running
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text("first-token\n")
+    return path

@@ -1,0 +1,64 @@
+"""The endpoint before a whole cluster."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sidecar.demo.keys import write_keys
+from sidecar.demo.servers import LocalCluster
+from sidecar.sweep.slots import TAGS, key_slot
+from tests.endpoint.served import Served, served
+from tests.support import keys_of, move_slot, until
+
+
+@pytest.fixture
+def endpoint(cluster: LocalCluster) -> Iterator[Served]:
+    with served(cluster.url) as running:
+        yield running
+
+
+def test_a_whole_cluster(endpoint: Served, cluster: LocalCluster) -> None:
+    """Every shard is swept, and nothing of ours stays, the lock included."""
+    write_keys(cluster, [f"{kind}:{number}".encode() for kind in ("test", "user") for number in range(3000)])
+    answer = endpoint.post()
+    assert (answer.code, answer.body["deleted_count"]) == (200, 3000)
+    assert (answer.body["report"]["slots"], answer.body["report"]["shards"]) == ("16384/16384", 3)
+    assert keys_of(cluster.primaries) == {f"user:{number}".encode() for number in range(3000)}
+
+
+def test_probes_ask_little_of_redis(endpoint: Served, cluster: LocalCluster) -> None:
+    """However often /readyz is asked, the cluster is not asked who owns what; Redis is asked now and then."""
+
+    def calls(command: str) -> int:
+        stats = [line for node in cluster.nodes for line in str(node.ask("INFO", "commandstats")).split("\\r\\n")]
+        return sum(int(line.split("calls=")[1].split(",")[0]) for line in stats if f"cmdstat_{command}" in line)
+
+    def ready() -> bool:
+        return endpoint.ask("GET", "/readyz", token=None).code == 200
+
+    until(lambda: ready() and bool(endpoint.events("the preflight found nothing wrong")))
+    before, hellos = calls("cluster"), calls("hello")
+    assert all(ready() for _ in range(50))
+    assert calls("cluster") == before
+    assert calls("hello") - hellos < 50
+    until(lambda: ready() and calls("hello") > hellos)
+
+
+@pytest.mark.parametrize("keys", [0, -1], ids=["on its way", "moved"])
+def test_the_lock_finds_its_slot(small_cluster: LocalCluster, keys: int) -> None:
+    """The lock's slot may be on its way, or with another node: there is one sweep at a time all the same."""
+    slot = key_slot(b"test:k6-sweep-lock")
+    source = next(node for node in small_cluster.primaries if _owns(node.ask("CLUSTER", "SLOTS"), node.port, slot))
+    target, *others = (node for node in small_cluster.primaries if node is not source)
+    assert key_slot(TAGS[slot]) == slot
+    with served(small_cluster.url, "--settle", "2") as first, served(small_cluster.url) as second:
+        move_slot(slot, source, target, tuple(others), keys=keys)
+        begun = first.post(headers={"Prefer": "respond-async"})
+        assert (begun.code, second.post().code) == (202, 409)
+        until(lambda: first.ask("GET", begun.headers["location"]).body["report"]["status"] != "sweeping")
+        assert second.post({"dry_run": True}).code in {200, 504}  # a dry run can't prove a slot on its way
+        assert keys_of(small_cluster.primaries) == set()
+
+
+def _owns(slots: list[tuple[int, int, list[object]]], port: int, slot: int) -> bool:
+    return any(first <= slot <= last and owner[1] == port for first, last, owner, *_ in slots)

@@ -1,0 +1,280 @@
+"""What somebody may try: nothing is deleted by it, and the next good request is answered."""
+
+import contextlib
+import itertools
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.core.result import Ok
+from schemathesis.generation import GenerationMode
+
+from sidecar.api.gate import same_token
+from sidecar.api.server import REQUEST_SECONDS
+from sidecar.demo.servers import Node
+from tests.endpoint.served import ADMIN, INTERNAL, TOKEN, Served, memory, served
+from tests.support import keys_of, until
+
+
+@pytest.fixture(scope="module")
+def attacked(redis_node: Node) -> Iterator[Served]:
+    """One endpoint for all attacks: what one leaves behind, the next one meets."""
+    redis_node.ask("FLUSHALL")
+    with served(f"redis://127.0.0.1:{redis_node.port}") as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_deleted(attacked: Served, redis: Node) -> Iterator[None]:
+    before = keys_of([redis])
+    yield
+    assert keys_of([redis]) == before
+    good = attacked.post({"dry_run": True})
+    assert (good.code, good.body["report"]["matched"]) == (200, 100)
+    assert attacked.process.poll() is None
+
+
+@contextlib.contextmanager
+def connected(endpoint: Served) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=3 * REQUEST_SECONDS) as connection:
+        yield connection
+
+
+def all_of(connection: socket.socket) -> bytes:
+    """Read until the other side closes."""
+    found = b""
+    with contextlib.suppress(ConnectionError):
+        while data := connection.recv(65536):
+            found += data
+    return found
+
+
+def raw(endpoint: Served, text: bytes) -> bytes:
+    """Send bytes as they are, then nothing more; return all that comes back."""
+    with connected(endpoint) as connection:
+        connection.sendall(text)
+        connection.shutdown(socket.SHUT_WR)
+        return all_of(connection)
+
+
+def codes_of(answer: bytes) -> list[int]:
+    return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
+
+
+@pytest.mark.parametrize("path", [ADMIN, INTERNAL])
+@pytest.mark.parametrize(
+    "token",
+    [
+        None,
+        "",
+        " ",
+        TOKEN[:-1],
+        TOKEN + "x",
+        TOKEN.upper(),
+        f"{TOKEN},{TOKEN}",
+        "x" * 20_000,
+        "\xff\xfe",
+        f"Bearer {TOKEN}",
+    ],
+    ids=lambda token: str(token)[:30],
+)
+def test_without_the_token(attacked: Served, path: str, token: str | None) -> None:
+    """403, and the body isn't looked at."""
+    assert attacked.post({"bad": "body"}, path, token=token).code == 403
+
+
+@pytest.mark.parametrize("length", [50_000, 10_000_000])
+def test_a_huge_token(attacked: Served, length: int) -> None:
+    """It is refused, or cut off on its way in."""
+    with contextlib.suppress(ConnectionError):
+        assert attacked.post(token="x" * length).code in {400, 403}
+    assert memory(attacked.process.pid) < 200_000
+
+
+def test_two_tokens(attacked: Served) -> None:
+    """A header that stands twice is no token, even if one of the two is right."""
+    for tokens in itertools.permutations([TOKEN, "wrong"]):
+        lines = "".join(f"X-Admin-Token: {each}\r\n" for each in tokens)
+        head = f"POST {ADMIN} HTTP/1.1\r\nHost: x\r\n{lines}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+        assert codes_of(raw(attacked, head.encode())) == [403]
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_the_compare_sees_digests_only(given_token: bytes, expected: bytes) -> None:
+    """Tokens are equal only if they are; what is compared has one length, whatever is sent."""
+    assert same_token(given_token, expected) == (given_token == expected)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/{ADMIN}",
+        f"{ADMIN}/",
+        f"/x/..{ADMIN}",
+        f"/./{ADMIN}",
+        ADMIN.upper(),
+        ADMIN.replace("/redis", "%2fredis"),
+        ADMIN.replace("c", "%63"),
+        f"{ADMIN}%00",
+        f"{ADMIN};x",
+        f"{ADMIN}?token={TOKEN}",
+        "/sweeps/../internal/redis/cleanup",
+        "/static-offline-docs/..%2f..%2f..%2f..%2fetc/passwd",
+        "/static-offline-docs/../../../../etc/passwd",
+        "http://elsewhere" + ADMIN,
+    ],
+)
+def test_path_tricks(attacked: Served, path: str) -> None:
+    """However the path is written: without the token nothing is swept, and no file is shown."""
+    for method in ("POST", "GET", "PUT"):
+        answer = attacked.ask(method, path, {}, token=None)
+        assert answer.code in {400, 403, 404, 405}
+        assert "root:" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "header", ["X-HTTP-Method-Override: POST", f"X-Original-URL: {ADMIN}", f"X-Rewrite-URL: {ADMIN}"]
+)
+def test_overrides_override_nothing(attacked: Served, header: str) -> None:
+    """What proxies may believe, we don't."""
+    name, value = header.split(": ")
+    assert attacked.ask("GET", ADMIN, headers={name: value}).code == 405
+    assert attacked.ask("POST", "/healthz", "{}", {name: value}).code == 405
+
+
+_HIDDEN = f"POST {ADMIN} HTTP/1.1\r\nHost: x\r\nX-Admin-Token: {TOKEN}\r\nContent-Length: 2\r\n\r\n{{}}"
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        f"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{_HIDDEN}",
+        f"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n{_HIDDEN}",
+        f"Content-Length: 0\r\nContent-Length: {len(_HIDDEN)}\r\n\r\n{_HIDDEN}",
+        f"Content-Length: 0, {len(_HIDDEN)}\r\n\r\n{_HIDDEN}",
+        f"Content-Length: +0\r\n\r\n{_HIDDEN}",
+        f"Content-Length : 0\r\n\r\n{_HIDDEN}",
+        f"Content-Length: -1\r\n\r\n{_HIDDEN}",
+        f"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{_HIDDEN}",
+        f"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n{_HIDDEN}",
+        f"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n{_HIDDEN}",
+        f"Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n{_HIDDEN}",
+        f"Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}XX0\r\n\r\n{_HIDDEN}",
+        f"X: y\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n{_HIDDEN}",
+        f"X: y\rTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{_HIDDEN}",
+    ],
+)
+def test_no_request_hides_in_another(attacked: Served, framing: str) -> None:
+    """A body with two lengths, or with none that is clear, is refused, and what follows it is no request."""
+    head = f"POST {ADMIN} HTTP/1.1\r\nHost: x\r\nX-Admin-Token: wrong\r\n{framing}"
+    codes = codes_of(raw(attacked, head.encode("latin-1")))
+    assert codes[0] in {400, 403}
+    assert set(codes) <= {400, 403}
+    allowed = head.replace("X-Admin-Token: wrong", f"X-Admin-Token: {TOKEN}").replace("{}", "!!")
+    assert codes_of(raw(attacked, allowed.encode("latin-1")))[:1] == [400]
+
+
+@pytest.mark.parametrize(
+    "text", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x00" * 70_000]
+)
+def test_what_is_no_http(attacked: Served, text: bytes) -> None:
+    """TLS, HTTP/2 and noise are refused."""
+    assert set(codes_of(raw(attacked, text))) <= {400, 404}
+
+
+def test_slow_clients_are_cut_off(attacked: Served) -> None:
+    """Headers, or a body, that come a byte a second are not waited for, nor is somebody who says nothing."""
+    head = f"POST {ADMIN} HTTP/1.1\r\nHost: x\r\nX-Admin-Token: {TOKEN}\r\nContent-Length: 900\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        silent, slow_head, slow_body = (stack.enter_context(connected(attacked)) for _ in range(3))
+        slow_body.sendall(head)
+        open_ones = {slow_head: head, slow_body: b" " * 900}
+        for number in range(900):
+            for connection, text in list(open_ones.items()):
+                try:
+                    connection.sendall(text[number : number + 1])
+                except ConnectionError:
+                    del open_ones[connection]
+            if not open_ones:
+                break
+            time.sleep(1)
+        assert not open_ones
+        assert number < 60
+        assert all_of(silent) == b""
+
+
+def test_two_hundred_connections(attacked: Served) -> None:
+    """As many connections that say half a word each keep nobody else from an answer."""
+    with contextlib.ExitStack() as stack:
+        many = [stack.enter_context(connected(attacked)) for _ in range(200)]
+        for connection in many:
+            connection.sendall(b"POST ")
+        assert attacked.ask("GET", "/healthz", token=None).code == 200
+        assert attacked.post({"dry_run": True}).code == 200
+        for connection in many:
+            connection.sendall(
+                f"{ADMIN} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+            )
+        assert [codes_of(all_of(connection)) for connection in many] == [[403]] * 200
+    until(lambda: len(psutil.Process(attacked.process.pid).net_connections()) < 20)
+
+
+NASTY = 'test:"}\n{"level":"error","event":"forged\r\n\x1b[31m]\u2028\x00'
+
+
+def test_the_log_cannot_be_forged(attacked: Served) -> None:
+    """What a request carries stays within its own line, whatever it is."""
+    before = len(attacked.lines)
+    assert attacked.post({"patterns": [NASTY], "dry_run": True}).code == 200
+    assert attacked.ask("GET", "/%0a%7b%22event%22:%22forged%22%7d").code == 404
+    until(lambda: len([line for line in attacked.lines[before:] if line["event"] == "request"]) == 2)
+    first, second = (line for line in attacked.lines[before:] if line["event"] == "request")
+    assert (first["patterns"], second["path"]) == ([NASTY], '/\n{"event":"forged"}')
+    assert not [line for line in attacked.lines if line["event"] == "forged"]
+
+
+def test_the_address_is_the_peers(attacked: Served) -> None:
+    """A header can't put another address into the audit."""
+    attacked.post({"dry_run": True}, headers={"X-Forwarded-For": "192.0.2.7", "Forwarded": "for=192.0.2.7"})
+    assert {line["address"] for line in attacked.events("request")} == {"127.0.0.1"}
+
+
+load_all_checks()
+CHECKED: Any = [  # of several types, says schemathesis, and takes one of them, says its annotation
+    CHECKS.get_one(name)
+    for name in (
+        *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"),
+        *("negative_data_rejection", "unsupported_method", "allow_header_conformance", "ignored_auth"),
+    )
+]
+
+
+def test_the_document_keeps_its_word(url: str) -> None:
+    """Requests made from the OpenAPI document, well-formed and not: each answer is one that it announces."""
+    asked: set[int] = set()
+    with served(url, "--dry-run") as endpoint:
+        schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{endpoint.port}/openapi.json")
+        for found in schema.get_all_operations():
+            assert isinstance(found, Ok)
+            operation = found.ok()
+            well_formed, malformed = (
+                operation.as_strategy(generation_mode=mode)
+                for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+            )
+
+            @given(case=well_formed | malformed)
+            @settings(max_examples=60, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+            def ask(case: schemathesis.Case[Any]) -> None:
+                response = case.call(headers={"X-Admin-Token": TOKEN})
+                asked.add(response.status_code)
+                case.validate_response(response, checks=CHECKED)
+
+            ask()
+    assert {200, 400, 403, 404} <= asked

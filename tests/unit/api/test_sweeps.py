@@ -1,0 +1,175 @@
+"""One sweep at a time, whoever asks, and whatever happens to it."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from sidecar.api.sweeps import REMEMBERED, BusyError, StoppingError, Sweeps
+from sidecar.errors import UnreachableError
+from sidecar.log import Log
+from sidecar.patterns import Pattern
+from sidecar.report import Report
+from sidecar.settings import Settings
+from sidecar.sweep.result import Progress
+from tests.support import quiet_log, settings_for
+
+PATTERNS = (Pattern("test:1:*"),)
+
+
+@dataclass
+class FakeLock:
+    """A lock that others may have, or that can't be asked."""
+
+    key: bytes = b"test:lock"
+    holder: str | None = None
+    away: bool = False
+    released: list[str] = field(default_factory=list)
+
+    def take(self, owner: str, seconds: float) -> str | None:
+        assert owner
+        assert seconds == 70
+        if self.away:
+            raise UnreachableError("cannot reach redis:6379")
+        return self.holder
+
+    def release(self, owner: str) -> None:
+        self.released.append(owner)
+        if self.away:
+            raise UnreachableError("cannot reach redis:6379")
+
+
+class FakeWork:
+    """A sweep that goes on until it may end."""
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+        self.settings: list[Settings] = []
+        self.fault: Exception | None = None
+
+    def __call__(
+        self, settings: Settings, _log: Log, remaining: Callable[[], float], on_progress: Callable[[Progress], None]
+    ) -> Report:
+        self.settings.append(settings)
+        on_progress(Progress(1, 5, 10, 3, 4, {"test:1:*": 4}, {}, 0.1))
+        if self.fault:
+            raise self.fault
+        while remaining() > 0:
+            if self.may_end.wait(0.01):
+                return Report("complete")
+        return Report("incomplete")
+
+
+@pytest.fixture
+def lock() -> FakeLock:
+    return FakeLock()
+
+
+@pytest.fixture
+def work() -> FakeWork:
+    return FakeWork()
+
+
+@pytest.fixture
+def ends() -> list[Report]:
+    return []
+
+
+@pytest.fixture
+def sweeps(work: FakeWork, lock: FakeLock, ends: list[Report]) -> Sweeps:
+    return Sweeps(settings_for("redis://h", command="run"), work, lock, quiet_log(), ends.append)
+
+
+def test_a_sweep_is_of_what_was_asked_for(sweeps: Sweeps, work: FakeWork, lock: FakeLock, ends: list[Report]) -> None:
+    """It has the request's patterns, spares the lock, can be read on its way, and gives the lock back."""
+    sweep = sweeps.begin(PATTERNS, dry_run=False)
+    sweep.admitted.result(5)
+    work.may_end.set()
+    assert sweep.ended.result(5) == sweep.report() == Report("complete")
+    (settings,) = work.settings
+    assert (settings.pattern, settings.dry_run) == (PATTERNS, False)
+    assert settings.keep == (Pattern.exactly("test:lock"),)
+    assert lock.released == [sweep.id]
+    assert ends == [Report("complete")]
+    assert sweeps.find(sweep.id) is sweep
+
+
+def test_a_dry_server_never_deletes(work: FakeWork, lock: FakeLock) -> None:
+    """What the settings forbid, no request can ask for."""
+    sweeps = Sweeps(settings_for("redis://h", "--dry-run"), work, lock, quiet_log())
+    work.may_end.set()
+    assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5)
+    assert work.settings[0].dry_run
+
+
+def test_the_next_one_has_to_wait(sweeps: Sweeps, work: FakeWork) -> None:
+    """While one runs, another is turned away with its id; when its end is known, the next may begin."""
+    first = sweeps.begin(PATTERNS, dry_run=False)
+    with pytest.raises(BusyError) as busy:
+        sweeps.begin(PATTERNS, dry_run=True)
+    assert busy.value.running == first.id
+    work.may_end.set()
+    for _ in range(50):
+        first.ended.result(5)
+        first = sweeps.begin(PATTERNS, dry_run=False)
+    first.ended.result(5)
+
+
+def test_another_replica_sweeps(sweeps: Sweeps, lock: FakeLock, work: FakeWork, ends: list[Report]) -> None:
+    """Its sweep's id is told, nothing is done, nothing is remembered, and the lock isn't ours to give back."""
+    lock.holder = "abc"
+    sweep = sweeps.begin(PATTERNS, dry_run=False)
+    with pytest.raises(BusyError, match="abc"):
+        sweep.admitted.result(5)
+    sweeps.join()
+    assert (work.settings, ends, lock.released, sweeps.find(sweep.id)) == ([], [], [], None)
+    lock.holder = None
+    work.may_end.set()
+    assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "complete"
+
+
+def test_the_lock_cannot_be_asked(sweeps: Sweeps, lock: FakeLock, work: FakeWork) -> None:
+    """The sweep has failed, with nothing done; one that can't give it back is as it was."""
+    lock.away = True
+    report = sweeps.begin(PATTERNS, dry_run=False).ended.result(5)
+    assert (report.status, report.errors, work.settings) == ("failed", ("cannot reach redis:6379",), [])
+
+
+def test_a_fault_is_told(sweeps: Sweeps, work: FakeWork) -> None:
+    """A fault of ours ends the sweep, with what had been done until then, and the next one can begin."""
+    work.fault = RuntimeError("bug")
+    report = sweeps.begin(PATTERNS, dry_run=False).ended.result(5)
+    assert report.as_dict()["status"] == "error"
+    assert report.as_dict()["deleted"] == 3
+    work.fault = None
+    work.may_end.set()
+    assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "complete"
+
+
+def test_a_cancelled_sweep_says_so(sweeps: Sweeps) -> None:
+    """Who reads it learns that it was ended by a request."""
+    sweep = sweeps.begin(PATTERNS, dry_run=False)
+    sweep.cancel()
+    assert sweep.ended.result(5).errors == ("cancelled by a request before the sweep was done",)
+
+
+def test_the_end_of_the_server(sweeps: Sweeps) -> None:
+    """The running sweep ends at the moment that is told, and no other begins."""
+    sweep = sweeps.begin(PATTERNS, dry_run=False)
+    sweeps.stop(0.0)
+    sweeps.join()
+    assert sweep.ended.result(0).errors == ("the server was told to end before the sweep was done",)
+    with pytest.raises(StoppingError):
+        sweeps.begin(PATTERNS, dry_run=False)
+
+
+def test_only_so_many_are_remembered(sweeps: Sweeps, work: FakeWork) -> None:
+    """The oldest is forgotten."""
+    work.may_end.set()
+    done = []
+    for _ in range(REMEMBERED + 1):
+        done.append(sweeps.begin(PATTERNS, dry_run=False))
+        done[-1].ended.result(5)
+    assert sweeps.find(done[0].id) is None
+    assert sweeps.find(done[1].id) is done[1]

@@ -1,0 +1,117 @@
+"""What Prometheus is told: names, labels and values, and no sample for what isn't known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sidecar.metrics import ServerMetrics, write
+from sidecar.report import Report
+from sidecar.sweep.result import SweepReport, SweepStatus
+from sidecar.watch.outcome import K6Outcome
+
+SWEPT = SweepReport(
+    status=SweepStatus.COMPLETE,
+    deleted=70,
+    matched=75,
+    remaining=0,
+    remaining_by_pattern={"a:*": 0, 'q"\n\\:*': 0},
+    preserved=3,
+    preserved_by_pattern={"a:*": 3, 'q"\n\\:*': 0},
+    exact=True,
+    patterns={"a:*": 50, 'q"\n\\:*': 25},
+    slots_done=8192,
+    slots_asked=16384,
+    shards={"r0:6379": 30, "r1:6379": 40},
+    passes=2,
+    retries=1,
+    seconds=1.5,
+)
+
+Samples = dict[tuple[str, str], float]
+
+
+def samples(text: str) -> Samples:
+    """Return the values by name and label value; the names are checked by Prometheus's own parser."""
+    return {
+        (sample.name, ",".join(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "k6-sweep.prom"
+
+
+def written(report: Report, file: Path) -> Samples:
+    write(report, file)
+    return samples(file.read_text())
+
+
+def test_a_run_in_full(file: Path) -> None:
+    """Each count stands under its name, by pattern or by shard."""
+    k6 = K6Outcome(seen=True, ended=True, exit_code=99)
+    found = written(Report("complete", sweep=SWEPT, k6=k6), file)
+    last = "k6_sweep_last_"
+    times = {name: value for name, value in found.items() if name[0].endswith("_timestamp_seconds")}
+    assert times.keys() == {(f"{last}end_timestamp_seconds", ""), (f"{last}success_timestamp_seconds", "")}
+    statuses = {name[1]: value for name, value in found.items() if name[0] == f"{last}status"}
+    assert [name for name, value in statuses.items() if value] == ["complete"]
+    rest = {name: value for name, value in found.items() if name not in times and name[0] != f"{last}status"}
+    assert rest == {
+        (f"{last}deleted_keys", "r0:6379"): 30,
+        (f"{last}deleted_keys", "r1:6379"): 40,
+        (f"{last}matched_keys", "a:*"): 50,
+        (f"{last}matched_keys", 'q"\n\\:*'): 25,
+        (f"{last}preserved_keys", "a:*"): 3,
+        (f"{last}preserved_keys", 'q"\n\\:*'): 0,
+        (f"{last}remaining_keys", "a:*"): 0,
+        (f"{last}remaining_keys", 'q"\n\\:*'): 0,
+        (f"{last}duration_seconds", ""): 1.5,
+        (f"{last}passes", ""): 2,
+        (f"{last}retries", ""): 1,
+        (f"{last}exact", ""): 1,
+        (f"{last}dry_run", ""): 0,
+        (f"{last}covered_slots_ratio", ""): 0.5,
+        (f"{last}k6_exit_code", ""): 99,
+    }
+
+
+def test_what_is_not_known_has_no_sample(file: Path) -> None:
+    """No 0 where nobody counted, no success where there was none, no exit code where none was told."""
+    report = Report(
+        "incomplete",
+        sweep=replace(SWEPT, remaining_by_pattern=None, slots_done=None),
+        k6=K6Outcome(seen=True, ended=False),
+    )
+    names = {name for name, _ in written(report, file)}
+    unknown = {"remaining_keys", "covered_slots_ratio", "k6_exit_code", "success_timestamp_seconds"}
+    assert not {f"k6_sweep_last_{name}" for name in unknown} & names
+    refused = written(Report("refused"), file)
+    assert {name for name, _ in refused} == {"k6_sweep_last_status", "k6_sweep_last_end_timestamp_seconds"}
+
+
+def test_a_pattern_may_hold_anything(file: Path) -> None:
+    """Bytes that are no text are escaped, in a file that Prometheus can read."""
+    odd = replace(SWEPT, patterns={"a\udcff:*": 1})
+    assert written(Report("complete", sweep=odd), file)["k6_sweep_last_matched_keys", "a\\udcff:*"] == 1
+
+
+def test_a_server_adds_up() -> None:
+    """Counters from the start, each status at 0 before it happens; the last success outlives a failure."""
+    metrics = ServerMetrics()
+    assert samples(generate_latest(metrics.registry).decode())["k6_sweep_sweeps_total", "failed"] == 0
+    for report in (Report("complete", sweep=SWEPT), Report("complete", sweep=SWEPT), Report("failed")):
+        metrics.note_sweep(report)
+    metrics.note_request("GET", "/healthz", 200)
+    found = samples(generate_latest(metrics.registry).decode())
+    assert (found["k6_sweep_sweeps_total", "complete"], found["k6_sweep_sweeps_total", "failed"]) == (2, 1)
+    assert found["k6_sweep_deleted_keys_total", ""] == 140
+    assert (found["k6_sweep_duration_seconds_count", ""], found["k6_sweep_duration_seconds_sum", ""]) == (2, 3.0)
+    assert found["k6_sweep_http_requests_total", "200,GET,/healthz"] == 1
+    assert found["k6_sweep_last_status", "failed"] == 1
+    assert found["k6_sweep_last_success_timestamp_seconds", ""] <= found["k6_sweep_last_end_timestamp_seconds", ""]
