@@ -1,0 +1,170 @@
+"""k6's teardown(), with a real k6, against the endpoint."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.demo.servers import Node, find_k6, free_port
+from tests.endpoint.served import TOKEN, Served, served
+from tests.support import KINDS, keys_of, until
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "k6"
+
+
+@dataclass(frozen=True)
+class K6Run:
+    """How a k6 ended."""
+
+    code: int
+    output: str
+    metrics: dict[str, Any]
+
+
+def run_k6(folder: Path, script: Path | str, **env: str) -> K6Run:
+    """Run a script of the examples, or one that imports them."""
+    if isinstance(script, str):
+        (folder / "test.js").write_text(script.replace("./cleanup.js", str(EXAMPLES / "cleanup.js")))
+        script = folder / "test.js"
+    done = subprocess.run(
+        [find_k6(), "run", "--no-usage-report", "--summary-export", str(folder / "summary.json"), str(script)],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), **env},
+        timeout=60,
+        check=False,
+    )
+    return K6Run(done.returncode, done.stderr, json.loads((folder / "summary.json").read_text())["metrics"])
+
+
+def script(call: str = "cleanup()", options: str = "") -> str:
+    return f"""
+import {{ cleanup }} from './cleanup.js';
+export const options = {{ thresholds: {{ 'checks{{check:k6-sweep has swept}}': ['rate==1'] }}, {options} }};
+export default function () {{}}
+export function teardown() {{ console.log(`returned ${{JSON.stringify({call})}}`); }}
+"""
+
+
+def environment(endpoint: Served) -> dict[str, str]:
+    return {"K6_SWEEP_URL": f"http://127.0.0.1:{endpoint.port}", "K6_SWEEP_TOKEN": TOKEN}
+
+
+@pytest.fixture
+def kinds(redis: Node) -> Node:
+    """Ten keys of each of the guide's patterns, and one of a user."""
+    redis.ask("FLUSHALL")
+    redis.ask("MSET", "user:1", "x", *(word for kind in KINDS for n in range(10) for word in (f"{kind}:{n}", "x")))
+    return redis
+
+
+@pytest.fixture
+def guide_endpoint(url: str, kinds: Node) -> Iterator[Served]:
+    assert kinds
+    with served(url, patterns=[f"{kind}:*" for kind in KINDS]) as running:
+        yield running
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_the_guides_own_script(guide_endpoint: Served, kinds: Node, tmp_path: Path, dry: bool) -> None:
+    """Its request, with `dryRun`, is understood, and it finds the count where it looks for it."""
+    base = f"http://127.0.0.1:{guide_endpoint.port}"
+    env = {"BASE_URL": base, "ADMIN_TOKEN": TOKEN, "DRY_RUN": str(dry).lower()}
+    ended = run_k6(tmp_path, EXAMPLES / "guide-teardown.js", **env)
+    assert ended.code == 0
+    assert f"Redis cleanup: {0 if dry else 70} keys deleted" in ended.output
+    assert len(keys_of([kinds])) == (71 if dry else 1)
+
+
+def test_the_module(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None:
+    """It sweeps, passes its check, tells the count as a metric, and returns the report."""
+    ended = run_k6(tmp_path, script(), **environment(guide_endpoint))
+    assert ended.code == 0, ended.output
+    assert keys_of([kinds]) == {b"user:1"}
+    assert ended.metrics["k6_sweep_deleted_keys"]["count"] == 70
+    assert ended.metrics["checks"]["passes"] == 1
+    assert "k6-sweep: complete, 70 keys found, 70 deleted" in ended.output
+    assert re.search(r'returned \{\\"status\\":\\"complete\\",\\"deleted\\":70', ended.output)
+
+
+def test_the_example_test(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None:
+    """The example runs as it is, and its threshold passes."""
+    target = f"http://127.0.0.1:{guide_endpoint.port}/healthz"
+    ended = run_k6(tmp_path, EXAMPLES / "test.js", DURATION="1s", TARGET_URL=target, **environment(guide_endpoint))
+    assert ended.code == 0, ended.output
+    assert keys_of([kinds]) == {b"user:1"}
+
+
+def test_less_than_is_configured_and_only_counted(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None:
+    """What cleanup() is told goes to the endpoint."""
+    call = "cleanup({ patterns: ['queue:*'], dryRun: true })"
+    ended = run_k6(tmp_path, script(call), **environment(guide_endpoint))
+    assert ended.code == 0, ended.output
+    assert "k6-sweep: dry-run, 10 keys found, 0 deleted" in ended.output
+    assert len(keys_of([kinds])) == 71
+
+
+def test_it_waits_for_a_long_sweep(url: str, redis: Node, tmp_path: Path) -> None:
+    """A sweep that takes longer than a request may is followed to its end, and k6's own metrics have no failures."""
+    with served(url, "--max-rate", "15") as endpoint:
+        ended = run_k6(tmp_path, script(), **environment(endpoint))
+    assert ended.code == 0, ended.output
+    assert keys_of([redis]) == {b"user:1"}
+    assert ended.metrics["http_reqs"]["count"] > 5
+    assert ended.metrics["http_req_failed"]["passes"] == 0
+
+
+def test_it_waits_for_another_sweep(slow_endpoint: Served, redis: Node, tmp_path: Path) -> None:
+    """One that is running already may miss our keys: ours comes after it."""
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(slow_endpoint.post, {"dry_run": True})
+        until(lambda: bool(slow_endpoint.events("the sweep begins")))
+        ended = run_k6(tmp_path, script(), **environment(slow_endpoint))
+        assert first.result().code == 200
+    assert ended.code == 0, ended.output
+    assert keys_of([redis]) == {b"user:1"}
+
+
+@pytest.mark.parametrize(
+    ("env", "call", "said"),
+    [
+        ({"K6_SWEEP_TOKEN": "wrong"}, "cleanup()", "a valid X-Admin-Token is needed (HTTP 403)"),
+        ({"K6_SWEEP_TOKEN": ""}, "cleanup()", "set K6_SWEEP_URL and K6_SWEEP_TOKEN"),
+        ({}, "cleanup({ patterns: ['user:*'] })", "pattern 'user:*' is not within the configured ones"),
+        ({"K6_SWEEP_URL": f"http://127.0.0.1:{free_port()}"}, "cleanup({ seconds: 2 })", "no answer: "),
+        ({}, "cleanup({ url: __ENV.K6_SWEEP_URL + '/healthz' })", "Not Found (HTTP 404)"),
+    ],
+)
+def test_it_says_what_went_wrong(
+    endpoint: Served, redis: Node, tmp_path: Path, env: dict[str, str], call: str, said: str
+) -> None:
+    """The check fails, the threshold on it fails the run, and the reason stands in k6's output."""
+    ended = run_k6(tmp_path, script(call), **(environment(endpoint) | env))
+    assert ended.code == 99
+    assert said in ended.output
+    assert ended.metrics["k6_sweep_deleted_keys"]["count"] == 0
+    assert len(keys_of([redis])) == 101
+
+
+def test_it_does_not_outstay_teardown(url: str, tmp_path: Path) -> None:
+    """It gives up before k6 would end it, and says where the sweep can be read."""
+    with served(url, "--max-rate", "2") as endpoint:
+        ended = run_k6(tmp_path, script(options="teardownTimeout: '8s'"), **environment(endpoint))
+    assert ended.code == 99
+    assert "not done in time, and still running: see http://127.0.0.1" in ended.output
+
+
+def test_an_incomplete_sweep_fails_the_check(url: str, tmp_path: Path) -> None:
+    """What the endpoint could not finish is no success, and its count is told all the same."""
+    with served(url, "--max-rate", "20", "--timeout", "2") as endpoint:
+        ended = run_k6(tmp_path, script(), **environment(endpoint))
+    assert ended.code == 99
+    assert "time was up before the sweep was done" in ended.output
+    assert ended.metrics["k6_sweep_deleted_keys"]["count"] > 0
