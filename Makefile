@@ -21,7 +21,9 @@ $(BIN)/.installed: pyproject.toml
 demo: $(BIN)/.installed  ## show the main job: a Redis Cluster, a k6 and the sweep, on this machine
 	@$(BIN)/k6-sweep demo
 
-# The Helms of tests/chart, and the API server and kubectl of tests/kubernetes: some minutes, once. tools/go.mod has their versions.
+# The Helms of tests/chart, and the API server and kubectl of tests/kubernetes: some minutes, once. tools/go.mod has their versions. What
+# prometheus-operator defines comes from its module, as files.
+DEFINITIONS := github.com/prometheus-operator/prometheus-operator@v0.85.0
 tools: .tools/built  ## build Helm 3 and 4, kube-apiserver and kubectl for the tests; needs Go 1.21 or newer, and etcd
 	@command -v etcd >/dev/null || { echo "the tests need etcd as well: apt-get install etcd-server" >&2; exit 2; }
 
@@ -31,6 +33,8 @@ tools: .tools/built  ## build Helm 3 and 4, kube-apiserver and kubectl for the t
 	cd tools && kubernetes=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes) && for tool in helm3=helm.sh/helm/v3/cmd/helm helm4=helm.sh/helm/v4/cmd/helm \
 		kube-apiserver=k8s.io/kubernetes/cmd/kube-apiserver kubectl=k8s.io/kubernetes/cmd/kubectl; do \
 		go build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$$kubernetes" -o "../.tools/$${tool%=*}" "$${tool#*=}" || exit; done
+	module=$$(cd tools && go mod download -json $(DEFINITIONS) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+		install -m 644 "$$module"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml .tools
 	@touch $@
 
 # The image, on a stand-in for its base image, and what it runs beside.

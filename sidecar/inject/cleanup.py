@@ -48,6 +48,8 @@ _OUR_POD: Final = [
 _ORDER: Final = [variable_name(name) for name in options_of(Settings)]
 _BY_POD: Final = frozenset({"SWEEP_DETECTOR", "SWEEP_K6_CONTAINER", "SWEEP_K6_PROCESS", "SWEEP_WHEN"})
 """What only a container that waits for k6 is told."""
+_AT_THE_END: Final = frozenset({"SWEEP_EMIT_EVENT", "SWEEP_PUSHGATEWAY_URL"})
+"""What only a container that sweeps is told."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Cleanup:
 
     def before_the_test(self, containers: int) -> list[Manifest]:
         """Return the init containers that do their work before the test."""
-        told = {name: value for name, value in self.told.items() if name not in _BY_POD | {"SWEEP_EMIT_EVENT"}}
+        told = {name: value for name, value in self.told.items() if name not in _BY_POD | _AT_THE_END}
         wanted = []
         if self.settings.preflight:
             wanted.append(("k6-sweep-check", ["check"]))

@@ -105,7 +105,7 @@ def pod_specs(found: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
         spec = manifest.get("spec", {})
         if manifest["kind"] == "CronJob":
             spec = spec["jobTemplate"]["spec"]
-        if manifest["kind"] in {"Job", "CronJob"}:
+        if manifest["kind"] in {"Job", "CronJob", "Deployment"}:
             spec = spec["template"]["spec"]
-        if manifest["kind"] in {"Job", "CronJob", "Pod"}:
+        if manifest["kind"] in {"Job", "CronJob", "Deployment", "Pod"}:
             yield manifest["metadata"]["name"], spec

@@ -55,7 +55,7 @@ WAYS: dict[str, tuple[str, ...]] = {
         *("--pattern", "stream:*", "--pattern", "queue:{a}*", "--keep", "queue:{a}:keep*"),
         *("--allowed-namespace", "load-*", "--allowed-namespace", "staging", "--require-marker", "staging:marker"),
         *("--max-keys", "5000000", "--preflight", "--only-new", "--dry-run", "--when", "failure"),
-        *("--timeout", "120", "--max-rate", "50000"),
+        *("--timeout", "120", "--max-rate", "50000", "--pushgateway-url", "http://pushgateway.monitoring:9091"),
     ),
 }
 CHARTS_OWN: dict[str, Any] = {  # values that inject has no option for

@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.acceptance.conftest import _redis, folder, pod, redis_node, redis_url
-from tests.kubernetes.apiserver import KubeApi, why_no_apiserver
+from tests.kubernetes.apiserver import BINARY, KubeApi, why_no_apiserver
 from tests.kubernetes.rig import Namespace, Watchers
 from tests.support import until
 
@@ -77,13 +77,28 @@ def test_runs(shared_api: KubeApi) -> None:
     file = os.environ.get(CRD_FILE)
     if not file:
         pytest.skip(f"needs k6-operator's definition of TestRun: set {CRD_FILE} to its file")
-    definition = YAML(typ="safe").load(Path(file))
+    define(shared_api, Path(file))
+
+
+@pytest.fixture(scope="session")
+def monitoring_kinds(shared_api: KubeApi) -> None:
+    """prometheus-operator's ServiceMonitor and PrometheusRule, as it defines them."""
+    for kind in ("servicemonitors", "prometheusrules"):
+        file = BINARY.parent / f"monitoring.coreos.com_{kind}.yaml"
+        if not file.exists():
+            pytest.skip("needs prometheus-operator's definitions: make tools")
+        define(shared_api, file)
+
+
+def define(api: KubeApi, file: Path) -> None:
+    """Make a kind of resource known, and wait until it is."""
+    definition = YAML(typ="safe").load(file)
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    shared_api.ask("POST", path, definition)
+    api.ask("POST", path, definition)
     name = definition["metadata"]["name"]
 
     def established() -> bool:
-        conditions = shared_api.ask("GET", f"{path}/{name}").get("status", {}).get("conditions") or []
+        conditions = api.ask("GET", f"{path}/{name}").get("status", {}).get("conditions") or []
         return "True" in [each["status"] for each in conditions if each["type"] == "Established"]
 
     until(established)

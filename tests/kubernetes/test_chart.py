@@ -51,7 +51,7 @@ def as_text(manifests: list[Manifest]) -> str:
     return text.getvalue()
 
 
-@pytest.mark.usefixtures("test_runs")
+@pytest.mark.usefixtures("test_runs", "monitoring_kinds")
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
 def test_the_server_takes_it(scenario: Path, restricted: KubeApi) -> None:
     """Server-side dry run of everything, and of every pod by itself: Pod Security judges pods only."""

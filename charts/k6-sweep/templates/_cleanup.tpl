@@ -76,7 +76,10 @@ containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the 
   valueFrom: {fieldRef: {fieldPath: metadata.uid}}
 {{- end -}}
 
-{{/* One container. Takes a dict: context, name, args, env (YAML), restartPolicy, and containers, the pod's number of them. */}}
+{{/*
+One container. Takes a dict: context, name, args, env (YAML), restartPolicy, containers (the pod's number of them), mounts (a list),
+and more, fields of the container besides.
+*/}}
 {{- define "k6-sweep.anyContainer" -}}
 {{- $context := .context -}}
 {{- $cleanup := $context.Values.cleanup -}}
@@ -101,8 +104,7 @@ containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the 
     {{- with $cleanup.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  resources:
-    {{- toYaml $cleanup.resources | nindent 4 }}
+  {{- toYaml (merge (default dict .more) (dict "resources" $cleanup.resources)) | nindent 2 }}
   securityContext:
     {{- toYaml $cleanup.securityContext | nindent 4 }}
   {{- $mounts := list -}}
@@ -112,10 +114,22 @@ containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the 
   {{- if and $cleanup.preserveExisting .inTheTestsPod -}}
     {{- $mounts = append $mounts (dict "name" "k6-sweep-snapshot" "mountPath" "/snapshot") -}}
   {{- end -}}
-  {{- with concat $mounts $cleanup.extraVolumeMounts }}
+  {{- with concat $mounts (default list .mounts) $cleanup.extraVolumeMounts }}
   volumeMounts:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- end -}}
+
+{{/* Where the end is told, besides the message. */}}
+{{- define "k6-sweep.tellingEnv" -}}
+{{- if .Values.cleanup.emitEvent }}
+- name: SWEEP_EMIT_EVENT
+  value: "true"
+{{- end }}
+{{- with .Values.cleanup.pushgatewayUrl }}
+- name: SWEEP_PUSHGATEWAY_URL
+  value: {{ . | quote }}
+{{- end }}
 {{- end -}}
 
 {{/* The settings of the wait, for a sidecar. Takes a list: context, form. */}}
@@ -136,10 +150,7 @@ containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the 
 {{- end }}
 - name: SWEEP_GRACE_PERIOD
   value: {{ include "k6-sweep.gracePeriod" $context | quote }}
-{{- if $cleanup.emitEvent }}
-- name: SWEEP_EMIT_EVENT
-  value: "true"
-{{- end }}
+{{- include "k6-sweep.tellingEnv" $context }}
 {{- if and (eq (last .) "container") (ne (int $context.Values.k6.backoffLimit) 0) }}
 - name: SWEEP_FAILURE_POLICY # else a Redis that is away for a moment would run the load test again
   value: ignore

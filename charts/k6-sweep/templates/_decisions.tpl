@@ -1,5 +1,10 @@
 {{/* What the values come to: the form of the cleanup, its times, and what it must be allowed. */}}
 
+{{/* Whether anything here sweeps. */}}
+{{- define "k6-sweep.sweeps" -}}
+{{- if or .Values.cleanup.enabled .Values.cleanupJob.enabled .Values.api.enabled }}true{{ end -}}
+{{- end -}}
+
 {{- define "k6-sweep.clusterHasNative" -}}
 {{- if semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
 {{- end -}}
@@ -12,8 +17,10 @@
 {{- if and .Values.cleanupJob.enabled (not .Values.cleanupJob.schedule) .Values.k6.enabled -}}
   {{- $problems = append $problems "cleanupJob.enabled without a schedule sweeps at once, while the test of the same release runs: use cleanup.enabled for it, or set k6.enabled to false" -}}
 {{- end -}}
-{{- if and .Values.cleanupJob.enabled $cleanup.preserveExisting -}}
-  {{- $problems = append $problems "cleanupJob has no snapshot, and would delete what cleanup.preserveExisting spares: leave out one of them" -}}
+{{- range $name, $enabled := dict "cleanupJob" .Values.cleanupJob.enabled "api" .Values.api.enabled -}}
+  {{- if and $enabled $cleanup.preserveExisting -}}
+    {{- $problems = append $problems (printf "%s has no snapshot, and would delete what cleanup.preserveExisting spares: leave out one of them" $name) -}}
+  {{- end -}}
 {{- end -}}
 {{- if and .Values.testRun.enabled .Values.k6.command -}}
   {{- $problems = append $problems "k6.command has no place in a TestRun: use k6.args" -}}
@@ -120,7 +127,7 @@ How the test is cleaned up after: "none", "native" (the last init container), "c
 
 {{/* Whether a service account of its own is of use. */}}
 {{- define "k6-sweep.needsServiceAccount" -}}
-{{- if or (ne (include "k6-sweep.form" .) "none") .Values.cleanupJob.enabled -}}
+{{- if include "k6-sweep.sweeps" . -}}
 {{- if or .Values.serviceAccount.annotations (include "k6-sweep.rules" .) }}true{{ end -}}
 {{- end -}}
 {{- end -}}

@@ -1,0 +1,150 @@
+"""What the endpoint's templates make of their values, and what they leave out."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chart.helm import HelmRefusedError, Rendered, env_of, render, written
+
+Api = Callable[..., Rendered]
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Api:
+    """Render the endpoint alone, with these values on top of what it needs."""
+
+    def on_top(api: Mapping[str, object] = {}, cleanup: Mapping[str, object] = {}, **values: object) -> Rendered:
+        basis = {
+            "fullnameOverride": "sweep",
+            "k6": {"enabled": False},
+            "cleanup": {"redis": {"url": "redis://r"}, "patterns": ["test:*"], "guards": {"maxKeys": 5}, **cleanup},
+            "api": {"enabled": True, "existingSecret": "token", **api},
+        }
+        return render(written(tmp_path, basis | values))
+
+    return on_top
+
+
+def container(made: Rendered) -> dict[str, Any]:
+    (found,) = made.of("Deployment")["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def test_what_it_is(api: Api) -> None:
+    """Two pods, a Service, a policy, a budget and the check; no monitoring, no Role, no token of the API server."""
+    made = api()
+    kinds = ["Deployment", "NetworkPolicy", "Pod", "PodDisruptionBudget", "Service"]
+    assert made.kinds() == kinds
+    assert made.of("Deployment")["spec"]["replicas"] == 2
+    assert made.of("Deployment")["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+
+
+def test_it_sweeps_by_the_settings_of_cleanup(api: Api) -> None:
+    """Redis, patterns and guards are those of every other way; the time it gets to end is the sweep's and a reserve."""
+    made = api(cleanup={"timeoutSeconds": 120, "dryRun": True, "keep": ["test:keep"]})
+    env = env_of(container(made))
+    assert container(made)["args"] == ["serve"]
+    assert (env["SWEEP_PATTERN"], env["SWEEP_KEEP"], env["SWEEP_MAX_KEYS"]) == ("test:*", "test:keep", "5")
+    assert (env["SWEEP_DRY_RUN"], env["SWEEP_TIMEOUT"], env["SWEEP_GRACE_PERIOD"]) == ("true", "120", "130")
+    assert made.of("Deployment")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 130
+    assert not {"SWEEP_PUSHGATEWAY_URL", "SWEEP_EMIT_EVENT", "SWEEP_WHEN"} & env.keys()
+
+
+def test_the_token_is_a_file(api: Api) -> None:
+    """It is mounted where the variable leads to, and stands in no variable."""
+    made = api(api={"existingSecretTokenKey": "admin"})
+    (volume,) = made.of("Deployment")["spec"]["template"]["spec"]["volumes"]
+    (mount,) = container(made)["volumeMounts"]
+    assert volume["secret"] == {"secretName": "token", "items": [{"key": "admin", "path": "token"}]}
+    assert mount == {"name": volume["name"], "mountPath": "/etc/k6-sweep-token", "readOnly": True}
+    assert env_of(container(made))["SWEEP_ADMIN_TOKEN_FILE"] == "/etc/k6-sweep-token/token"
+    assert "SWEEP_ADMIN_TOKEN" not in env_of(container(made))
+
+
+@pytest.mark.parametrize("secret", ["", "certificate"])
+def test_probes_and_monitor_speak_its_language(api: Api, secret: str) -> None:
+    """With a certificate all of them use HTTPS, and the files are where the variables lead to."""
+    made = api(api={"tls": {"existingSecret": secret}, "serviceMonitor": {"enabled": True}})
+    ours = container(made)
+    probes = [ours[probe]["httpGet"] for probe in ("readinessProbe", "livenessProbe")]
+    assert [probe["path"] for probe in probes] == ["/readyz", "/healthz"]
+    assert {probe["scheme"] for probe in probes} == {"HTTPS" if secret else "HTTP"}
+    env = env_of(ours)
+    assert env.get("SWEEP_TLS_CERT_FILE") == ("/etc/k6-sweep-tls/tls.crt" if secret else None)
+    assert env.get("SWEEP_TLS_KEY_FILE") == ("/etc/k6-sweep-tls/tls.key" if secret else None)
+    assert ("/etc/k6-sweep-tls" in [mount["mountPath"] for mount in ours["volumeMounts"]]) is bool(secret)
+    (endpoint,) = made.of("ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint.get("scheme") == ("https" if secret else None)
+
+
+def test_everything_chooses_its_pods(api: Api) -> None:
+    """Service, policy, budget and monitor choose the pods of the Deployment, and the port that they have."""
+    made = api(api={"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}})
+    labels = made.of("Deployment")["spec"]["template"]["metadata"]["labels"]
+    chosen = [
+        made.of("Deployment")["spec"]["selector"]["matchLabels"],
+        made.of("Service")["spec"]["selector"],
+        made.of("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        made.of("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+    ]
+    assert all(each.items() <= labels.items() for each in chosen)
+    assert made.of("ServiceMonitor")["spec"]["selector"]["matchLabels"].items() <= (
+        made.of("Service")["metadata"]["labels"].items()
+    )
+    assert made.of("ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"
+    (port,) = container(made)["ports"]
+    assert (port["name"], port["containerPort"]) == ("http", 8000)
+    assert env_of(container(made))["SWEEP_LISTEN"] == "0.0.0.0:8000"
+    assert made.of("Service")["spec"]["ports"] == [{"name": "http", "port": 8000, "targetPort": "http"}]
+    assert made.of("Service")["spec"]["sessionAffinity"] == "ClientIP"
+
+
+def test_only_chosen_namespaces_are_admitted(api: Api) -> None:
+    """The release's own, and those that are named; without the policy, nothing is closed."""
+    (rule,) = api(api={"networkPolicy": {"namespaces": ["shop"]}}).of("NetworkPolicy")["spec"]["ingress"]
+    by_name = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}
+    assert rule["from"] == [{"podSelector": {}}, by_name]
+    assert "NetworkPolicy" not in api(api={"networkPolicy": {"enabled": False}}).kinds()
+
+
+def test_it_reaches_only_what_it_needs(api: Api) -> None:
+    """The policy for what leaves the pods holds for the endpoint, too."""
+    (policy,) = api(networkPolicy={"enabled": True}).every("NetworkPolicy", "sweep-sweep")
+    (chosen,) = policy["spec"]["podSelector"]["matchExpressions"]
+    assert "api" in chosen["values"]
+
+
+@pytest.mark.parametrize(
+    ("api_values", "cleanup", "said"),
+    [
+        ({"existingSecret": ""}, {}, "existingSecret"),
+        ({}, {"guards": {}}, "a guard"),
+        ({}, {"redis": {"url": ""}}, "url"),
+        ({}, {"patterns": []}, "patterns"),
+        ({}, {"preserveExisting": True}, "api has no snapshot"),
+        ({"replicas": 0}, {}, "replicas"),
+        ({"networkPolicy": {"namespaces": ["Not A Name"]}}, {}, "namespaces"),
+        ({}, {"pushgatewayUrl": "http://me:secret@gateway"}, "pushgatewayUrl"),
+    ],
+)
+def test_what_is_refused(api: Api, api_values: dict[str, object], cleanup: dict[str, object], said: str) -> None:
+    """Values that could not work, or that would sweep without a guard."""
+    with pytest.raises(HelmRefusedError, match=said):
+        api(api=api_values, cleanup=cleanup)
+
+
+def test_counts_are_pushed_if_asked(api: Api, rendered: Callable[..., Rendered]) -> None:
+    """Sidecar, watcher and cleanup Job get the Pushgateway's address; the endpoint is scraped."""
+    url = "http://pushgateway:9091"
+    told = [
+        *rendered(cleanup={"pushgatewayUrl": url}).test_pod["initContainers"],
+        *rendered(cleanup={"pushgatewayUrl": url}, k6={"parallelism": 2}).of("Job", "load-test-sweep")["spec"][
+            "template"
+        ]["spec"]["containers"],
+        *api(api={"enabled": False}, cleanup={"pushgatewayUrl": url}, cleanupJob={"enabled": True}).of("Job")["spec"][
+            "template"
+        ]["spec"]["containers"],
+    ]
+    assert [env_of(each)["SWEEP_PUSHGATEWAY_URL"] for each in told] == [url] * 3
