@@ -6,7 +6,7 @@
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS build
-ARG EXTRAS=""
+ARG EXTRAS="api"
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY sidecar sidecar

@@ -5,8 +5,8 @@ import { cleanup } from './cleanup.js';
 export const options = {
   vus: 5,
   duration: __ENV.DURATION || '30s',
-  teardownTimeout: '5m',
-  thresholds: { 'checks{check:k6-sweep has swept}': ['rate==1'] },
+  teardownTimeout: '5m',                                              // k6's own limit is 60 s
+  thresholds: { 'checks{check:k6-sweep has swept}': ['rate==1'] },    // a failed cleanup fails the test
 };
 
 export default function () {
