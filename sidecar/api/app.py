@@ -66,7 +66,7 @@ def make_app(service: Service) -> FastAPI:
             methods=["POST"],
             name=name,
             summary="Sweep, and answer when it is done; or at once, with `Prefer: respond-async`.",
-            responses=_SWEPT | refusal,
+            responses=SWEPT | refusal,
             openapi_extra={"requestBody": order},
             dependencies=only_callers,
         )
@@ -103,7 +103,7 @@ def _said(description: str) -> dict[str, Any]:
     return {"model": ProblemAnswer, "description": description}
 
 
-_SWEPT: Final[_Responses] = {
+SWEPT: Final[_Responses] = {
     200: {"model": SweepAnswer, "description": "Complete; or in a dry run, counted."},
     202: {"model": SweepAnswer, "description": "It has begun; Location says where to read of it."},
     400: _said("The body is not what it must be."),

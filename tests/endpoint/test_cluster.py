@@ -1,6 +1,8 @@
 """The endpoint before a whole cluster."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,21 @@ def test_a_whole_cluster(endpoint: Served, cluster: LocalCluster) -> None:
     assert (answer.code, answer.body["deleted_count"]) == (200, 3000)
     assert (answer.body["report"]["slots"], answer.body["report"]["shards"]) == ("16384/16384", 3)
     assert keys_of(cluster.primaries) == {f"user:{number}".encode() for number in range(3000)}
+
+
+def test_least_privilege(cluster: LocalCluster) -> None:
+    """The user of docs/redis.md, with what its table adds for serve, is enough; nobody else's keys are in reach."""
+    page = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
+    rule = re.findall(r"ACL SETUSER sweeper (.*)", page)[0].replace(">SECRET", ">word").split()
+    assert "| `+set +get` | `k6-sweep serve`" in page
+    for node in cluster.nodes:
+        node.ask("ACL", "SETUSER", "sweeper", "reset", *rule, "+set", "+get")
+    write_keys(cluster, [f"{kind}:{number}".encode() for kind in ("test", "user") for number in range(300)])
+    with served(cluster.url, "--redis-username", "sweeper", env={"SWEEP_REDIS_PASSWORD": "word"}) as endpoint:
+        answer = endpoint.post()
+        assert (answer.code, answer.body["deleted_count"]) == (200, 300)
+        until(lambda: endpoint.ask("GET", "/readyz", token=None).code == 200)
+    assert len(keys_of(cluster.primaries)) == 300
 
 
 def test_probes_ask_little_of_redis(endpoint: Served, cluster: LocalCluster) -> None:

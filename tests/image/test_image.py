@@ -1,9 +1,13 @@
 """The image, run as a container beside k6's in one process namespace, does what it is for."""
 
 import json
+import os
 import re
+import signal
+import socket
 import tarfile
 import tomllib
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from typing import Any
 import pytest
 
 from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import LocalCluster, find_redis_server, local_cluster
+from sidecar.demo.servers import LocalCluster, find_redis_server, free_port, local_cluster
 from tests.image.runtime import ARCHIVES, Containerd, ContainerPod, why_no_containers
 from tests.support import KINDS, keys_of, until
 
@@ -112,6 +116,34 @@ def test_a_pod_cleans_up_after_itself(containers: ContainerPod, cluster_outside:
     assert report["deleted"] == sum(written.values())
     assert report["patterns"] == {f"{kind}:*": written[kind] for kind in KINDS}
     assert keys_of(nodes) == others
+
+
+def test_the_endpoint(containers: ContainerPod, cluster_outside: LocalCluster) -> None:
+    """The image serves as well: on a read-only root, with what the extra brings."""
+    port = free_port()
+    env = {
+        "SWEEP_REDIS_URL": cluster_outside.url,
+        "SWEEP_PATTERN": "test:*",
+        "SWEEP_LISTEN": f"127.0.0.1:{port}",
+        "SWEEP_ADMIN_TOKEN": "a-token",
+    }
+    write_keys(cluster_outside, (b"test:%d" % number for number in range(20)))
+    serving = containers.container("k6-sweep", "endpoint", "k6-sweep", "serve", env=env)
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/internal/redis/cleanup", b"{}", {"X-Admin-Token": "a-token"}, method="POST"
+    )
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0 or serving.poll() is not None
+
+    until(listens)
+    with urllib.request.urlopen(request) as response:
+        assert json.load(response)["deleted_count"] == 20
+    pid = containers.containerd.pid("endpoint")
+    assert pid
+    os.kill(pid, signal.SIGTERM)
+    assert json.loads(serving.communicate(timeout=60)[0])["status"] == "stopped"
 
 
 def test_the_root_may_be_read_only_and_there_is_no_pip(containers: ContainerPod) -> None:

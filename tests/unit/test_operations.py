@@ -1,0 +1,75 @@
+"""docs/operations.md says what is so: events, metrics, answers, alerts."""
+
+import re
+from pathlib import Path
+
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sidecar.api.app import CODES, SWEPT
+from sidecar.metrics import ServerMetrics
+from sidecar.report import EXIT_CODES, Report
+from sidecar.watch.outcome import K6Outcome
+from tests.unit.test_metrics import SWEPT as REPORTED
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+SOURCES = "".join(path.read_text() for path in (ROOT / "sidecar").rglob("*.py"))
+
+
+def table_after(words: str) -> list[list[str]]:
+    """Return the cells of the table whose first heading is this."""
+    rows = PAGE.split(f"\n| {words} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    return [re.split(r"\s*\|\s*", row.strip("|").strip()) for row in rows]
+
+
+def test_events_are_told() -> None:
+    """Each event of the page is one that the code tells, with the fields that the page names."""
+    for event, _, fields in ((row[0].strip("`| "), row[1], row[-1]) for row in table_after("event")):
+        calls = [
+            SOURCES[found.start() : found.start() + 400] for found in re.finditer(f'"{re.escape(event)}"', SOURCES)
+        ]
+        assert calls, f"nothing tells {event!r}"
+        if event in {"done", "request"}:
+            continue  # their fields are a report's, and what the routes add: tests of the endpoint look at them
+        for field in re.findall(r"`(\w+)`", fields):
+            assert any(f"{field}=" in call for call in calls), f"{event!r} has no field {field}"
+
+
+def test_queries_ask_for_what_there_is() -> None:
+    """Events and statuses in the queries for Loki and CloudWatch exist."""
+    queries = "".join(re.findall(r"```(?:logql|text)\n(.*?)```", PAGE, re.DOTALL))
+    events = set(re.findall(r'event="([^"]+)"', queries)) | set(re.findall(r'"event": "([^"]+)"', queries))
+    assert events == {"done", "keys of a pattern", "request"}
+    statuses = set(re.findall(r'status!~"([^"]+)"', queries).pop().split("|"))
+    assert statuses == set(re.findall(r'"([\w-]+)"', queries.split("not in [")[1].split("]")[0]))
+    assert statuses == {status for status, code in EXIT_CODES.items() if code == 0}
+
+
+def test_metrics_are_exposed() -> None:
+    """The page lists just the metrics that there are, with their labels."""
+    metrics = ServerMetrics()
+    metrics.note_sweep(Report("complete", sweep=REPORTED, k6=K6Outcome(seen=True, ended=True, exit_code=0)))
+    metrics.note_request("GET", "/healthz", 200)
+    exposed: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
+        if family.name.endswith("_created"):
+            continue  # the client's own
+        name = family.name + ("_total" if family.type == "counter" else "")
+        exposed[name] = {label for sample in family.samples for label in sample.labels if label != "le"}
+    listed = {row[0].strip("`| "): set(re.findall(r"`(\w+)`", row[1])) for row in table_after("metric")}
+    assert listed == exposed
+
+
+def test_answers_are_the_documents() -> None:
+    """The page lists just the statuses that the OpenAPI document announces for a sweep, and those of every server."""
+    listed = {int(code) for row in table_after("answer") for code in re.findall(r"\d{3}", row[0])}
+    announced = {int(code) for code in SWEPT}
+    assert listed == announced | {403, 404, 405}
+    assert set(CODES.values()) <= announced
+
+
+def test_alerts_are_the_charts() -> None:
+    """The page lists just the alerts that the chart makes."""
+    rule = (ROOT / "charts" / "k6-sweep" / "templates" / "monitoring" / "prometheus-rule.yaml").read_text()
+    assert [row[0].strip("`| ") for row in table_after("alert")] == re.findall(r"alert: (\w+)", rule)
