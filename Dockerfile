@@ -1,8 +1,8 @@
 # k6-sweep's image. Build it from the checkout, for one platform or several: docker buildx build --platform linux/amd64,linux/arm64 .
 #
 # What is on top of the base, uncompressed (source + bytecode): redis 2.6 + 2.9 MB, hiredis 0.9 MB, psutil 0.5 + 0.4 MB,
-# urllib3 0.4 + 0.5 MB, k6-sweep 0.4 + 0.7 MB, the standard library's bytecode 4.9 MB; and for `serve` and metrics 19 MB: pydantic 9.5,
-# fastapi-offline 2.8, fastapi 1.6, anyio 1.3. SIZE_HERE
+# urllib3 0.4 + 0.5 MB, k6-sweep 0.4 + 0.7 MB, the standard library's bytecode 5.2 MB; and for `serve` and metrics 19 MB: pydantic 9.5,
+# fastapi-offline 2.8, fastapi 1.6, anyio 1.3. 34.2 MB in all, 12.0 MB compressed.
 # EXTRAS= (nothing) leaves those out; EXTRAS=api,aws adds the login by IAM, 23.4 MB: botocore.
 ARG BASE=python:3.13-slim
 

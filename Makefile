@@ -78,6 +78,7 @@ bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the 
 	$(BIN)/python -m bench.gentle
 	$(BIN)/python -m bench.fat
 	$(BIN)/python -m bench.wait
+	$(BIN)/python -m bench.token
 	$(if $(wildcard .tools/kube-apiserver),$(BIN)/python -m bench.kubernetes)
 	$(if $(BEFORE),$(BIN)/python -m bench.before $(BEFORE))
 

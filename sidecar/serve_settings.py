@@ -6,7 +6,7 @@ from typing import Final
 
 from sidecar.options import option
 from sidecar.redis_url import Secret
-from sidecar.values import Listen, readable_file
+from sidecar.values import Address, readable_file
 
 _SERVE: Final = ("serve",)
 _HTTP = "The HTTP endpoint"
@@ -16,12 +16,12 @@ _HTTP = "The HTTP endpoint"
 class ServeSettings:
     """What the endpoint needs. `None` means that the thing is not asked for."""
 
-    listen: Listen = option(
+    listen: Address = option(
         _HTTP,
         "Where to listen: HOST:PORT, an IPv6 address in brackets. 127.0.0.1 is for the containers of one pod.",
-        parse=Listen.parse,
+        parse=Address.parse,
         metavar="ADDRESS",
-        default=Listen("0.0.0.0", 8000),  # noqa: S104  # a container is reached from outside
+        default=Address("0.0.0.0", 8000),  # noqa: S104  # a container is reached from outside
         commands=_SERVE,
     )
     admin_token: Secret | None = option(

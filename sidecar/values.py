@@ -82,7 +82,7 @@ def readable_file(text: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Listen:
+class Address:
     """Where a server listens."""
 
     host: str

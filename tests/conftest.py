@@ -7,7 +7,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from sidecar.demo.servers import LocalCluster, Node, find_redis_server, local_cluster, start_server, stop
+from sidecar.demo.servers import LocalCluster, Node, find_redis_server, local_cluster
+from tests.support import running_redis
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # no test asserts how long something takes
 hypothesis.settings.load_profile("untimed")
@@ -65,8 +66,5 @@ def small_cluster(server_binary: str) -> Iterator[LocalCluster]:
 
 @pytest.fixture
 def standalone(server_binary: str, tmp_path: Path) -> Iterator[Node]:
-    node = start_server(server_binary, tmp_path)
-    try:
+    with running_redis(tmp_path, server_binary) as node:
         yield node
-    finally:
-        stop([node])

@@ -1,12 +1,14 @@
 """What many tests need: settings in a line, a sweep in a call, the keys of a whole cluster."""
 
+import contextlib
 import io
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from sidecar.demo.keys import all_keys
-from sidecar.demo.servers import Node
+from sidecar.demo.servers import Node, find_redis_server, start_server, stop
 from sidecar.log import Log, open_log
 from sidecar.options import Parser
 from sidecar.parse import parse
@@ -50,6 +52,16 @@ def step_between(link: Link, around: Callable[[Pipeline, Sequence[bytes]], list[
     pipeline = link.pipeline
     link.pipeline = lambda commands: around(pipeline, commands)  # type: ignore[method-assign]  # this one link only
     return link
+
+
+@contextlib.contextmanager
+def running_redis(folder: Path, binary: str | None = None) -> Iterator[Node]:
+    """A single server of one's own."""
+    node = start_server(binary or find_redis_server(), folder)
+    try:
+        yield node
+    finally:
+        stop([node])
 
 
 def keys_of(nodes: Sequence[Node]) -> set[bytes]:

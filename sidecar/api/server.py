@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from sidecar.errors import SettingsError
 from sidecar.log import LOGGER_NAME
 from sidecar.settings import Settings
-from sidecar.values import Listen
+from sidecar.values import Address
 
 REQUEST_SECONDS: Final = 10.0
 """A request must be there, to the last byte of its body, so long after its connection or its first byte."""
@@ -97,7 +97,7 @@ def make_server(app: Any, settings: Settings, patience: float, on_signal: Callab
     return Server(config, on_signal)
 
 
-def bind(listen: Listen) -> socket.socket:
+def bind(listen: Address) -> socket.socket:
     """Return a socket that listens.
 
     Raises:

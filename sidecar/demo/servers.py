@@ -20,7 +20,8 @@ from typing import Any, Final
 from sidecar.errors import SweepError
 from sidecar.sweep.link import Link, open_plain
 from sidecar.sweep.slots import SLOT_COUNT
-from sidecar.sweep.topology import Address, read_topology
+from sidecar.sweep.topology import read_topology
+from sidecar.values import Address
 
 _START_TIMEOUT: Final = 30.0
 _BUS_OFFSET: Final = 10_000

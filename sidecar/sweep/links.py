@@ -4,7 +4,7 @@ import threading
 
 from sidecar.sweep.job import WriteSize
 from sidecar.sweep.link import Connect, Link
-from sidecar.sweep.topology import Address
+from sidecar.values import Address
 
 
 class Links:

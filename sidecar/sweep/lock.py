@@ -16,7 +16,8 @@ from sidecar.sweep.link import Connect, pack
 from sidecar.sweep.replies import Verdict, denial, judge
 from sidecar.sweep.sentinel import seeds
 from sidecar.sweep.slots import key_slot
-from sidecar.sweep.topology import Address, discover
+from sidecar.sweep.topology import discover
+from sidecar.values import Address
 
 _NAME: Final = b"k6-sweep-lock"
 _HOPS: Final = 5

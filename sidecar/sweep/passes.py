@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sidecar.errors import DeniedError
 from sidecar.sweep.job import Tally
-from sidecar.sweep.topology import Address
+from sidecar.values import Address
 
 
 @dataclass

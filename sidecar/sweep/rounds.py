@@ -21,7 +21,8 @@ from sidecar.sweep.moving import MovingSlot, way_of
 from sidecar.sweep.passes import PassResult
 from sidecar.sweep.replies import text_of
 from sidecar.sweep.sentinel import seeds
-from sidecar.sweep.topology import Address, Shard, Topology, discover, importing, read_topology
+from sidecar.sweep.topology import Shard, Topology, discover, importing, read_topology
+from sidecar.values import Address
 
 _FIRST_BACKOFF: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0

@@ -11,7 +11,7 @@ from sidecar.errors import DeniedError, UnreachableError
 from sidecar.redis_url import RedisUrl
 from sidecar.sweep.link import Connect
 from sidecar.sweep.replies import text_of
-from sidecar.sweep.topology import Address
+from sidecar.values import Address
 
 
 def seeds(url: RedisUrl, connect: Connect) -> Iterator[Address]:

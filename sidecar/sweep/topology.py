@@ -11,17 +11,7 @@ from sidecar.errors import DeniedError, UnreachableError
 from sidecar.sweep.link import Connect, Link, pack
 from sidecar.sweep.replies import denial, text_of
 from sidecar.sweep.slots import ALL_SLOTS
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a server listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+from sidecar.values import Address
 
 
 @dataclass(frozen=True)

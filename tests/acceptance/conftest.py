@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.servers import Node, find_redis_server, start_server, stop
+from sidecar.demo.servers import Node
 from tests.acceptance.pod import FAILING_SCRIPT, IN_POD, SLEEP_SCRIPT, Pod, Sidecar, start_sidecar, why_no_namespaces
+from tests.support import running_redis
 
 
 @pytest.fixture(scope="session")
 def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    node = start_server(find_redis_server(), tmp_path_factory.mktemp("redis"))
-    try:
+    with running_redis(tmp_path_factory.mktemp("redis")) as node:
         yield node
-    finally:
-        stop([node])
 
 
 @pytest.fixture

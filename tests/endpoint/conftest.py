@@ -5,17 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.servers import Node, find_redis_server, start_server, stop
+from sidecar.demo.servers import Node
 from tests.endpoint.served import Served, served
+from tests.support import running_redis
 
 
 @pytest.fixture(scope="module")
 def redis_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    node = start_server(find_redis_server(), tmp_path_factory.mktemp("redis"))
-    try:
+    with running_redis(tmp_path_factory.mktemp("redis")) as node:
         yield node
-    finally:
-        stop([node])
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from sidecar.demo.servers import Node
 from tests.kubernetes.apiserver import KubeApi, place
 from tests.kubernetes.rig import RUNNING, Manifest, Namespace, Watchers, pod, terminated
+from tests.kubernetes.test_chart import kubectl
 from tests.support import until
 
 ROOT = Path(__file__).parents[2]
@@ -109,3 +110,20 @@ def test_an_example_is_what_the_api_takes(manifest: Manifest, restricted: KubeAp
     where = place(manifest, manifest["metadata"]["namespace"])
     made = restricted.ask("POST", f"{where}?dryRun=All&fieldValidation=Strict", manifest)
     assert made["metadata"]["uid"]
+
+
+PAGE = (ROOT / "docs" / "four-ways.md").read_text()
+FOUR_WAYS = re.findall(r"^```yaml\n(apiVersion.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(3), ids=["sidecar", "teardown", "cleanup Job"])
+def test_the_four_ways_can_be_pasted(number: int, restricted: KubeApi) -> None:
+    """kubectl takes the page's manifests as they stand there, and Pod Security their pods."""
+    said = kubectl(restricted, "create", "--dry-run=server", "--validate=strict", "-f", "-", given=FOUR_WAYS[number])
+    assert "created (server dry run)" in said
+    spec = YAML(typ="safe").load(FOUR_WAYS[number])["spec"]["template"]["spec"]
+    restricted.ask(
+        "POST",
+        "/api/v1/namespaces/load-test/pods?dryRun=All&fieldValidation=Strict",
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pasted"}, "spec": spec},
+    )

@@ -13,7 +13,7 @@ from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from sidecar.demo.servers import LocalCluster, Node, find_redis_server, free_port, local_cluster, start_server, stop
+from sidecar.demo.servers import LocalCluster, Node, find_redis_server, free_port, local_cluster
 from sidecar.metrics import push
 from sidecar.report import Report
 from sidecar.watch.outcome import K6Outcome
@@ -21,7 +21,7 @@ from tests.acceptance.command import k6_sweep
 from tests.chart.helm import CHART, Manifest, render, written
 from tests.endpoint.served import Served, served
 from tests.monitoring.servers import Web, prometheus, promtool, pushgateway
-from tests.support import until
+from tests.support import running_redis, until
 from tests.unit.test_metrics import SWEPT
 
 DASHBOARD = CHART / "dashboards" / "k6-sweep.json"
@@ -52,11 +52,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 
 @pytest.fixture(scope="module")
 def redis_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    node = start_server(find_redis_server(), tmp_path_factory.mktemp("redis"))
-    try:
+    with running_redis(tmp_path_factory.mktemp("redis")) as node:
         yield node
-    finally:
-        stop([node])
 
 
 def queries() -> list[tuple[str, str]]:

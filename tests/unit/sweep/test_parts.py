@@ -15,7 +15,8 @@ from sidecar.sweep.job import Allowance, LimitReachedError, Pace, WriteSize
 from sidecar.sweep.matcher import Matcher
 from sidecar.sweep.replies import Verdict, judge
 from sidecar.sweep.slots import ALL_SLOTS, TAGS, Probes, format_ranges, key_slot, pinned_slot, reachable_slots
-from sidecar.sweep.topology import Address, discover, importing, read_topology
+from sidecar.sweep.topology import discover, importing, read_topology
+from sidecar.values import Address
 from tests.unit.sweep.fakes import FakeLink
 
 

@@ -5,7 +5,8 @@ import re
 from sidecar.sweep.job import Tally
 from sidecar.sweep.passes import PassResult
 from sidecar.sweep.summary import Ending, summarize
-from sidecar.sweep.topology import Address, Shard, Topology
+from sidecar.sweep.topology import Shard, Topology
+from sidecar.values import Address
 from tests.support import settings_for
 
 NODE = Address("redis-0", 6379)

@@ -1,0 +1,38 @@
+"""Whether the time of the token's compare tells anything of the token, which may be wrong early, late, or in length."""
+
+import statistics
+import time
+
+from sidecar.api.gate import same_token
+
+EXPECTED = b"7f3c0e5a9b1d4c6f" * 4
+GIVEN = {
+    "wrong in its first byte": b"0" + EXPECTED[1:],
+    "wrong in its last byte": EXPECTED[:-1] + b"0",
+    "a byte too short": EXPECTED[:-1],
+    "right": EXPECTED,
+}
+ROUNDS, CALLS = 200, 500
+
+
+def _nanoseconds(given: bytes) -> float:
+    began = time.perf_counter_ns()
+    for _ in range(CALLS):
+        same_token(given, EXPECTED)
+    return (time.perf_counter_ns() - began) / CALLS
+
+
+def main() -> None:
+    """Measure all of them in turn, again and again, and print medians and ratios."""
+    times: dict[str, list[float]] = {name: [] for name in GIVEN}
+    for _ in range(ROUNDS):
+        for name, given in GIVEN.items():
+            times[name].append(_nanoseconds(given))
+    basis = statistics.median(times["wrong in its first byte"])
+    for name, each in times.items():
+        median = statistics.median(each)
+        print(f"{name:24} {median:7.0f} ns   {median / basis:.3f} ×")
+
+
+if __name__ == "__main__":
+    main()
