@@ -13,7 +13,7 @@ from sidecar.message import TerminationMessage
 from sidecar.options import Parser
 from sidecar.parse import parse
 from sidecar.pod import OwnPod
-from sidecar.report import Report
+from sidecar.report import Report, log_end
 from sidecar.settings import Settings
 
 COMMANDS: Final[Mapping[str, tuple[str, Callable[[commands.Context], Report]]]] = {
@@ -23,7 +23,6 @@ COMMANDS: Final[Mapping[str, tuple[str, Callable[[commands.Context], Report]]]] 
     "snapshot": ("note down, before the test, which keys exist already", commands.snapshot),
     "check": ("try everything that a sweep needs; delete nothing", commands.check),
 }
-_FINE: Final = frozenset({"complete", "dry-run", "skipped", "ready", "stopped"})
 _DEMO: Final = "show it on this machine: a Redis Cluster, a k6, and the sweep"
 _INJECT: Final = "add the sidecar to the manifests of k6 tests, and print them"
 
@@ -87,7 +86,6 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
     log = open_log(settings.log_format, settings.log_level, run)
     tell = _Teller(settings, log)
     if problems:
-        log.error(f"these settings cannot be used: {'; '.join(problems)}")
         report = Report("error", errors=tuple(problems), code=2)
     else:
         context = commands.Context(settings, log, tell, OwnPod.found(environ), run)
@@ -99,19 +97,10 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
             log.exception("internal error")
             progress = tell.last.progress if tell.last else None  # some keys may be gone
             report = Report("error", progress=progress, errors=(f"internal error: {type(error).__name__}",))
-        _log_end(log, report)
+    log_end(log, report)
     tell(report)
     sys.stdout.write(report.line() + "\n")
     return report.exit_code(settings.failure_policy)
-
-
-def _log_end(log: Log, report: Report) -> None:
-    """Log each problem, and the report."""
-    say = log.info if report.status in _FINE else log.error
-    body = report.as_dict()
-    for problem in body.pop("errors"):
-        say(problem)
-    say("done", **body)
 
 
 class _Teller:

@@ -86,7 +86,9 @@ class _TextFormatter(logging.Formatter):
 
 
 def _shown(value: object) -> str:
-    return json.dumps(value, default=str) if isinstance(value, (dict, list, tuple)) else str(value)
+    """Write a value so that it can't be taken for two fields."""
+    text = json.dumps(value, default=str) if isinstance(value, (dict, list, tuple)) else str(value)
+    return json.dumps(text) if isinstance(value, str) and set(text) & set(' ="') else text
 
 
 def _on_one_line(text: str) -> str:

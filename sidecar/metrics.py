@@ -87,8 +87,8 @@ class ServerMetrics:
         """Take in how a sweep ended."""
         self._last.note(report)
         self._sweeps.labels(report.status).inc()
+        self._deleted.inc(report.as_dict()["deleted"])
         if report.sweep:
-            self._deleted.inc(report.sweep.deleted)
             self._seconds.observe(report.sweep.seconds)
 
     def note_request(self, method: str, path: str, code: int) -> None:

@@ -107,6 +107,8 @@ def _endpoint_problems(settings: Settings) -> Iterator[str]:
         yield "a token is required, or anybody could sweep: SWEEP_ADMIN_TOKEN, or --admin-token-file"
     else:
         yield from _token_problems(settings)
+    if odd := [pattern.text for pattern in settings.pattern if not _is_text(pattern.text)]:
+        yield f"--pattern {odd[0]!r} is not UTF-8, which the endpoint's JSON can't carry; ? stands for any byte"
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
         yield "--tls-cert-file and --tls-key-file belong together; one is missing"
     elif settings.tls_cert_file:
@@ -116,6 +118,14 @@ def _endpoint_problems(settings: Settings) -> Iterator[str]:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
         except OSError as error:
             yield f"--tls-cert-file and --tls-key-file are no certificate and its key: {error}"
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _token_problems(settings: Settings) -> Iterator[str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sidecar.log import Log
 from sidecar.sweep.result import Progress, SweepReport
 from sidecar.watch.outcome import K6Outcome
 
@@ -75,7 +76,7 @@ class Report:
                 "exact": False,
                 "dry_run": self.dry_run,
                 "patterns": dict(progress.patterns),
-                "slots": f"{progress.slots_done}/{progress.slots_asked}",
+                "slots": None if progress.slots_asked is None else f"{progress.slots_done}/{progress.slots_asked}",
                 "passes": progress.pass_number,
                 "seconds": round(progress.seconds, 2),
             }
@@ -110,6 +111,15 @@ class Report:
             if len(text) <= limit:
                 return text
         return text
+
+
+def log_end(log: Log, report: Report) -> None:
+    """Log each problem, and the report; as errors, if it is no success."""
+    say = log.error if EXIT_CODES[report.status] else log.info
+    body = report.as_dict()
+    for problem in body.pop("errors"):
+        say(problem)
+    say("done", **body)
 
 
 def _json(body: Mapping[str, Any]) -> str:

@@ -104,8 +104,12 @@ class Address:
 def http_url(text: str) -> str:
     """Read an http:// or https:// URL without a login in it."""
     parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be a URL that begins with http:// or https://")
+    try:
+        sound = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or not text.isprintable() or " " in text:
+        raise ValueError("must be a URL such as http://HOST:PORT or https://HOST")
     if "@" in parts.netloc:
         raise ValueError("must not hold a login: it would stand in manifests and logs")
     return text

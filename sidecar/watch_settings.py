@@ -74,7 +74,7 @@ class WatchSettings:
         metavar="SECONDS",
         default=None,
         commands=(*_WATCH, "serve"),
-        shown_default=f"what the API tells, else {ASSUMED_GRACE_PERIOD:g}",
+        shown_default=f"{ASSUMED_GRACE_PERIOD:g}; in watch what the API tells",
     )
     native: bool = option(
         _K6,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from fastapi import FastAPI, HTTPException, Request, Response, Security
@@ -74,7 +75,7 @@ def make_app(service: Service) -> FastAPI:
     shown: _Responses = {200: {"model": SweepAnswer, "description": "How far it is, or how it ended."}}
     for method, route, summary in (
         ("GET", routes.show, "How far a sweep is, or how it ended."),
-        ("DELETE", routes.cancel, "Stop a sweep at its next batch."),
+        ("DELETE", routes.cancel, "Stop a sweep at its next batch; one that has ended stays as it is."),
     ):
         app.add_api_route(
             "/sweeps/{sweep_id}",
@@ -83,6 +84,7 @@ def make_app(service: Service) -> FastAPI:
             name=f"{method} a sweep",
             summary=summary,
             responses=shown | refusal | unknown,
+            openapi_extra={"parameters": [_SWEEP_ID]},  # declared as an argument, it would bring a 422 that isn't given
             dependencies=only_callers,
         )
     app.add_api_route("/healthz", routes.healthy, methods=["GET"], name="healthz", summary="The process answers.")
@@ -103,6 +105,7 @@ def _said(description: str) -> dict[str, Any]:
     return {"model": ProblemAnswer, "description": description}
 
 
+_SWEEP_ID: Final = {"name": "sweep_id", "in": "path", "required": True, "schema": {"type": "string"}}
 SWEPT: Final[_Responses] = {
     200: {"model": SweepAnswer, "description": "Complete; or in a dry run, counted."},
     202: {"model": SweepAnswer, "description": "It has begun; Location says where to read of it."},
@@ -142,15 +145,17 @@ class _Routes:
         audit = request.state.audit
         audit |= {"patterns": [pattern.text for pattern in wanted], "dry_run": order.counts_only}
         self._check_within(wanted)
+        asked_by = {"address": request.client.host if request.client else None, "token": audit["token"]}
         try:
-            sweep = self._sweeps.begin(wanted, order.counts_only)
+            sweep = self._sweeps.begin(wanted, order.counts_only, asked_by)
             audit["sweep"] = sweep.id
             await _done(sweep.admitted)
         except BusyError as error:
             raise HTTPException(409, ProblemAnswer(error=str(error), id=error.running).model_dump()) from None
         except StoppingError:
             raise HTTPException(503, "the server is ending; ask again") from None
-        if _prefers_async(request):
+        failed_at_once = sweep.ended.done() and CODES[sweep.report().status] >= HTTPStatus.INTERNAL_SERVER_ERROR
+        if _prefers_async(request) and not failed_at_once:
             found = {"Location": f"/sweeps/{sweep.id}", "Preference-Applied": "respond-async"}
             return _answer(sweep, 202, found)
         report = await _done(sweep.ended)
@@ -159,11 +164,11 @@ class _Routes:
             audit["client_gone"] = True
         return _answer(sweep, CODES[report.status])
 
-    async def show(self, request: Request, sweep_id: str) -> Response:
-        return _answer(self._find(request, sweep_id))
+    async def show(self, request: Request) -> Response:
+        return _answer(self._find(request))
 
-    async def cancel(self, request: Request, sweep_id: str) -> Response:
-        sweep = self._find(request, sweep_id)
+    async def cancel(self, request: Request) -> Response:
+        sweep = self._find(request)
         sweep.cancel()
         return _answer(sweep)
 
@@ -180,8 +185,8 @@ class _Routes:
     async def metrics(self) -> Response:
         return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    def _find(self, request: Request, sweep_id: str) -> Sweep:
-        sweep = self._sweeps.find(sweep_id)
+    def _find(self, request: Request) -> Sweep:
+        sweep = self._sweeps.find(request.path_params["sweep_id"])
         if sweep is None:
             raise HTTPException(404, "no such sweep is known to this replica")
         request.state.audit["sweep"] = sweep.id

@@ -47,7 +47,10 @@ class Gate:
         request.state.audit["token"] = ",".join(fingerprint(each) for each in given[:2])
         if len(given) != 1 or not self._is_valid(given[0]):
             # A body that is left unread resets the connection, perhaps before the client has the answer.
-            headers = None if await _read(request) is not None else _CLOSE
+            try:
+                headers = None if await _read(request) is not None else _CLOSE
+            except ClientDisconnect:
+                headers = _CLOSE
             raise HTTPException(403, f"a valid {TOKEN_HEADER} is needed", headers)
 
     def _is_valid(self, given: bytes) -> bool:
@@ -63,24 +66,28 @@ async def read_body(request: Request) -> bytes:
     """Return the body.
 
     Raises:
-        HTTPException: 413 where it is too long, or the client left.
+        HTTPException: 413 where it is too long, 400 where the client left.
     """
-    body = await _read(request)
+    try:
+        body = await _read(request)
+    except ClientDisconnect:
+        raise HTTPException(400, "the body did not come to its end", _CLOSE) from None
     if body is None:
         raise HTTPException(413, f"the body may have {MOST_BYTES} bytes at the most", _CLOSE)
     return body
 
 
 async def _read(request: Request) -> bytes | None:
-    """Return the body; None where it is too long, or doesn't come to its end."""
+    """Return the body; None where it is too long.
+
+    Raises:
+        ClientDisconnect: It did not come to its end.
+    """
     if int(request.headers.get("content-length", 0)) > MOST_BYTES:
         return None
     body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MOST_BYTES:
-                return None
-    except ClientDisconnect:
-        return None
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            return None
     return bytes(body)

@@ -34,17 +34,18 @@ class Readiness:
             return self._problem
 
     def _ask(self) -> str | None:
-        if self._link:
+        kept, self._link = self._link, None
+        for link in (kept, None):
             try:
-                hello(self._link)
-            except RedisError:
-                self._link.close()
+                fresh = link or self._opened()
+                hello(fresh)
+            except RedisError as error:
+                problem = str(error)
             else:
+                self._link = fresh
                 return None
-        try:
-            address = next(seeds(self._url, self._connect))
-            self._link = self._connect(address.host, address.port)
-        except RedisError as error:
-            self._link = None
-            return str(error)
-        return None
+        return problem
+
+    def _opened(self) -> Link:
+        address = next(seeds(self._url, self._connect))
+        return self._connect(address.host, address.port)

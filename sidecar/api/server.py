@@ -1,10 +1,10 @@
-"""Listens: uvicorn, with a time limit for a request to come in, and with signals as we mean them."""
+"""Listens: uvicorn, with a time limit for a request to come in, and an end that waits for the running sweep."""
 
 import asyncio
+import contextlib
 import logging
 import socket
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import h11
@@ -20,6 +20,8 @@ REQUEST_SECONDS: Final = 10.0
 """A request must be there, to the last byte of its body, so long after its connection or its first byte."""
 _KEEP_ALIVE: Final = 5
 """Seconds that a connection may be idle between requests."""
+_LAST_ANSWERS: Final = 1
+"""Seconds that answers may take to go out at the end."""
 _LONGEST_HEADERS: Final = 32 * 1024
 
 
@@ -60,20 +62,25 @@ class _Prompt(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server that tells of signals, and doesn't raise them again when it is done."""
+    """A server that goes on answering until it may end. Signals are somebody else's business."""
 
-    def __init__(self, config: uvicorn.Config, on_signal: Callable[[int], None]) -> None:
+    def __init__(self, config: uvicorn.Config, may_end: Callable[[], bool]) -> None:
         super().__init__(config)
-        self._on_signal = on_signal
+        self._may_end = may_end
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a signal handler's shape
-        """Begin to end."""
-        self.should_exit = True
-        self._on_signal(sig)
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether it is time to end; asked ten times a second."""
+        self.should_exit = self._may_end()
+        return await super().on_tick(counter)
 
 
-def make_server(app: Any, settings: Settings, patience: float, on_signal: Callable[[int], None]) -> Server:  # noqa: ANN401  # any ASGI application
-    """Return the server; after a signal it gives the answers that are under way `patience` seconds."""
+def make_server(app: Any, settings: Settings, may_end: Callable[[], bool]) -> Server:  # noqa: ANN401  # any ASGI application
+    """Return the server."""
     complaints = logging.getLogger("uvicorn.error")
     complaints.handlers = logging.getLogger(LOGGER_NAME).handlers
     complaints.propagate = False
@@ -89,12 +96,12 @@ def make_server(app: Any, settings: Settings, patience: float, on_signal: Callab
         proxy_headers=False,  # anybody could name an address that the audit then shows
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=max(1, int(patience)),
+        timeout_graceful_shutdown=_LAST_ANSWERS,
         h11_max_incomplete_event_size=_LONGEST_HEADERS,
         ssl_certfile=settings.tls_cert_file,
         ssl_keyfile=None if settings.tls_key_file is None else str(settings.tls_key_file),
     )
-    return Server(config, on_signal)
+    return Server(config, may_end)
 
 
 def bind(listen: Address) -> socket.socket:
@@ -104,8 +111,9 @@ def bind(listen: Address) -> socket.socket:
         SettingsError: It can't be had.
     """
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    both = listen.host == "::" and socket.has_dualstack_ipv6()
     try:
-        bound = socket.create_server((listen.host, listen.port), family=family, backlog=1024)
+        bound = socket.create_server((listen.host, listen.port), family=family, backlog=1024, dualstack_ipv6=both)
     except OSError as error:
         raise SettingsError([f"--listen {listen} cannot be had: {error.strerror}"]) from error
     # asyncio does this with its own sockets only; without it, the second part of an answer waits 40 ms for an ACK.

@@ -4,20 +4,22 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from sidecar.errors import RedisError
 from sidecar.log import Log
 from sidecar.patterns import Pattern
-from sidecar.report import Report
+from sidecar.report import Report, log_end
 from sidecar.settings import Settings
 from sidecar.sweep.result import Progress
 
 REMEMBERED: Final = 100
 """So many sweeps can be read, the latest ones."""
+_OVERRUN: Final = 0.5
+"""Seconds that a sweep may take to notice that it has to stop; after that nobody waits for it."""
 _LOCK_RESERVE: Final = 10.0
 """A sweep may end so many seconds after its time is up; by then the lock must not have ended."""
 
@@ -28,8 +30,6 @@ Work = Callable[[Settings, Log, Callable[[], float], OnProgress], Report]
 
 class Lock(Protocol):
     """Keeps other replicas from sweeping meanwhile."""
-
-    key: bytes
 
     def take(self, owner: str, seconds: float) -> str | None:
         """Take it for so long at the longest; return None, or who has it."""
@@ -60,12 +60,13 @@ class Sweep:
         self.admitted: Future[None] = Future()
         """Done when it may begin; BusyError where another replica is sweeping."""
         self.ended: Future[Report] = Future()
-        self.cancelled = False
+        self.cancelled_at: float | None = None
         self._now = Report("sweeping", dry_run=settings.dry_run)
 
     def cancel(self) -> None:
         """Stop at the next batch."""
-        self.cancelled = True
+        if self.cancelled_at is None:
+            self.cancelled_at = time.monotonic()
 
     def report(self) -> Report:
         """Return how it ended, or how far it is."""
@@ -86,7 +87,6 @@ class Sweeps:
         self._settings = settings
         self._work = work
         self._lock = lock
-        self._spared = Pattern.exactly(lock.key.decode("utf-8", "surrogateescape"))
         self._log = log
         self._on_end = on_end
         self._latest: OrderedDict[str, Sweep] = OrderedDict()
@@ -101,26 +101,26 @@ class Sweeps:
         self.matched = 0
         """Keys matched by all of them."""
 
-    def begin(self, patterns: tuple[Pattern, ...], dry_run: bool) -> Sweep:
-        """Start a sweep of these patterns, which are known to be permitted.
+    def begin(self, patterns: tuple[Pattern, ...], dry_run: bool, asked_by: Mapping[str, Any] = {}) -> Sweep:
+        """Start a sweep of these patterns, which are known to be permitted; its log says who asked for it.
 
         Raises:
             BusyError: One is running here.
             StoppingError: The server is about to end.
         """
-        keep = (*self._settings.keep, self._spared)
-        settings = replace(self._settings, pattern=patterns, keep=keep, dry_run=dry_run or self._settings.dry_run)
+        settings = replace(self._settings, pattern=patterns, dry_run=dry_run or self._settings.dry_run)
         with self._one_at_a_time:
             if self.stopping:
                 raise StoppingError
             if self._running:
                 raise BusyError(self._running.id)
-            sweep = self._running = Sweep(settings)
-            self._latest[sweep.id] = sweep
+            sweep = Sweep(settings)
+            log = self._log.bind(run=sweep.id, **asked_by)
+            thread = threading.Thread(target=self._run, args=(sweep, settings, log), name="sweep")
+            thread.start()  # before it counts as running: if no thread is to be had, none is
+            self._thread, self._running, self._latest[sweep.id] = thread, sweep, sweep
             if len(self._latest) > REMEMBERED:
                 self._latest.popitem(last=False)
-            self._thread = threading.Thread(target=self._run, args=(sweep, settings), name="sweep")
-            self._thread.start()
         return sweep
 
     def find(self, sweep_id: str) -> Sweep | None:
@@ -133,24 +133,29 @@ class Sweeps:
         self.stopping = True  # without the lock: a signal's handler calls it, in the midst of whatever goes on
         self._stop_at = min(self._stop_at, at)
 
+    @property
+    def may_end(self) -> bool:
+        """Whether the server has nothing to wait for any more, or has waited long enough."""
+        return self.stopping and (self._running is None or time.monotonic() > self._stop_at + _OVERRUN)
+
     def join(self) -> None:
         """Wait for the running sweep."""
         if self._thread:
             self._thread.join()
 
-    def _run(self, sweep: Sweep, settings: Settings) -> None:
-        log = self._log.bind(run=sweep.id)
+    def _run(self, sweep: Sweep, settings: Settings, log: Log) -> None:
         try:
             if (running := self._lock.take(sweep.id, settings.timeout + _LOCK_RESERVE)) is not None:
                 self._turn_down(sweep, running)
                 return
             sweep.admitted.set_result(None)
             report = self._swept(sweep, settings, log)
-        except RedisError as error:  # the lock's
+        except RedisError as error:  # the lock's; it may have been taken all the same, and only the answer was lost
             report = Report(error.status, dry_run=sweep.dry_run, errors=(str(error),))
         except Exception:  # the last place that can still tell of it
             log.exception("internal error")
             report = replace(sweep.report(), status="error", errors=("internal error",))
+        self._release(sweep, log)
         self._end(sweep, report, log)
 
     def _turn_down(self, sweep: Sweep, running: str) -> None:
@@ -163,16 +168,16 @@ class Sweeps:
         deadline = time.monotonic() + settings.timeout
 
         def remaining() -> float:
-            return 0.0 if sweep.cancelled else min(deadline, self._stop_at) - time.monotonic()
+            return min(deadline, self._stop_at, sweep.cancelled_at or deadline) - time.monotonic()
 
-        try:
-            report = self._work(settings, log, remaining, sweep.take_in)
-        finally:
-            self._release(sweep, log)
+        report = self._work(settings, log, remaining, sweep.take_in)
         if report.status != "incomplete":
             return report
-        why = "cancelled by a request" if sweep.cancelled else "the server was told to end" if self.stopping else ""
-        return replace(report, errors=(f"{why} before the sweep was done",) if why else ())
+        if sweep.cancelled_at:
+            return replace(report, errors=("cancelled by a request before the sweep was done",))
+        if time.monotonic() >= self._stop_at:
+            return replace(report, errors=("the server was told to end before the sweep was done",))
+        return report
 
     def _release(self, sweep: Sweep, log: Log) -> None:
         try:
@@ -183,12 +188,14 @@ class Sweeps:
     def _end(self, sweep: Sweep, report: Report, log: Log) -> None:
         """Make way for the next sweep before anybody learns of this one's end."""
         body = report.as_dict()
-        log.info("done", **body)
-        self.deleted += body["deleted"]
-        self.matched += body["matched"]
-        self._on_end(report)
-        with self._one_at_a_time:
-            self._running = None
-        if not sweep.admitted.done():
-            sweep.admitted.set_result(None)
-        sweep.ended.set_result(report)
+        try:
+            log_end(log, report)
+            self._on_end(report)
+        finally:
+            self.deleted += body["deleted"]
+            self.matched += body["matched"]
+            with self._one_at_a_time:
+                self._running = None
+            sweep.ended.set_result(report)
+            if not sweep.admitted.done():
+                sweep.admitted.set_result(None)

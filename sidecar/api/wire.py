@@ -5,9 +5,10 @@ that its callers can stay as they are.
 """
 
 import json
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from sidecar.api.sweeps import Sweep
 from sidecar.patterns import Pattern
@@ -15,6 +16,12 @@ from sidecar.values import pattern_of
 
 MOST_BYTES: Final = 64 * 1024
 """The longest body that is read."""
+MOST_PATTERNS: Final = 100
+MOST_CHARACTERS: Final = 1000
+"""Of a pattern."""
+
+
+_PatternText = Annotated[StrictStr, Field(min_length=1, max_length=MOST_CHARACTERS)]
 
 
 class BadBodyError(Exception):
@@ -38,8 +45,10 @@ class Order(BaseModel):
         },
     )
 
-    patterns: list[StrictStr] | None = Field(
-        default=None, description="Patterns of keys, each within a configured one; without any, the configured ones."
+    patterns: list[_PatternText] | None = Field(
+        default=None,
+        max_length=MOST_PATTERNS,
+        description="Patterns of keys, each within a configured one; without any, the configured ones.",
     )
     dry_run: StrictBool | None = Field(default=None, description="Count, and delete nothing.")
     dryRun: StrictBool | None = Field(  # noqa: N815  # the other spelling of callers
@@ -80,13 +89,19 @@ def read_order(body: bytes) -> Order:
     except RecursionError:
         raise BadBodyError("the body is nested too deep") from None
     except ValidationError as error:
-        said = (f"{'.'.join(map(str, each['loc'])) or 'the body'}: {each['msg']}" for each in error.errors())
-        raise BadBodyError("; ".join(said)) from None
+        raise BadBodyError("; ".join(_in_our_words(each) for each in error.errors())) from None
     except ValueError as error:  # JSON's own, and that of bytes that are no UTF-8
         raise BadBodyError(f"the body is not JSON: {error}; send {{}} for the configured patterns") from None
     if None not in {order.dry_run, order.dryRun} and order.dry_run != order.dryRun:
         raise BadBodyError("dry_run and dryRun disagree; send one of them")
     return order
+
+
+def _in_our_words(error: ErrorDetails) -> str:
+    place = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"unknown field {place!r}; there are {', '.join(Order.model_fields)}"
+    return f"{place}: {error['msg']}" if place else "the body must be a JSON object"
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -107,7 +122,7 @@ class SweepAnswer(BaseModel):
         description="The report of every k6-sweep command. Its status is sweeping, complete, dry-run, incomplete, "
         "refused, failed or error."
     )
-    error: str | None = Field(default=None, description="What went wrong: the first of the report's errors.")
+    error: str | None = Field(default=None, description="What went wrong: the first few of the report's errors.")
 
     @classmethod
     def of(cls, sweep: Sweep) -> "SweepAnswer":

@@ -17,17 +17,19 @@ def announce(context: Context, report: Report) -> None:
     settings, pod = context.settings, context.pod
     if not settings.pushgateway_url and not settings.metrics_file:
         return
+    from http.client import HTTPException  # noqa: PLC0415  # loads what only this needs
+
     from sidecar import metrics  # noqa: PLC0415  # needs the package of the extra `metrics`
 
     if settings.metrics_file:
         try:
             metrics.write(report, settings.metrics_file)
         except OSError as error:
-            context.log.warning("the metrics could not be written", problem=str(error))
+            context.log.warning("the metrics could not be written", file=str(settings.metrics_file), problem=str(error))
     if settings.pushgateway_url:
         known = {"run": context.run, "namespace": pod.namespace, "pod": pod.name}
         grouping = {name: value for name, value in known.items() if value}
         try:
             metrics.push(report, settings.pushgateway_url, grouping, _LIMIT)
-        except OSError as error:
-            context.log.warning("the metrics could not be pushed", problem=str(error))
+        except (OSError, HTTPException, ValueError) as error:  # the last two: what answers there is no HTTP, or no URL
+            context.log.warning("the metrics could not be pushed", url=settings.pushgateway_url, problem=str(error))

@@ -37,16 +37,21 @@ class ProgressLines:
         now = time.monotonic()
         if now < self._last + _EVERY:
             return
-        rate = (progress.matched - self._matched) / (now - self._last)
+        before = self._matched if self._matched <= progress.matched else 0  # it begins anew after counting for a guard
+        rate = (progress.matched - before) / (now - self._last)
         self._last, self._matched = now, progress.matched
         self._log.info(
             "under way",
-            percent=round(100 * progress.slots_done / max(1, progress.slots_asked), 1),
+            percent=None if progress.slots_asked is None else _percent(progress.slots_done, progress.slots_asked),
             keys_per_second=round(rate),
             pass_number=progress.pass_number,
             deleted=progress.deleted,
             matched=progress.matched,
         )
+
+
+def _percent(done: int, asked: int) -> float:
+    return round(100 * done / max(1, asked), 1)
 
 
 @contextlib.contextmanager
@@ -64,7 +69,7 @@ def _bars() -> Iterator[Show]:
         def show(progress: Progress) -> None:
             said = f"pass {progress.pass_number}: {progress.matched} keys found, {progress.deleted} deleted"
             bars.update(total, description=said, total=progress.slots_asked, completed=progress.slots_done)
-            for shard, (done, asked) in progress.shards.items():
+            for shard, (done, asked) in progress.shards.items() if progress.slots_asked else ():
                 if shard not in shards:
                     shards[shard] = bars.add_task(f"  {shard}", total=asked)
                 bars.update(shards[shard], completed=done, total=asked)

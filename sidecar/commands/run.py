@@ -36,8 +36,9 @@ def sweep_in_time(context: Context, events: Events, budget: Budget, k6: K6Outcom
     next_message = time.monotonic() + _MESSAGE_EVERY
 
     def remaining() -> float:
+        nonlocal deadline
         if events.urgent:
-            return 0.0
+            deadline = min(deadline, time.monotonic())  # from now on it goes below 0: what is stuck is cut off then
         return budget.sweep_until(deadline, events.first_signal) - time.monotonic()
 
     with shown(context.log) as show:
@@ -65,6 +66,7 @@ def sweep_once(
     log: Log,
     remaining: Callable[[], float],
     on_progress: Callable[[Progress], None],
+    ours: frozenset[bytes] = frozenset(),
 ) -> Report:
     """Sweep, or return the report of why not.
 
@@ -74,6 +76,7 @@ def sweep_once(
         log: Where steps are told.
         remaining: Tells the seconds left; it may drop at any time.
         on_progress: Called a few times a second, on the calling thread.
+        ours: Keys of k6-sweep's own: neither swept nor counted.
     """
     from sidecar.sweep.link import Connector  # noqa: PLC0415  # loads redis, which waiting doesn't need
     from sidecar.sweep.sweeper import sweep  # noqa: PLC0415  # the same
@@ -81,7 +84,7 @@ def sweep_once(
     log.info("the sweep begins", dry_run=settings.dry_run)
     try:
         check_namespace(settings.allowed_namespace, namespace)
-        result = sweep(settings, Connector(settings, remaining), remaining, log, on_progress)
+        result = sweep(settings, Connector(settings, remaining), remaining, log, on_progress, ours)
     except (RefusedError, RedisError) as error:
         return Report(error.status, dry_run=settings.dry_run, errors=(str(error),), code=error.exit_code)
     for pattern, matched in result.patterns.items():

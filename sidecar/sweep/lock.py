@@ -4,7 +4,7 @@ It lies within the keys that a sweep may touch, so that a user with no other key
 safeguard: two sweeps at the same time delete nothing that one alone would not have deleted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from redis import exceptions
@@ -22,12 +22,21 @@ from sidecar.values import Address
 _NAME: Final = b"k6-sweep-lock"
 _HOPS: Final = 5
 """So often a node may send us to another one."""
+_PATIENCE: Final = 2.0
+"""Seconds that Redis may take for a step of taking the lock."""
+_LAST_PATIENCE: Final = 0.5
+"""The same for giving it back, which may have to be done before a SIGKILL."""
 
 
 def lock_key(patterns: Sequence[Pattern]) -> bytes:
     """Return the lock's key: one that a pattern matches; where none has a star, one beside the first pattern's."""
+    return next(iter(lock_keys(patterns)), patterns[0].raw + b":" + _NAME)
+
+
+def lock_keys(patterns: Sequence[Pattern]) -> list[bytes]:
+    """Return the lock's key for each pattern that has a star: what others may hold who sweep by one of these."""
     samples = (pattern.sample(_NAME) for pattern in patterns)
-    return next((key for key in samples if key is not None), patterns[0].raw + b":" + _NAME)
+    return [key for key in samples if key is not None]
 
 
 class SweepLock:
@@ -38,39 +47,41 @@ class SweepLock:
     Source: https://redis.io/docs/latest/commands/set/ (NX and PX).
     """
 
-    def __init__(self, settings: Settings, connect: Connect) -> None:
+    def __init__(self, settings: Settings, connect_within: Callable[[float], Connect]) -> None:
+        """Prepare; `connect_within` makes what opens links whose every step takes so many seconds at the longest."""
         self._url = settings.redis_url
-        self._connect = connect
+        self._connect_within = connect_within
         self.key = lock_key(settings.pattern)
 
     def take(self, owner: str, seconds: float) -> str | None:
         """Take the lock for so long at the longest; return None, or who has it."""
         milliseconds = max(1, int(seconds * 1000))
         for _ in range(_HOPS):
-            if self._ask(b"SET", owner, b"NX", b"PX", milliseconds) is not None:
+            if self._ask(_PATIENCE, b"SET", owner, b"NX", b"PX", milliseconds) is not None:
                 return None
-            if (holder := self._holder()) is not None:
+            if (holder := self._holder(_PATIENCE)) is not None:
                 return holder
         raise UnreachableError("the lock of the sweep comes and goes; try again")
 
     def release(self, owner: str) -> None:
         """Give the lock back, if it is still the owner's."""
-        if self._holder() == owner:
-            self._ask(b"UNLINK")
+        if self._holder(_LAST_PATIENCE) == owner:
+            self._ask(_LAST_PATIENCE, b"UNLINK")
 
-    def _holder(self) -> str | None:
-        value: bytes | None = self._ask(b"GET")
+    def _holder(self, patience: float) -> str | None:
+        value: bytes | None = self._ask(patience, b"GET")
         return None if value is None else value.decode("ascii", "replace")
 
-    def _ask(self, word: bytes, *more: bytes | str | int) -> Any:  # noqa: ANN401  # a reply has any shape
+    def _ask(self, patience: float, word: bytes, *more: bytes | str | int) -> Any:  # noqa: ANN401  # a reply has any shape
         """Ask the node that has the key."""
-        shard = discover(self._connect, seeds(self._url, self._connect)).shard_of(key_slot(self.key))
+        connect = self._connect_within(patience)
+        shard = discover(connect, seeds(self._url, connect)).shard_of(key_slot(self.key))
         if shard is None:
             raise UnreachableError(f"no primary owns slot {key_slot(self.key)}, where the lock of the sweep belongs")
         address, asking = shard.address, False
         said = ""
         for _ in range(_HOPS):
-            link = self._connect(address.host, address.port)
+            link = connect(address.host, address.port)
             try:
                 reply = link.pipeline([pack((b"ASKING",))] * asking + [pack((word, self.key, *more))])[-1]
             finally:

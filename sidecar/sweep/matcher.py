@@ -31,20 +31,27 @@ class Matcher:
     """Says which keys of a list are to go, and which of several patterns owns each."""
 
     def __init__(
-        self, patterns: Sequence[Pattern], keep: Sequence[Pattern] = (), existing: Container[bytes] | None = None
+        self,
+        patterns: Sequence[Pattern],
+        keep: Sequence[Pattern] = (),
+        existing: Container[bytes] | None = None,
+        ours: frozenset[bytes] = frozenset(),
     ) -> None:
-        """Prepare; what a `keep` pattern matches, and what is `existing`, is spared."""
+        """Prepare; what a `keep` pattern matches, and what is `existing`, is spared; `ours` don't even count."""
         self.size = len(patterns)
         """How many patterns there are."""
         self._ranges = _disjoint_ranges(patterns)
         self._match = re.compile(b"|".join(b"(" + pattern.regex + b")" for pattern in patterns)).match
         self._kept = re.compile(b"|".join(pattern.regex for pattern in keep)).match if keep else None
         self._existing = existing
+        self._ours = ours
 
     def split(self, keys: list[bytes]) -> Split:
         """Sort out a list of keys; its order may change."""
         if not keys:
             return _NOTHING
+        if not self._ours.isdisjoint(keys):
+            keys = [key for key in keys if key not in self._ours]
         find = self._by_match if self._ranges is None else self._by_range
         found, counts = find(keys)
         if not found:
@@ -54,7 +61,7 @@ class Matcher:
             going = [key for key in going if not self._kept(key)]
         if self._existing is not None:
             going = [key for key in going if key not in self._existing]
-        if going is found:
+        if len(going) == len(found):
             return Split(found, counts, ())
         stay = find(going)[1]
         return Split(going, stay, list((Counter(dict(counts)) - Counter(dict(stay))).items()))

@@ -52,7 +52,8 @@ class Progress:
     pass_number: int
     """From 1."""
     slots_done: int
-    slots_asked: int
+    slots_asked: int | None
+    """None where keys are found with SCAN, which has no slots to count."""
     deleted: int
     """Over all passes."""
     matched: int

@@ -84,7 +84,8 @@ class Snapshot:
         Raises:
             RefusedError: There is one.
         """
-        if strange := [pattern.text for pattern in patterns if pattern.text not in self.patterns]:
+        noted_down = [Pattern(text) for text in self.patterns]
+        if strange := [pattern.text for pattern in patterns if not any(map(pattern.is_within, noted_down))]:
             names, noted = ", ".join(map(repr, strange)), ", ".join(map(repr, self.patterns))
             raise RefusedError(
                 f"the snapshot {file} is of {noted}, not of {names}; take one with the patterns that are swept"

@@ -140,7 +140,7 @@ def _reasons(
         yield from _open_slots(last, topology)
     yield from list(last.unreachable.values())[:_MOST_REASONS]
     if time_is_up:
-        yield "time was up before the sweep was done (--timeout, or what a signal left of --grace-period)"
+        yield "time was up before the sweep was done (--timeout, a signal, or who cancelled it)"
         yield from _late_writers(passes)
     yield from list(dict.fromkeys(reason for each in passes for reason in each.unsure))[:_MOST_REASONS]
 

@@ -12,6 +12,7 @@ from sidecar.settings import Settings
 from sidecar.sweep.guard import check_breadth
 from sidecar.sweep.job import Allowance, Job, Pace
 from sidecar.sweep.link import Connect
+from sidecar.sweep.lock import lock_keys
 from sidecar.sweep.marker import check_marker
 from sidecar.sweep.matcher import Matcher
 from sidecar.sweep.passes import PassResult
@@ -31,7 +32,12 @@ OnProgress = Callable[[Progress], None]
 
 
 def sweep(
-    settings: Settings, connect: Connect, remaining: Callable[[], float], log: Log, on_progress: OnProgress
+    settings: Settings,
+    connect: Connect,
+    remaining: Callable[[], float],
+    log: Log,
+    on_progress: OnProgress,
+    ours: frozenset[bytes] = frozenset(),
 ) -> SweepReport:
     """Delete the keys that match, until a pass finds none for `settle` seconds or no time remains.
 
@@ -41,6 +47,7 @@ def sweep(
         remaining: Tells the seconds left; it may drop at any time, and at 0 the sweep stops before its next write.
         log: Where steps are told.
         on_progress: Called a few times a second, on the calling thread.
+        ours: Keys of k6-sweep's own, besides the locks of endpoints for these patterns: neither swept nor counted.
 
     Raises:
         RefusedError: A guard said no; nothing was deleted.
@@ -53,8 +60,9 @@ def sweep(
         existing = read_snapshot(settings.preserve_existing)
         existing.check_patterns(settings.pattern, settings.preserve_existing)
     rounds = Rounds(settings, connect, log)
+    ours = ours.union(lock_keys(settings.pattern))
     try:
-        return _Sweep(settings, connect, remaining, log, on_progress, rounds, existing).run()
+        return _Sweep(settings, connect, remaining, log, on_progress, rounds, existing, ours).run()
     finally:
         rounds.close()
 
@@ -87,6 +95,7 @@ class _Sweep:
         on_progress: OnProgress,
         rounds: Rounds,
         existing: Snapshot | None,
+        ours: frozenset[bytes] = frozenset(),
     ) -> None:
         self._settings = settings
         self._connect = connect
@@ -95,6 +104,7 @@ class _Sweep:
         self._on_progress = on_progress
         self._rounds = rounds
         self._existing = existing
+        self._ours = ours
         self._started = time.monotonic()
         self._reachable = reachable_slots(settings.pattern)
         unproven = frozenset(() if existing is None else existing.unproven)
@@ -150,7 +160,7 @@ class _Sweep:
         marker = () if settings.require_marker is None else (Pattern.exactly(settings.require_marker),)
         keep = () if on_found else (*settings.keep, *marker)
         return Job(
-            matcher=Matcher(settings.pattern, keep, self._existing),
+            matcher=Matcher(settings.pattern, keep, self._existing, self._ours),
             probes=Probes(settings.pattern, secrets.token_hex(8).encode()),
             delete=delete,
             batch_size=settings.batch_size,
@@ -173,7 +183,7 @@ class _Sweep:
             Progress(
                 pass_number=len(self._passes),
                 slots_done=self._passes[-1].finished,
-                slots_asked=len(self._slots),
+                slots_asked=None if self._rounds.by_scan else len(self._slots),
                 deleted=sum(each.deleted for each in self._passes),
                 matched=sum(each.matched for each in self._passes),
                 patterns=matched_by_pattern(self._settings, self._passes),

@@ -119,9 +119,10 @@ def test_it_reaches_only_what_it_needs(api: Api) -> None:
 @pytest.mark.parametrize(
     ("api_values", "cleanup", "said"),
     [
-        ({"existingSecret": ""}, {}, "existingSecret"),
+        ({"existingSecret": ""}, {}, "a token: set existingSecret to the Secret"),
         ({}, {"guards": {}}, "a guard"),
-        ({}, {"redis": {"url": ""}}, "url"),
+        ({}, {"redis": {"url": ""}}, "an address: set url to redis://HOST:PORT"),
+        ({"enabled": False, "serviceMonitor": {"enabled": True}}, {}, "serviceMonitor.enabled has nothing to scrape"),
         ({}, {"patterns": []}, "patterns"),
         ({}, {"preserveExisting": True}, "api has no snapshot"),
         ({"replicas": 0}, {}, "replicas"),
@@ -133,6 +134,16 @@ def test_what_is_refused(api: Api, api_values: dict[str, object], cleanup: dict[
     """Values that could not work, or that would sweep without a guard."""
     with pytest.raises(HelmRefusedError, match=said):
         api(api=api_values, cleanup=cleanup)
+
+
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://gateway:9091", 9091), ("http://gateway", 80), ("https://gateway/path:1", 443)]
+)
+def test_a_closed_pod_may_still_push(api: Api, url: str, port: int) -> None:
+    """The policy for what leaves the pods opens the gateway's port."""
+    made = api(cleanup={"pushgatewayUrl": url}, networkPolicy={"enabled": True}, cleanupJob={"enabled": True})
+    (policy,) = made.every("NetworkPolicy", "sweep-sweep")
+    assert [{"port": port, "protocol": "TCP"}] in [rule["ports"] for rule in policy["spec"]["egress"]]
 
 
 def test_counts_are_pushed_if_asked(api: Api, rendered: Callable[..., Rendered]) -> None:

@@ -27,7 +27,7 @@ GUARD = "a guard: choose allowedNamespaces, requireMarker, maxKeys"
         ({"cleanup": {"patterns": ["qu*"]}}, "three literal leading characters"),
         ({"cleanup": {"guards": {"maxKey": 5}}}, "'maxKey' not allowed"),
         ({"cleanUp": {"enabled": True}}, "'cleanUp' not allowed"),
-        ({"cleanup": {"redis": {"url": ""}}}, "/cleanup/redis/url"),
+        ({"cleanup": {"redis": {"url": ""}}}, "an address: set url to redis://HOST:PORT"),
         ({"cleanup": {"redis": {"url": "redis.staging:6379"}}}, "/cleanup/redis/url"),
         ({"cleanup": {"redis": {"url": "redis://:hunter2@redis"}}}, "in place of a user or password in url"),
         ({"cleanup": {"patterns": []}}, "/cleanup/patterns"),

@@ -9,6 +9,7 @@ import pytest
 from sidecar.demo.keys import write_keys
 from sidecar.demo.servers import LocalCluster
 from sidecar.sweep.slots import TAGS, key_slot
+from tests.acceptance.command import k6_sweep
 from tests.endpoint.served import Served, served
 from tests.support import keys_of, move_slot, until
 
@@ -26,6 +27,32 @@ def test_a_whole_cluster(endpoint: Served, cluster: LocalCluster) -> None:
     assert (answer.code, answer.body["deleted_count"]) == (200, 3000)
     assert (answer.body["report"]["slots"], answer.body["report"]["shards"]) == ("16384/16384", 3)
     assert keys_of(cluster.primaries) == {f"user:{number}".encode() for number in range(3000)}
+
+
+def test_progress_counts_slots(cluster: LocalCluster) -> None:
+    """How far it is: slots done, of all of them."""
+    write_keys(cluster, [b"test:%d" % number for number in range(300)])
+    with served(cluster.url, "--max-rate", "60") as endpoint:
+        place = endpoint.post(headers={"Prefer": "respond-async"}).headers["location"]
+        until(lambda: endpoint.ask("GET", place).body["deleted_count"] > 0)
+        done, asked = endpoint.ask("GET", place).body["report"]["slots"].split("/")
+        assert 0 < int(done) < int(asked) == 16384
+        endpoint.ask("DELETE", place)
+
+
+def test_other_sweeps_leave_the_lock(endpoint: Served, cluster: LocalCluster) -> None:
+    """What a sidecar or a Job sweeps by the same patterns, and what a request asks for, never has the lock in it."""
+    slot = key_slot(b"test:k6-sweep-lock")
+    owner = next(node for node in cluster.primaries if _owns(node.ask("CLUSTER", "SLOTS"), node.port, slot))
+    owner.ask("SET", "test:k6-sweep-lock", "someone")
+    write_keys(cluster, [b"test:1", b"test:k1"])
+    assert endpoint.post().body["id"] == "someone"
+    ended = k6_sweep("run", "--redis-url", cluster.url, "--pattern", "user:*", "--pattern", "test:*")
+    assert (ended.report["deleted"], ended.report["matched"], ended.report["preserved"]) == (2, 2, 0)
+    assert owner.ask("GET", "test:k6-sweep-lock") == b"someone"
+    owner.ask("DEL", "test:k6-sweep-lock")
+    write_keys(cluster, [b"test:k1"])
+    assert endpoint.post({"patterns": ["test:k*"]}).body["report"]["matched"] == 1
 
 
 def test_least_privilege(cluster: LocalCluster) -> None:

@@ -1,9 +1,12 @@
 """k6's teardown(), with a real k6, against the endpoint."""
 
+import http.server
 import json
 import os
 import re
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -91,7 +94,8 @@ def test_the_module(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None
     assert ended.metrics["k6_sweep_deleted_keys"]["count"] == 70
     assert ended.metrics["checks"]["passes"] == 1
     assert "k6-sweep: complete, 70 keys found, 70 deleted" in ended.output
-    assert re.search(r'returned \{\\"status\\":\\"complete\\",\\"deleted\\":70', ended.output)
+    (returned,) = re.findall(r"returned (\{.*\})", ended.output.replace('\\"', '"'))
+    assert (json.loads(returned)["status"], json.loads(returned)["deleted"]) == ("complete", 70)
 
 
 def test_the_example_test(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None:
@@ -135,11 +139,12 @@ def test_it_waits_for_another_sweep(slow_endpoint: Served, redis: Node, tmp_path
 @pytest.mark.parametrize(
     ("env", "call", "said"),
     [
-        ({"K6_SWEEP_TOKEN": "wrong"}, "cleanup()", "a valid X-Admin-Token is needed (HTTP 403)"),
+        ({"K6_SWEEP_TOKEN": "wrong"}, "cleanup()", "a valid X-Admin-Token is needed (HTTP 403, "),
         ({"K6_SWEEP_TOKEN": ""}, "cleanup()", "set K6_SWEEP_URL and K6_SWEEP_TOKEN"),
         ({}, "cleanup({ patterns: ['user:*'] })", "pattern 'user:*' is not within the configured ones"),
-        ({"K6_SWEEP_URL": f"http://127.0.0.1:{free_port()}"}, "cleanup({ seconds: 2 })", "no answer: "),
-        ({}, "cleanup({ url: __ENV.K6_SWEEP_URL + '/healthz' })", "Not Found (HTTP 404)"),
+        ({"K6_SWEEP_URL": f"http://127.0.0.1:{free_port()}"}, "cleanup({ seconds: 2 })", "no answer from "),
+        ({}, "cleanup({ url: __ENV.K6_SWEEP_URL + '/healthz' })", "Not Found (HTTP 404, http://127.0.0.1:"),
+        ({"K6_SWEEP_URL": "127.0.0.1:8000"}, "cleanup({ seconds: 600 })", "no answer from "),
     ],
 )
 def test_it_says_what_went_wrong(
@@ -158,7 +163,59 @@ def test_it_does_not_outstay_teardown(url: str, tmp_path: Path) -> None:
     with served(url, "--max-rate", "2") as endpoint:
         ended = run_k6(tmp_path, script(options="teardownTimeout: '8s'"), **environment(endpoint))
     assert ended.code == 99
-    assert "not done in time, and still running: see http://127.0.0.1" in ended.output
+    assert "not done in time, and still running; see http://127.0.0.1" in ended.output
+
+
+def test_an_endpoint_that_dies(url: str, tmp_path: Path) -> None:
+    """It says that nobody answers any more, with the count that it last heard."""
+    with served(url, "--max-rate", "5") as endpoint, ThreadPoolExecutor() as pool:
+        running = pool.submit(run_k6, tmp_path, script("cleanup({ seconds: 5 })"), **environment(endpoint))
+        until(
+            lambda: (
+                endpoint.metric('k6_sweep_http_requests_total{code="200",method="GET",path="/sweeps/{sweep_id}"}') > 2
+            )
+        )
+        endpoint.process.kill()
+        ended = running.result()
+    assert ended.code == 99
+    assert "no answer any more: " in ended.output
+    assert ended.metrics["k6_sweep_deleted_keys"]["count"] > 0
+
+
+class Strange(http.server.BaseHTTPRequestHandler):
+    """Something else than the endpoint: it takes all requests, and answers with a page, or not at all."""
+
+    def do_POST(self) -> None:
+        if self.path.startswith("/silent"):
+            time.sleep(20)
+            return
+        self.send_response(202)
+        self.send_header("Location", "/page")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "6")
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("path", "said"), [("/page", "k6-sweep's endpoint?"), ("/silent", "no answer from ")])
+def test_what_is_no_endpoint(tmp_path: Path, path: str, said: str) -> None:
+    """Whatever answers, or doesn't: no exception, within teardownTimeout, with a reason, and the check has failed."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Strange) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        env = {"K6_SWEEP_URL": f"http://127.0.0.1:{server.server_port}{path}/", "K6_SWEEP_TOKEN": TOKEN}
+        ended = run_k6(tmp_path, script(options="teardownTimeout: '8s'"), **env)
+        server.shutdown()
+    assert ended.code == 99
+    assert said in ended.output
+    assert ended.metrics["checks"]["fails"] == 1
 
 
 def test_an_incomplete_sweep_fails_the_check(url: str, tmp_path: Path) -> None:

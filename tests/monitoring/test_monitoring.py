@@ -117,6 +117,23 @@ def test_a_gateway_that_is_away_harms_nothing(redis_node: Node, tmp_path: Path) 
     assert "the metrics could not be written" in ended.log
 
 
+def test_what_is_no_gateway_harms_nothing(redis_node: Node) -> None:
+    """Neither does an answer that is no HTTP."""
+    words = ("run", "--redis-url", f"redis://127.0.0.1:{redis_node.port}", "--pattern", "test:*")
+    ended = k6_sweep(*words, "--pushgateway-url", f"http://127.0.0.1:{redis_node.port}")
+    assert (ended.code, ended.report["status"]) == (0, "complete")
+    assert "the metrics could not be pushed" in ended.log
+
+
+@pytest.mark.parametrize("url", ["pushgateway:9091", "http://g:90x", "http://g/a b", "http://me:word@g", "http://"])
+def test_a_malformed_gateway_is_told_at_the_start(url: str) -> None:
+    """Before anything is swept, and without the login that must not be there."""
+    ended = k6_sweep("run", "--redis-url", "redis://127.0.0.1:1", "--pattern", "test:*", "--pushgateway-url", url)
+    assert (ended.code, ended.report["status"]) == (2, "error")
+    assert "--pushgateway-url must" in ended.report["errors"][0]
+    assert "word" not in ended.log
+
+
 def test_a_run_writes_a_file(redis_node: Node, tmp_path: Path) -> None:
     """node_exporter's collector gets what promtool finds well-formed."""
     words = ("run", "--redis-url", f"redis://127.0.0.1:{redis_node.port}", "--pattern", "test:*")

@@ -45,7 +45,7 @@ def test_a_line_of_text() -> None:
     stream = io.StringIO()
     open_log("text", "info", run="abc", stream=stream).info("done", status="complete", patterns={"a": 1}, pattern=NASTY)
     (line,) = stream.getvalue().split("\n")[:-1]
-    assert line[8:].startswith(' info    done  status=complete patterns={"a": 1} pattern=a\\n')
+    assert line[8:].startswith(' info    done  status=complete patterns={"a": 1} pattern="a\\n')
     assert line.isprintable()
 
 

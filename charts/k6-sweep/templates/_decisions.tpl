@@ -22,6 +22,9 @@
     {{- $problems = append $problems (printf "%s has no snapshot, and would delete what cleanup.preserveExisting spares: leave out one of them" $name) -}}
   {{- end -}}
 {{- end -}}
+{{- if and .Values.api.serviceMonitor.enabled (not .Values.api.enabled) -}}
+  {{- $problems = append $problems "api.serviceMonitor.enabled has nothing to scrape: set api.enabled, too" -}}
+{{- end -}}
 {{- if and .Values.testRun.enabled .Values.k6.command -}}
   {{- $problems = append $problems "k6.command has no place in a TestRun: use k6.args" -}}
 {{- end -}}

@@ -22,7 +22,6 @@ PATTERNS = (Pattern("test:1:*"),)
 class FakeLock:
     """A lock that others may have, or that can't be asked."""
 
-    key: bytes = b"test:lock"
     holder: str | None = None
     away: bool = False
     released: list[str] = field(default_factory=list)
@@ -82,14 +81,13 @@ def sweeps(work: FakeWork, lock: FakeLock, ends: list[Report]) -> Sweeps:
 
 
 def test_a_sweep_is_of_what_was_asked_for(sweeps: Sweeps, work: FakeWork, lock: FakeLock, ends: list[Report]) -> None:
-    """It has the request's patterns, spares the lock, can be read on its way, and gives the lock back."""
+    """It has the request's patterns, can be read, and gives the lock back."""
     sweep = sweeps.begin(PATTERNS, dry_run=False)
     sweep.admitted.result(5)
     work.may_end.set()
     assert sweep.ended.result(5) == sweep.report() == Report("complete")
     (settings,) = work.settings
     assert (settings.pattern, settings.dry_run) == (PATTERNS, False)
-    assert settings.keep == (Pattern.exactly("test:lock"),)
     assert lock.released == [sweep.id]
     assert ends == [Report("complete")]
     assert sweeps.find(sweep.id) is sweep
@@ -132,8 +130,10 @@ def test_another_replica_sweeps(sweeps: Sweeps, lock: FakeLock, work: FakeWork, 
 def test_the_lock_cannot_be_asked(sweeps: Sweeps, lock: FakeLock, work: FakeWork) -> None:
     """The sweep has failed, with nothing done; one that can't give it back is as it was."""
     lock.away = True
-    report = sweeps.begin(PATTERNS, dry_run=False).ended.result(5)
+    sweep = sweeps.begin(PATTERNS, dry_run=False)
+    report = sweep.ended.result(5)
     assert (report.status, report.errors, work.settings) == ("failed", ("cannot reach redis:6379",), [])
+    assert lock.released == [sweep.id]  # it may have been taken, and only the answer was lost
 
 
 def test_a_fault_is_told(sweeps: Sweeps, work: FakeWork) -> None:
@@ -173,3 +173,33 @@ def test_only_so_many_are_remembered(sweeps: Sweeps, work: FakeWork) -> None:
         done[-1].ended.result(5)
     assert sweeps.find(done[0].id) is None
     assert sweeps.find(done[1].id) is done[1]
+
+
+def test_what_cannot_be_told_blocks_nothing(work: FakeWork, lock: FakeLock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in telling of a sweep's end leaves the way free for the next one, and its waiters are answered."""
+    faults: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", faults.append)
+
+    def fault(_: Report) -> None:
+        raise RuntimeError("bug")
+
+    sweeps = Sweeps(settings_for("redis://h"), work, lock, quiet_log(), fault)
+    work.may_end.set()
+    assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "complete"
+    assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "complete"
+    sweeps.join()
+    assert [str(each.exc_value) for each in faults] == ["bug", "bug"]
+
+
+def test_no_thread_no_sweep(sweeps: Sweeps, work: FakeWork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives no thread, that sweep fails, and the next one may begin."""
+    work.may_end.set()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _refuse)
+        with pytest.raises(RuntimeError):
+            sweeps.begin(PATTERNS, dry_run=False)
+    assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "complete"
+
+
+def _refuse(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")

@@ -106,6 +106,7 @@ def test_it_vouches_for_its_own_patterns_and_redis_only() -> None:
     """Other patterns, or a Redis none of whose nodes is known, are refused; fewer patterns, or one node, are fine."""
     snapshot, file = of([]), Path("file")
     snapshot.check_patterns(PATTERNS[1:], file)
+    snapshot.check_patterns([Pattern(f"{pattern.text}x") for pattern in PATTERNS], file)  # narrower
     snapshot.check_redis(frozenset({"two", "three"}), file)
     with pytest.raises(RefusedError, match=r"is of 'test:\*', 'queue:\*', not of 'user:\*'"):
         snapshot.check_patterns([*PATTERNS, Pattern("user:*")], file)
