@@ -113,8 +113,11 @@ SWEPT: Final[_Responses] = {
     409: _said("A sweep is running, here or on another replica; `id` names it."),
     413: _said("The body is longer than 64 KiB."),
     422: {"model": SweepAnswer, "description": "A guard refused; nothing was deleted."},
-    500: {"model": SweepAnswer, "description": "A fault of k6-sweep's."},
-    503: {"model": SweepAnswer, "description": "Redis is away, or permits it not; nothing was deleted."},
+    500: {"model": SweepAnswer | ProblemAnswer, "description": "A fault of k6-sweep's."},
+    503: {
+        "model": SweepAnswer | ProblemAnswer,
+        "description": "Redis is away, or permits it not; nothing was deleted. Or the server is ending.",
+    },
     504: {"model": SweepAnswer, "description": "It did not come to its end in time; `report` says what was done."},
 }
 
