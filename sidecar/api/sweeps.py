@@ -14,7 +14,7 @@ from sidecar.log import Log
 from sidecar.patterns import Pattern
 from sidecar.report import Report, log_end
 from sidecar.settings import Settings
-from sidecar.sweep.result import Progress
+from sidecar.sweep.result import OnProgress, Progress
 
 REMEMBERED: Final = 100
 """So many sweeps can be read, the latest ones."""
@@ -23,7 +23,6 @@ _OVERRUN: Final = 0.5
 _LOCK_RESERVE: Final = 10.0
 """A sweep may end so many seconds after its time is up; by then the lock must not have ended."""
 
-OnProgress = Callable[[Progress], None]
 Work = Callable[[Settings, Log, Callable[[], float], OnProgress], Report]
 """Sweeps; the arguments are those of `commands.run.sweep_once` but for the namespace."""
 

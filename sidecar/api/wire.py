@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from sidecar.api.sweeps import Sweep
 from sidecar.patterns import Pattern
+from sidecar.report import EXIT_CODES
 from sidecar.values import pattern_of
 
 MOST_BYTES: Final = 64 * 1024
@@ -128,7 +129,7 @@ class SweepAnswer(BaseModel):
     def of(cls, sweep: Sweep) -> "SweepAnswer":
         """Return what there is to tell of a sweep now."""
         body = sweep.report().as_dict()
-        failed = body["status"] not in {"sweeping", "complete", "dry-run"}
+        failed = EXIT_CODES.get(body["status"], 0) != 0  # one that is under way has none yet
         return cls(
             id=sweep.id,
             deleted_count=body["deleted"],

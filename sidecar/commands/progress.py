@@ -2,20 +2,18 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Final
 
 from sidecar.log import Log
-from sidecar.sweep.result import Progress
+from sidecar.sweep.result import OnProgress, Progress
 
 _EVERY: Final = 5.0
 
-Show = Callable[[Progress], None]
-
 
 @contextlib.contextmanager
-def shown(log: Log) -> Iterator[Show]:
+def shown(log: Log) -> Iterator[OnProgress]:
     """Give what shows the progress that it is called with."""
     if not log.on_terminal or find_spec("rich") is None:
         yield ProgressLines(log)
@@ -55,16 +53,16 @@ def _percent(done: int, asked: int) -> float:
 
 
 @contextlib.contextmanager
-def _bars() -> Iterator[Show]:
+def _bars() -> Iterator[OnProgress]:
     """Draw on standard error; what is logged meanwhile stands above the bars."""
-    from rich.console import Console  # noqa: PLC0415  # of the extra `terminal`
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-    from rich.progress import Progress as Bars  # noqa: PLC0415  # the same
+    from rich import progress as rich  # noqa: PLC0415  # of the extra `terminal`
+    from rich.console import Console  # noqa: PLC0415  # the same
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("slots"))
-    with Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bars:
+    text = rich.TextColumn
+    columns = (text("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn(), text("slots"))
+    with rich.Progress(*columns, rich.TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bars:
         total = bars.add_task("", total=None)
-        shards: dict[str, TaskID] = {}
+        shards: dict[str, rich.TaskID] = {}
 
         def show(progress: Progress) -> None:
             said = f"pass {progress.pass_number}: {progress.matched} keys found, {progress.deleted} deleted"

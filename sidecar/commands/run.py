@@ -15,7 +15,7 @@ from sidecar.log import Log
 from sidecar.report import Report
 from sidecar.settings import Settings
 from sidecar.sweep.guard import check_namespace
-from sidecar.sweep.result import Progress
+from sidecar.sweep.result import OnProgress, Progress
 from sidecar.watch.outcome import K6Outcome
 
 _MESSAGE_EVERY: Final = 1.0
@@ -65,7 +65,7 @@ def sweep_once(
     namespace: str | None,
     log: Log,
     remaining: Callable[[], float],
-    on_progress: Callable[[Progress], None],
+    on_progress: OnProgress,
     ours: frozenset[bytes] = frozenset(),
 ) -> Report:
     """Sweep, or return the report of why not.

@@ -14,7 +14,7 @@ from sidecar.api.audit import Audited
 from sidecar.api.gate import Gate
 from sidecar.api.readiness import Readiness
 from sidecar.api.server import bind, make_server
-from sidecar.api.sweeps import OnProgress, Sweeps
+from sidecar.api.sweeps import Sweeps
 from sidecar.budget import ASSUMED_GRACE_PERIOD, Budget
 from sidecar.commands.context import Context
 from sidecar.commands.preflight import problems_of
@@ -26,7 +26,7 @@ from sidecar.report import Report
 from sidecar.settings import Settings
 from sidecar.sweep.link import Connector
 from sidecar.sweep.lock import SweepLock
-from sidecar.sweep.result import Progress
+from sidecar.sweep.result import OnProgress, Progress
 
 _PROBE_PATIENCE: Final = 1.0
 """Seconds that Redis may take for a step of answering a probe."""

@@ -1,6 +1,6 @@
 """What a sweep found and did."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -64,3 +64,7 @@ class Progress:
     """For each primary of the running pass, how many of its slots are done, and how many it has."""
     seconds: float
     """Since the sweep began."""
+
+
+OnProgress = Callable[[Progress], None]
+"""Takes in how far a sweep is."""

@@ -16,7 +16,7 @@ from sidecar.sweep.lock import lock_keys
 from sidecar.sweep.marker import check_marker
 from sidecar.sweep.matcher import Matcher
 from sidecar.sweep.passes import PassResult
-from sidecar.sweep.result import Progress, SweepReport
+from sidecar.sweep.result import OnProgress, Progress, SweepReport
 from sidecar.sweep.rounds import Rounds
 from sidecar.sweep.slots import Probes, reachable_slots
 from sidecar.sweep.snapshot import Notebook, Snapshot, read_snapshot
@@ -27,8 +27,6 @@ _NAP: Final = 0.1
 _UNBOUNDED: Final = 2**31
 _WRITES_A_SECOND: Final = 20
 """A bounded rate is spread over at least so many writes."""
-
-OnProgress = Callable[[Progress], None]
 
 
 def sweep(
