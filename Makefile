@@ -42,7 +42,7 @@ image: .tools/images/built  ## build the image and run it beside k6, in containe
 	$(BIN)/pytest -q tests/image
 
 .tools/images/built: $(BIN)/.installed Dockerfile .dockerignore tools/images.sh pyproject.toml $(shell find sidecar -name '*.py' -o -name '*.js')
-	tools/images.sh .tools/images "$$($(BIN)/python -c 'from sidecar.demo.servers import find_k6; print(find_k6())')"
+	tools/images.sh .tools/images "$$($(BIN)/python -c 'from k6_sweep.demo.servers import find_k6; print(find_k6())')"
 	@touch $@
 
 JOBS ?= 2

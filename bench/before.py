@@ -6,12 +6,13 @@ before.py COMMIT [KEYS] [RUNS]      (1,000,000 keys and the median of 5 runs if 
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.rig import ENVIRONMENT, PATTERNS, Cost, fill, measure, median, total
-from sidecar.demo.servers import find_redis_server, local_cluster
+from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,14 +30,11 @@ def main() -> None:
     ):
         archive = subprocess.run(["git", "-C", ROOT, "archive", commit, "sidecar"], capture_output=True, check=True)
         subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-        patterns = [word for pattern in PATTERNS for word in ("--pattern", pattern)]
-        command = [sys.executable, "-m", "sidecar", "run", "--redis-url", cluster.url, *patterns]
+        arguments = ["run", "--redis-url", cluster.url, *(word for each in PATTERNS for word in ("--pattern", each))]
         for _ in range(runs):
-            for name, place in (("before", folder), ("now", str(ROOT))):
+            for name, place in (("before", Path(folder)), ("now", ROOT)):
                 matching = fill(cluster, count)
-                costs[name].append(
-                    measure(command, cluster, ENVIRONMENT | {"PYTHONPATH": place, "PYTHONSAFEPATH": "1"})
-                )
+                costs[name].append(_measured(place, arguments, cluster))
                 if (left := total(cluster.primaries)) != count - matching:
                     raise SystemExit(f"{name} left {left:,} keys, not {count - matching:,}")
     before, now = median(costs["before"]), median(costs["now"])
@@ -46,6 +44,14 @@ def main() -> None:
             f"another client's p99 {cost.p99:.2f} ms, peak RSS {cost.peak_rss:.0f} MiB"
         )
     console.print(f"now takes {now.seconds / before.seconds:.2f} × the time of {commit}")
+
+
+def _measured(checkout: Path, arguments: Sequence[str], cluster: LocalCluster) -> Cost:
+    """Measure the command as it is in a checkout; before 1.0 its package was called `sidecar` for a while."""
+    source = checkout / "sidecar"
+    package, path = ("k6_sweep", source) if (source / "k6_sweep").exists() else ("sidecar", checkout)
+    environment = ENVIRONMENT | {"PYTHONPATH": str(path), "PYTHONSAFEPATH": "1"}
+    return measure([sys.executable, "-m", package, *arguments], cluster, environment)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from rich.console import Console
 
 from bench.rig import Cost, measure
-from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import LocalCluster, find_redis_server, local_cluster
-from sidecar.sweep.link import pack
+from k6_sweep.demo.keys import write_keys
+from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster
+from k6_sweep.sweep.link import pack
 
 KEEPERS = 50_000
 ENTRIES = 1_000_000
@@ -41,7 +41,7 @@ def _line(cluster: LocalCluster, fill: Callable[[], None], left: int) -> str:
     for node in cluster.primaries:
         node.ask("CONFIG", "SET", "slowlog-log-slower-than", SLOW)
         node.ask("SLOWLOG", "RESET")
-    command = [sys.executable, "-m", "sidecar", "run", "--redis-url", cluster.url, "--pattern", "test:*"]
+    command = [sys.executable, "-m", "k6_sweep", "run", "--redis-url", cluster.url, "--pattern", "test:*"]
     cost: Cost = measure([*command, "--timeout", "300"], cluster)
     entries = [entry for node in cluster.primaries for entry in node.ask("SLOWLOG", "GET", 100)]
     slow = [entry[2] / 1000 for entry in entries]

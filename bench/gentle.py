@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from bench.rig import ENVIRONMENT, PATTERNS, Cost, OtherClient, fill, measure, median
-from sidecar.demo.servers import Node, find_redis_server, local_cluster
+from k6_sweep.demo.servers import Node, find_redis_server, local_cluster
 
 RATE = 20_000
 
@@ -24,7 +24,7 @@ def main() -> None:
     console = Console(highlight=False, soft_wrap=True)
     with local_cluster(find_redis_server()) as cluster:
         patterns = [word for pattern in PATTERNS for word in ("--pattern", pattern)]
-        command = [sys.executable, "-m", "sidecar", "run", "--redis-url", cluster.url, *patterns]
+        command = [sys.executable, "-m", "k6_sweep", "run", "--redis-url", cluster.url, *patterns]
         quiet, busy = [], []
         for _ in range(runs):
             fill(cluster, count)

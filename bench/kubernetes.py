@@ -19,7 +19,7 @@ import psutil
 from rich.console import Console
 
 from bench.rig import machine
-from sidecar.demo.servers import Node, find_redis_server, start_server, stop
+from k6_sweep.demo.servers import Node, find_redis_server, start_server, stop
 from tests.acceptance.pod import Sidecar
 from tests.kubernetes.apiserver import KubeApi, why_no_apiserver
 from tests.kubernetes.proxy import Proxy

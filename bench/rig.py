@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import LocalCluster, Node
+from k6_sweep.demo.keys import write_keys
+from k6_sweep.demo.servers import LocalCluster, Node
 
 PATTERNS = ("stream:*", "dedupe:*", "waiting_token:*", "reservation_token:*", "idempotency:*", "ratelimit:*", "queue:*")
 PREFIXES = (*(pattern.encode()[:-1] for pattern in PATTERNS), b"user:", b"session:", b"order:")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.rig import PATTERNS, fill, machine, measure, total
-from sidecar.demo.servers import find_redis_server, local_cluster
+from k6_sweep.demo.servers import find_redis_server, local_cluster
 
 
 def main() -> None:
@@ -27,8 +27,8 @@ def main() -> None:
         for count in sizes:
             matching = fill(cluster, count)
             file = Path(name) / str(count)
-            taking = measure([sys.executable, "-m", "sidecar", "snapshot", *common, "--out", str(file)], cluster)
-            sweeping = measure([sys.executable, "-m", "sidecar", "run", *common], cluster)
+            taking = measure([sys.executable, "-m", "k6_sweep", "snapshot", *common, "--out", str(file)], cluster)
+            sweeping = measure([sys.executable, "-m", "k6_sweep", "run", *common], cluster)
             if (left := total(cluster.primaries)) != count - matching:
                 raise SystemExit(f"{left:,} keys are left, not {count - matching:,}")
             table.add_row(

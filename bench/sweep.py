@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.rig import HERE, PATTERNS, Cost, fill, machine, measure, median, total
-from sidecar.demo.servers import LocalCluster, find_redis_server, local_cluster
+from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster
 
 OURS = "k6-sweep run"
 FLOOR = "the floor: listing + FLUSHDB"

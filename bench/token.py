@@ -3,7 +3,7 @@
 import statistics
 import time
 
-from sidecar.api.gate import same_token
+from k6_sweep.api.gate import same_token
 
 EXPECTED = b"7f3c0e5a9b1d4c6f" * 4
 GIVEN = {

@@ -17,7 +17,7 @@ import psutil
 from rich.console import Console
 
 from bench.rig import ENVIRONMENT, PATTERNS, machine
-from sidecar.demo.servers import Node, find_k6, find_redis_server, start_server, stop
+from k6_sweep.demo.servers import Node, find_k6, find_redis_server, start_server, stop
 
 CROWD = 3000
 POLL = 5.0

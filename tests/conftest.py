@@ -7,7 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from sidecar.demo.servers import LocalCluster, Node, find_redis_server, local_cluster
+from k6_sweep.demo.servers import LocalCluster, Node, find_redis_server, local_cluster
 from tests.support import running_redis
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # no test asserts how long something takes

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sidecar.demo.keys import all_keys
-from sidecar.demo.servers import Node, find_redis_server, start_server, stop
-from sidecar.log import Log, open_log
-from sidecar.options import Parser
-from sidecar.parse import parse
-from sidecar.settings import Settings
-from sidecar.sweep.link import Connect, Connector, Link
-from sidecar.sweep.result import Progress, SweepReport
-from sidecar.sweep.sweeper import sweep
+from k6_sweep.demo.keys import all_keys
+from k6_sweep.demo.servers import Node, find_redis_server, start_server, stop
+from k6_sweep.log import Log, open_log
+from k6_sweep.options import Parser
+from k6_sweep.parse import parse
+from k6_sweep.settings import Settings
+from k6_sweep.sweep.link import Connect, Connector, Link
+from k6_sweep.sweep.result import Progress, SweepReport
+from k6_sweep.sweep.sweeper import sweep
 
 KINDS = ("stream", "dedupe", "waiting_token", "reservation_token", "idempotency", "ratelimit", "queue")
 

@@ -41,7 +41,7 @@ build --build-arg "VERSION=$version" --tag localhost/k6-sweep:test .
 
 mkdir "$work/k6" "$work/pause"
 cp "$k6" "$work/k6/k6"
-cp sidecar/demo/load.js "$work/k6/"
+cp sidecar/k6_sweep/demo/load.js "$work/k6/"
 printf 'FROM scratch\nCOPY k6 /usr/bin/\nCOPY load.js /scripts/\nUSER 12345:12345\nENTRYPOINT ["/usr/bin/k6"]\n' >"$work/k6/Dockerfile"
 cp "$(command -v catatonit)" "$work/pause/pause"
 printf 'FROM scratch\nCOPY pause /\nENTRYPOINT ["/pause", "-P"]\n' >"$work/pause/Dockerfile"

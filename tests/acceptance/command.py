@@ -21,7 +21,7 @@ class Ended:
 def k6_sweep(*arguments: str, env: Mapping[str, str] = {}) -> Ended:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
     done = subprocess.run(
-        [sys.executable, "-m", "sidecar", *arguments],
+        [sys.executable, "-m", "k6_sweep", *arguments],
         capture_output=True,
         text=True,
         env=clean | dict(env),

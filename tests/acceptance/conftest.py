@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.servers import Node
+from k6_sweep.demo.servers import Node
 from tests.acceptance.pod import FAILING_SCRIPT, IN_POD, SLEEP_SCRIPT, Pod, Sidecar, start_sidecar, why_no_namespaces
 from tests.support import running_redis
 

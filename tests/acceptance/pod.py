@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import psutil
 
-from sidecar.demo.servers import end_with_parent, find_k6
+from k6_sweep.demo.servers import end_with_parent, find_k6
 from tests.support import until
 
 K6 = find_k6()
@@ -187,7 +187,7 @@ def watch_command(redis_url: str, message: Path, *options: str) -> list[str]:
         "--log-format",
         "json",
     ]
-    return [sys.executable, "-m", "sidecar", "watch", *wanted, "--settle", "0", *options]
+    return [sys.executable, "-m", "k6_sweep", "watch", *wanted, "--settle", "0", *options]
 
 
 def start_sidecar(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.servers import Node, find_redis_server, start_server, stop
+from k6_sweep.demo.servers import Node, find_redis_server, start_server, stop
 from tests.acceptance.command import k6_sweep
 from tests.support import until
 
@@ -207,6 +207,6 @@ def test_watch_warns_early_when_redis_is_not_ready(tmp_path: Path) -> None:
 )
 def test_help(arguments: list[str], code: int, said: str) -> None:
     """Help is where one looks for it."""
-    done = subprocess.run([sys.executable, "-m", "sidecar", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "k6_sweep", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert said in done.stdout + done.stderr

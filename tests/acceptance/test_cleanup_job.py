@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import LocalCluster
+from k6_sweep.demo.keys import write_keys
+from k6_sweep.demo.servers import LocalCluster
 from tests.acceptance.command import Ended, k6_sweep
 from tests.support import KINDS, keys_of, until
 
@@ -37,7 +37,7 @@ def test_a_retry_after_a_kill_finishes_the_work(filled: LocalCluster, tmp_path: 
     """Killed in the middle, its message claims no more than is so; the next pod does the rest, and one more nothing."""
     message = tmp_path / "message"
     killed = subprocess.Popen(
-        [sys.executable, "-m", "sidecar", *job(filled, "--max-rate", "2000", "--termination-log", str(message))],
+        [sys.executable, "-m", "k6_sweep", *job(filled, "--max-rate", "2000", "--termination-log", str(message))],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )

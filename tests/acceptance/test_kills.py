@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import LocalCluster, find_redis_server, local_cluster
-from sidecar.message import TerminationMessage
+from k6_sweep.demo.keys import write_keys
+from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster
+from k6_sweep.message import TerminationMessage
 from tests.acceptance.pod import K6, SLEEP_SCRIPT, Sidecar, start_sidecar
 from tests.support import keys_of, until
 

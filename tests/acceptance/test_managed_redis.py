@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import (
+from k6_sweep.demo.keys import write_keys
+from k6_sweep.demo.servers import (
     CLUSTER_OPTIONS,
     LocalCluster,
     Node,
@@ -25,9 +25,9 @@ from sidecar.demo.servers import (
     start_server,
     stop,
 )
-from sidecar.redis_url import IamCache
-from sidecar.sweep.link import Connector
-from sidecar.sweep.topology import read_topology
+from k6_sweep.redis_url import IamCache
+from k6_sweep.sweep.link import Connector
+from k6_sweep.sweep.topology import read_topology
 from tests.acceptance.pod import start_sidecar
 from tests.certificates import Authority
 from tests.support import settings_for, sweep_now, until
@@ -103,7 +103,7 @@ def run_with_names(folder: Path, arguments: list[str]) -> subprocess.CompletedPr
     hosts.write_text(f"127.0.0.1 localhost\n{DEAD} {ENDPOINT}\n127.0.0.1 {names}\n")
     (folder / "host.conf").write_text("multi on\n")
     script = f'mount --bind {hosts} /etc/hosts && mount --bind {folder / "host.conf"} /etc/host.conf && exec "$@"'
-    command = [sys.executable, "-m", "sidecar", *arguments]
+    command = [sys.executable, "-m", "k6_sweep", *arguments]
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", *command],
         capture_output=True,

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import find_redis_server, local_cluster
+from k6_sweep.demo.keys import write_keys
+from k6_sweep.demo.servers import find_redis_server, local_cluster
 from tests.support import keys_of
 
 COUNT = 1_000_000
@@ -51,7 +51,7 @@ def test_exactly_the_right_keys_of_a_million_are_gone() -> None:
         words = [word for glob in SWEPT for word in ("--pattern", glob)] + [
             word for glob in KEPT for word in ("--keep", glob)
         ]
-        command = [sys.executable, "-m", "sidecar", "run", "--redis-url", cluster.url, *words]
+        command = [sys.executable, "-m", "k6_sweep", "run", "--redis-url", cluster.url, *words]
         done = subprocess.run(command, capture_output=True, check=True, timeout=120)
         left = keys_of(cluster.primaries)
     expected = {key for key in everything if not goes(key)}

@@ -4,7 +4,7 @@ import signal
 import time
 from pathlib import Path
 
-from sidecar.demo.servers import Node
+from k6_sweep.demo.servers import Node
 from tests.acceptance.command import k6_sweep
 from tests.acceptance.pod import start_sidecar
 from tests.support import until

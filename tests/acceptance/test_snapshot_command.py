@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.servers import Node
+from k6_sweep.demo.servers import Node
 from tests.acceptance.command import k6_sweep
 
 IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "POD_UID": "11111111-2222-3333-4444-555555555555"}

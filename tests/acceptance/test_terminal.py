@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import LocalCluster
+from k6_sweep.demo.keys import write_keys
+from k6_sweep.demo.servers import LocalCluster
 from tests.support import keys_of
 
 
@@ -17,7 +17,7 @@ def on_a_terminal(*arguments: str, env: dict[str, str]) -> str:
     """Run the command with a terminal as its standard error; return all that was drawn there."""
     master, slave = pty.openpty()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
-    command = [sys.executable, "-m", "sidecar", *arguments]
+    command = [sys.executable, "-m", "k6_sweep", *arguments]
     process = subprocess.Popen(command, stderr=slave, stdout=subprocess.DEVNULL, env={**clean, "TERM": "xterm", **env})
     os.close(slave)
     drawn = b""

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sidecar.demo.servers import Node
-from sidecar.watch.pidfd import kernel_tells_exit_codes
+from k6_sweep.demo.servers import Node
+from k6_sweep.watch.pidfd import kernel_tells_exit_codes
 from tests.acceptance.pod import IN_POD, K6, Pod, Sidecar, start_sidecar, why_no_namespaces
 from tests.support import until
 

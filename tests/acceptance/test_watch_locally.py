@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sidecar.demo.servers import Node, find_k6
-from sidecar.watch.pidfd import kernel_tells_exit_codes
+from k6_sweep.demo.servers import Node, find_k6
+from k6_sweep.watch.pidfd import kernel_tells_exit_codes
 from tests.acceptance.pod import Sidecar, start_sidecar, watch_command
 from tests.support import until
 

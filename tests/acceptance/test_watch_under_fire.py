@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.servers import Node
+from k6_sweep.demo.servers import Node
 from tests.acceptance.pod import K6, Pod, Sidecar, start_sidecar
 from tests.acceptance.test_watch_in_a_pod import assert_swept, k6_run
 from tests.support import until
@@ -35,7 +35,7 @@ def test_the_number_of_an_ended_k6_that_is_used_again(
     sidecar = sidecar_in()
     until(lambda: sidecar.says("k6 is running"))
     number, process = pod.named("k6")
-    ours = next(each for each in pod.processes().values() if "sidecar" in each.cmdline())
+    ours = next(each for each in pod.processes().values() if "k6_sweep" in each.cmdline())
     ours.suspend()
     process.kill()
     k6.wait()

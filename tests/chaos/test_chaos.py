@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.servers import local_cluster
-from sidecar.sweep.link import Connector
-from sidecar.sweep.sweeper import take_snapshot
+from k6_sweep.demo.servers import local_cluster
+from k6_sweep.sweep.link import Connector
+from k6_sweep.sweep.sweeper import take_snapshot
 from tests.chaos.scenarios import SCENARIOS, Scenario, nothing
 from tests.chaos.world import OPTIONS, PATTERNS, Meddling, World, judge
 from tests.conftest import server_binaries

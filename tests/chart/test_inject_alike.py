@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from sidecar.inject.command import inject
+from k6_sweep.inject.command import inject
 from tests.chart.helm import CHART, Manifest, env_of, manifests, render, written
 
 BASIS = ("--redis-url", "redis://redis.staging:6379")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from sidecar.inject.command import inject
+from k6_sweep.inject.command import inject
 from tests.chart.helm import ROOT, env_of, manifests, render, written
 
 PAGES = ("README.md", "charts/k6-sweep/README.md")

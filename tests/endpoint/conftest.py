@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.servers import Node
+from k6_sweep.demo.servers import Node
 from tests.endpoint.served import Served, served
 from tests.support import running_redis
 

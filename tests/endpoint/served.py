@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sidecar.demo.servers import end_with_parent
+from k6_sweep.demo.servers import end_with_parent
 from tests.support import until
 
 TOKEN = "open-sesame-0123456789"
@@ -96,7 +96,7 @@ def served(
     token = {} if "--admin-token-file" in options else {"SWEEP_ADMIN_TOKEN": TOKEN}
     listen = () if "--listen" in options else ("--listen", "127.0.0.1:0")
     process = subprocess.Popen(
-        [sys.executable, "-m", "sidecar", "serve", "--redis-url", redis_url, *words, *listen, *options],
+        [sys.executable, "-m", "k6_sweep", "serve", "--redis-url", redis_url, *words, *listen, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from sidecar.demo.servers import Node, end_with_parent, find_k6
+from k6_sweep.demo.servers import Node, end_with_parent, find_k6
 from tests.acceptance.command import k6_sweep
 from tests.chart.helm import ROOT, env_of, render, why_no_helm, written
 from tests.endpoint.served import TOKEN, Answer, Served, served
@@ -68,7 +68,7 @@ def test_the_sidecar(queue: Node, url: str, tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
     more = {"SWEEP_TERMINATION_LOG": str(message), "SWEEP_K6_PROCESS": k6.name}
     waiting = subprocess.Popen(
-        [sys.executable, "-m", "sidecar", *sidecar["args"]],
+        [sys.executable, "-m", "k6_sweep", *sidecar["args"]],
         env={**clean, **here(sidecar, url), **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sidecar.demo.servers import Node
+from k6_sweep.demo.servers import Node
 from tests.endpoint.served import ADMIN, TOKEN, Served, memory, served
 from tests.support import keys_of
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.demo.servers import Node, find_redis_server, start_server, stop
+from k6_sweep.demo.servers import Node, find_redis_server, start_server, stop
 from tests.acceptance.command import k6_sweep
 from tests.certificates import Authority
 from tests.endpoint.served import ADMIN, INTERNAL, TOKEN, Served, served

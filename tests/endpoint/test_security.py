@@ -16,9 +16,9 @@ from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 
-from sidecar.api.gate import same_token
-from sidecar.api.server import REQUEST_SECONDS
-from sidecar.demo.servers import Node
+from k6_sweep.api.gate import same_token
+from k6_sweep.api.server import REQUEST_SECONDS
+from k6_sweep.demo.servers import Node
 from tests.endpoint.served import ADMIN, INTERNAL, TOKEN, Served, memory, served
 from tests.support import keys_of, until
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.demo.servers import Node, find_k6, free_port
+from k6_sweep.demo.servers import Node, find_k6, free_port
 from tests.endpoint.served import TOKEN, Served, served
 from tests.support import KINDS, keys_of, until
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from sidecar.demo.servers import end_with_parent
+from k6_sweep.demo.servers import end_with_parent
 from tests.support import until
 
 ARCHIVES = Path(__file__).parents[2] / ".tools" / "images"

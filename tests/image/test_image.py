@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import LocalCluster, find_redis_server, free_port, local_cluster
+from k6_sweep.demo.keys import write_keys
+from k6_sweep.demo.servers import LocalCluster, find_redis_server, free_port, local_cluster
 from tests.image.runtime import ARCHIVES, Containerd, ContainerPod, why_no_containers
 from tests.support import KINDS, keys_of, until
 

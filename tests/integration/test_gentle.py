@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import LocalCluster
-from sidecar.sweep.link import Connector, Link
-from sidecar.sweep.result import Progress
-from sidecar.sweep.slots import TAGS
+from k6_sweep.demo.keys import write_keys
+from k6_sweep.demo.servers import LocalCluster
+from k6_sweep.sweep.link import Connector, Link
+from k6_sweep.sweep.result import Progress
+from k6_sweep.sweep.slots import TAGS
 from tests.support import Pipeline, keys_of, move_slot, settings_for, step_between, sweep_now
 
 

@@ -2,10 +2,10 @@
 
 import random
 
-from sidecar.demo.servers import Node
-from sidecar.patterns import Pattern
-from sidecar.sweep.link import pack
-from sidecar.sweep.matcher import Matcher
+from k6_sweep.demo.servers import Node
+from k6_sweep.patterns import Pattern
+from k6_sweep.sweep.link import pack
+from k6_sweep.sweep.matcher import Matcher
 
 LETTERS = b"ab-]^[\\*?\x00\n\x7f\x80\xff"
 KEYS, GLOBS = 600, 2500

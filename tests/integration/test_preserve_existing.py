@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import LocalCluster, Node
-from sidecar.errors import RefusedError
-from sidecar.sweep.link import Connector
-from sidecar.sweep.result import SweepReport
-from sidecar.sweep.slots import TAGS, key_slot
-from sidecar.sweep.snapshot import Snapshot
-from sidecar.sweep.sweeper import take_snapshot
+from k6_sweep.demo.keys import write_keys
+from k6_sweep.demo.servers import LocalCluster, Node
+from k6_sweep.errors import RefusedError
+from k6_sweep.sweep.link import Connector
+from k6_sweep.sweep.result import SweepReport
+from k6_sweep.sweep.slots import TAGS, key_slot
+from k6_sweep.sweep.snapshot import Snapshot
+from k6_sweep.sweep.sweeper import take_snapshot
 from tests.integration.test_least_privilege import permit
 from tests.integration.test_sweep_cluster import Interfering, binary_keys, matching
 from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, sweep_now

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from sidecar.demo.keys import write_keys
-from sidecar.demo.servers import CLUSTER_OPTIONS, LocalCluster, local_cluster, start_server, stop
-from sidecar.errors import DeniedError, RefusedError, UnreachableError
-from sidecar.sweep.link import Connector, Link, pack
-from sidecar.sweep.result import Progress
-from sidecar.sweep.slots import TAGS, key_slot
-from sidecar.sweep.sweeper import sweep
+from k6_sweep.demo.keys import write_keys
+from k6_sweep.demo.servers import CLUSTER_OPTIONS, LocalCluster, local_cluster, start_server, stop
+from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
+from k6_sweep.sweep.link import Connector, Link, pack
+from k6_sweep.sweep.result import Progress
+from k6_sweep.sweep.slots import TAGS, key_slot
+from k6_sweep.sweep.sweeper import sweep
 from tests.integration.test_least_privilege import LEAST, permit
 from tests.support import KINDS, Pipeline, keys_of, move_slot, quiet_log, settings_for, step_between, sweep_now, until
 

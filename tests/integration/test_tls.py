@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.servers import Node, find_redis_server, free_port, start_server, stop
-from sidecar.errors import DeniedError, SweepError, UnreachableError
+from k6_sweep.demo.servers import Node, find_redis_server, free_port, start_server, stop
+from k6_sweep.errors import DeniedError, SweepError, UnreachableError
 from tests.certificates import Authority
 from tests.support import settings_for, sweep_now
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import urllib3
 
-from sidecar.demo.servers import end_with_parent, free_port
+from k6_sweep.demo.servers import end_with_parent, free_port
 from tests.certificates import Authority
 from tests.support import until
 

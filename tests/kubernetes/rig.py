@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sidecar.demo.servers import Node
+from k6_sweep.demo.servers import Node
 from tests.acceptance.pod import Sidecar, start_sidecar
 from tests.kubernetes.apiserver import KubeApi, place
 

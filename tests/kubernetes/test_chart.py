@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from sidecar.inject.command import inject
+from k6_sweep.inject.command import inject
 from tests.chart.helm import BINARIES, CHART, ROOT, SCENARIOS, pod_specs, render, run_helm, why_no_helm
 from tests.kubernetes.apiserver import ADMIN, KubeApi
 from tests.kubernetes.rig import Manifest, Namespace, pod

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from sidecar.demo.servers import Node
+from k6_sweep.demo.servers import Node
 from tests.kubernetes.apiserver import KubeApi, place
 from tests.kubernetes.rig import RUNNING, Manifest, Namespace, Watchers, pod, terminated
 from tests.kubernetes.test_chart import kubectl

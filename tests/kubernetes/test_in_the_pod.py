@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.servers import Node
+from k6_sweep.demo.servers import Node
 from tests.acceptance.pod import K6, Pod, Sidecar, start_sidecar
 from tests.kubernetes.rig import READ_PODS, RUNNING, Namespace, Watchers, mounted, terminated
 from tests.kubernetes.rig import pod as a_pod
@@ -16,11 +16,11 @@ from tests.support import until
 CREATE_EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}
 OLD_KERNEL = """
 import sys
-from sidecar.watch import pidfd
+from k6_sweep.watch import pidfd
 def ioctl(*_):
     raise OSError(25, "as a kernel before 6.15 answers")
 pidfd.ioctl = ioctl
-from sidecar.cli import main
+from k6_sweep.cli import main
 sys.exit(main())
 """
 

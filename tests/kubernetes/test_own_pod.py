@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from sidecar.demo.servers import Node
+from k6_sweep.demo.servers import Node
 from tests.acceptance.pod import Sidecar
 from tests.kubernetes.rig import READ_PODS, RUNNING, Namespace, Watchers, kept, pod, terminated
 from tests.support import until

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sidecar.demo.servers import Node
+from k6_sweep.demo.servers import Node
 from tests.acceptance.pod import Sidecar
 from tests.kubernetes.rig import READ_PODS, RUNNING, Manifest, Namespace, Watchers, kept, pod, terminated
 from tests.support import until

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sidecar.demo.servers import Node
+from k6_sweep.demo.servers import Node
 from tests.acceptance.pod import Sidecar
 from tests.kubernetes.apiserver import KubeApi
 from tests.kubernetes.conftest import namespace_of

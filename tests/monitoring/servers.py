@@ -13,7 +13,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from sidecar.demo.servers import end_with_parent, free_port
+from k6_sweep.demo.servers import end_with_parent, free_port
 from tests.support import until
 
 PROGRAMS = ("prometheus", "promtool", "prometheus-pushgateway")

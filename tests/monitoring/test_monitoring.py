@@ -13,10 +13,10 @@ from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from sidecar.demo.servers import LocalCluster, Node, find_redis_server, free_port, local_cluster
-from sidecar.metrics import push
-from sidecar.report import Report
-from sidecar.watch.outcome import K6Outcome
+from k6_sweep.demo.servers import LocalCluster, Node, find_redis_server, free_port, local_cluster
+from k6_sweep.metrics import push
+from k6_sweep.report import Report
+from k6_sweep.watch.outcome import K6Outcome
 from tests.acceptance.command import k6_sweep
 from tests.chart.helm import CHART, Manifest, render, written
 from tests.endpoint.served import Served, served

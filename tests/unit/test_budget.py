@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.budget import EXIT_RESERVE, Budget, Facts, Step
+from k6_sweep.budget import EXIT_RESERVE, Budget, Facts, Step
 
 TIMES = st.floats(0.1, 1000)
 MAYBE = st.none() | TIMES

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.lifecycle import Events
-from sidecar.message import TerminationMessage
+from k6_sweep.lifecycle import Events
+from k6_sweep.message import TerminationMessage
 
 
 def test_signals_are_noted_and_end_a_wait() -> None:

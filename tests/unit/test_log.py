@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from sidecar.log import open_log
+from k6_sweep.log import open_log
 
 
 class Terminal(io.StringIO):

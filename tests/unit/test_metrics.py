@@ -7,10 +7,10 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.metrics import ServerMetrics, write
-from sidecar.report import Report
-from sidecar.sweep.result import SweepReport, SweepStatus
-from sidecar.watch.outcome import K6Outcome
+from k6_sweep.metrics import ServerMetrics, write
+from k6_sweep.report import Report
+from k6_sweep.sweep.result import SweepReport, SweepStatus
+from k6_sweep.watch.outcome import K6Outcome
 
 SWEPT = SweepReport(
     status=SweepStatus.COMPLETE,

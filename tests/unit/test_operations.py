@@ -6,10 +6,10 @@ from pathlib import Path
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.api.app import CODES, SWEPT
-from sidecar.metrics import ServerMetrics
-from sidecar.report import EXIT_CODES, Report
-from sidecar.watch.outcome import K6Outcome
+from k6_sweep.api.app import CODES, SWEPT
+from k6_sweep.metrics import ServerMetrics
+from k6_sweep.report import EXIT_CODES, Report
+from k6_sweep.watch.outcome import K6Outcome
 from tests.unit.test_metrics import SWEPT as REPORTED
 
 ROOT = Path(__file__).parents[2]

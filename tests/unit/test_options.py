@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.cli import COMMANDS
-from sidecar.options import Parser, flag_name, options_of, variable_name
-from sidecar.parse import parse
-from sidecar.patterns import Pattern
-from sidecar.redis_url import RedisUrl, Secret
-from sidecar.settings import Settings
+from k6_sweep.cli import COMMANDS
+from k6_sweep.options import Parser, flag_name, options_of, variable_name
+from k6_sweep.parse import parse
+from k6_sweep.patterns import Pattern
+from k6_sweep.redis_url import RedisUrl, Secret
+from k6_sweep.settings import Settings
 
 NEEDED = {"SWEEP_REDIS_URL": "redis://redis", "SWEEP_PATTERN": "test:*"}
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.patterns import Pattern
-from sidecar.sweep.matcher import Matcher
+from k6_sweep.patterns import Pattern
+from k6_sweep.sweep.matcher import Matcher
 
 GLOBS = st.text(alphabet="ab-]^[\\*?{}", min_size=1, max_size=8)
 KEYS = st.lists(st.binary(max_size=6) | st.text(alphabet="ab-]^[\\*?{}", max_size=6).map(str.encode), max_size=30)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.report import EXIT_CODES, Report
-from sidecar.settings import SMALLEST_MESSAGE
-from sidecar.sweep.result import SweepReport, SweepStatus
-from sidecar.watch.outcome import K6Outcome
+from k6_sweep.report import EXIT_CODES, Report
+from k6_sweep.settings import SMALLEST_MESSAGE
+from k6_sweep.sweep.result import SweepReport, SweepStatus
+from k6_sweep.watch.outcome import K6Outcome
 
 K6 = K6Outcome(seen=True, ended=True, exit_code=99, ended_at=datetime(2026, 11, 22, 7, tzinfo=UTC))
 

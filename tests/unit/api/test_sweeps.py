@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sidecar.api.sweeps import REMEMBERED, BusyError, StoppingError, Sweeps
-from sidecar.errors import UnreachableError
-from sidecar.log import Log
-from sidecar.patterns import Pattern
-from sidecar.report import Report
-from sidecar.settings import Settings
-from sidecar.sweep.result import Progress
+from k6_sweep.api.sweeps import REMEMBERED, BusyError, StoppingError, Sweeps
+from k6_sweep.errors import UnreachableError
+from k6_sweep.log import Log
+from k6_sweep.patterns import Pattern
+from k6_sweep.report import Report
+from k6_sweep.settings import Settings
+from k6_sweep.sweep.result import Progress
 from tests.support import quiet_log, settings_for
 
 PATTERNS = (Pattern("test:1:*"),)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from sidecar.inject.command import inject
-from sidecar.inject.workload import BEFORE
+from k6_sweep.inject.command import inject
+from k6_sweep.inject.workload import BEFORE
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = [path for path in sorted(ROOT.glob("examples/*.yaml")) if path.stem != "guide-before"]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from sidecar.cli import main
-from sidecar.errors import SettingsError
-from sidecar.inject.command import Injected, inject
+from k6_sweep.cli import main
+from k6_sweep.errors import SettingsError
+from k6_sweep.inject.command import Injected, inject
 
 WANTED = ("--redis-url", "redis://redis:6379", "--pattern", "test:*", "--max-keys", "1000")
 JOB = """\

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.kube.account import Account, mounted_namespace
+from k6_sweep.kube.account import Account, mounted_namespace
 
 
 def token(claims: object) -> str:

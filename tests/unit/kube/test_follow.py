@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.kube.account import Account
-from sidecar.kube.api import ApiServer
-from sidecar.kube.follow import Broken, Changed, Follower, Listed, Mailbox, News, Trouble
-from sidecar.kube.roles import PODS
+from k6_sweep.kube.account import Account
+from k6_sweep.kube.api import ApiServer
+from k6_sweep.kube.follow import Broken, Changed, Follower, Listed, Mailbox, News, Trouble
+from k6_sweep.kube.roles import PODS
 from tests.certificates import Authority
 
 Answer = tuple[int, dict[str, str], str]

@@ -7,11 +7,11 @@ import fakeredis
 import pytest
 from redis import exceptions
 
-from sidecar.errors import DeniedError
-from sidecar.patterns import Pattern
-from sidecar.sweep.by_scan import ScanSweep
-from sidecar.sweep.job import Job, Tally, WriteSize
-from sidecar.sweep.slots import ALL_SLOTS, reachable_slots
+from k6_sweep.errors import DeniedError
+from k6_sweep.patterns import Pattern
+from k6_sweep.sweep.by_scan import ScanSweep
+from k6_sweep.sweep.job import Job, Tally, WriteSize
+from k6_sweep.sweep.slots import ALL_SLOTS, reachable_slots
 from tests.unit.sweep.fakes import Answer, FakeLink, job, tally
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from redis import exceptions
 
-from sidecar.errors import DeniedError
-from sidecar.sweep.by_slot import ListingDeniedError, SlotSweep
-from sidecar.sweep.job import Job, LimitReachedError, Tally, WriteSize
+from k6_sweep.errors import DeniedError
+from k6_sweep.sweep.by_slot import ListingDeniedError, SlotSweep
+from k6_sweep.sweep.job import Job, LimitReachedError, Tally, WriteSize
 from tests.unit.sweep.fakes import FakeCluster, FakeLink, job, tally
 
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.errors import RefusedError
-from sidecar.patterns import Pattern
-from sidecar.sweep.job import LimitReachedError
-from sidecar.sweep.slots import ALL_SLOTS, format_ranges, parse_ranges
-from sidecar.sweep.snapshot import Notebook, Snapshot, read_snapshot
+from k6_sweep.errors import RefusedError
+from k6_sweep.patterns import Pattern
+from k6_sweep.sweep.job import LimitReachedError
+from k6_sweep.sweep.slots import ALL_SLOTS, format_ranges, parse_ranges
+from k6_sweep.sweep.snapshot import Notebook, Snapshot, read_snapshot
 
 PATTERNS = [Pattern("test:*"), Pattern("queue:*")]
 NODES = frozenset({"one", "two"})

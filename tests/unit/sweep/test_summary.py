@@ -2,11 +2,11 @@
 
 import re
 
-from sidecar.sweep.job import Tally
-from sidecar.sweep.passes import PassResult
-from sidecar.sweep.summary import Ending, summarize
-from sidecar.sweep.topology import Shard, Topology
-from sidecar.values import Address
+from k6_sweep.sweep.job import Tally
+from k6_sweep.sweep.passes import PassResult
+from k6_sweep.sweep.summary import Ending, summarize
+from k6_sweep.sweep.topology import Shard, Topology
+from k6_sweep.values import Address
 from tests.support import settings_for
 
 NODE = Address("redis-0", 6379)

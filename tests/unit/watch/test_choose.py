@@ -2,9 +2,9 @@
 
 import pytest
 
-from sidecar.errors import SettingsError
-from sidecar.pod import OwnPod
-from sidecar.watch.choose import choose
+from k6_sweep.errors import SettingsError
+from k6_sweep.pod import OwnPod
+from k6_sweep.watch.choose import choose
 from tests.support import settings_for
 
 IN_POD = OwnPod(inside=True, name="pod", namespace="test")

@@ -8,8 +8,8 @@ import time
 import psutil
 import pytest
 
-from sidecar.watch.find import is_k6, own_lineage
-from sidecar.watch.pidfd import Gone, ProcessHandle, kernel_tells_exit_codes
+from k6_sweep.watch.find import is_k6, own_lineage
+from k6_sweep.watch.pidfd import Gone, ProcessHandle, kernel_tells_exit_codes
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.target import Target
-from sidecar.watch.controllers import Job
-from sidecar.watch.controllers import TestRun as Run
-from sidecar.watch.known import LINGER, Known
-from sidecar.watch.pods import K6Pod, read_pod
+from k6_sweep.target import Target
+from k6_sweep.watch.controllers import Job
+from k6_sweep.watch.controllers import TestRun as Run
+from k6_sweep.watch.known import LINGER, Known
+from k6_sweep.watch.pods import K6Pod, read_pod
 
 NEW = replace(read_pod({"metadata": {"uid": "a", "name": "a"}}, "k6"), has_k6=True, grace_period=5, own_grace_period=5)
 RUNS = replace(NEW, ran=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psutil
 
-from sidecar.budget import Budget
-from sidecar.lifecycle import Events
-from sidecar.watch.outcome import K6Outcome
-from sidecar.watch.pidfd import Gone, PidfdUnsupportedError, ProcessHandle
-from sidecar.watch.process import ProcessWatch
+from k6_sweep.budget import Budget
+from k6_sweep.lifecycle import Events
+from k6_sweep.watch.outcome import K6Outcome
+from k6_sweep.watch.pidfd import Gone, PidfdUnsupportedError, ProcessHandle
+from k6_sweep.watch.process import ProcessWatch
 from tests.support import quiet_log
 
 PATIENT = Budget(timeout=60)

@@ -1,0 +1,51 @@
+"""Answers whether Redis can be reached, however often it is asked, at little cost to Redis."""
+
+import asyncio
+import time
+from typing import Final
+
+from k6_sweep.errors import RedisError
+from k6_sweep.settings import Settings
+from k6_sweep.sweep.link import Connect, Link
+from k6_sweep.sweep.sentinel import seeds
+from k6_sweep.sweep.topology import hello
+
+_FRESH: Final = 2.0
+"""An answer holds for so many seconds."""
+
+
+class Readiness:
+    """Keeps one connection, and asks over it for what needs no permission and no look at the cluster."""
+
+    def __init__(self, settings: Settings, connect: Connect) -> None:
+        self._url = settings.redis_url
+        self._connect = connect
+        self._link: Link | None = None
+        self._problem: str | None = None
+        self._asked = float("-inf")
+        self._one_at_a_time = asyncio.Lock()
+
+    async def problem(self) -> str | None:
+        """Return why Redis cannot be used; None where it can."""
+        async with self._one_at_a_time:
+            if time.monotonic() > self._asked + _FRESH:
+                self._problem = await asyncio.to_thread(self._ask)
+                self._asked = time.monotonic()
+            return self._problem
+
+    def _ask(self) -> str | None:
+        kept, self._link = self._link, None
+        for link in (kept, None):
+            try:
+                fresh = link or self._opened()
+                hello(fresh)
+            except RedisError as error:
+                problem = str(error)
+            else:
+                self._link = fresh
+                return None
+        return problem
+
+    def _opened(self) -> Link:
+        address = next(seeds(self._url, self._connect))
+        return self._connect(address.host, address.port)

@@ -1,0 +1,121 @@
+"""Listens: uvicorn, with a time limit for a request to come in, and an end that waits for the running sweep."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from k6_sweep.errors import SettingsError
+from k6_sweep.log import LOGGER_NAME
+from k6_sweep.settings import Settings
+from k6_sweep.values import Address
+
+REQUEST_SECONDS: Final = 10.0
+"""A request must be there, to the last byte of its body, so long after its connection or its first byte."""
+_KEEP_ALIVE: Final = 5
+"""Seconds that a connection may be idle between requests."""
+_LAST_ANSWERS: Final = 1
+"""Seconds that answers may take to go out at the end."""
+_LONGEST_HEADERS: Final = 32 * 1024
+
+
+class _Prompt(H11Protocol):
+    """Closes a connection over which a request comes too slowly."""
+
+    _overdue: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        """Run the clock while a request is on its way in, the first one from the beginning."""
+        state = self.conn.their_state
+        begun = self.cycle is None or bool(self.conn.trailing_data[0])
+        if state is not h11.SEND_BODY and not (state is h11.IDLE and begun):
+            self._unwatch()
+        elif self._overdue is None and not self.transport.is_closing():
+            self._overdue = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+
+    def _unwatch(self) -> None:
+        if self._overdue:
+            self._overdue.cancel()
+        self._overdue = None
+
+
+class Server(uvicorn.Server):
+    """A server that goes on answering until it may end. Signals are somebody else's business."""
+
+    def __init__(self, config: uvicorn.Config, may_end: Callable[[], bool]) -> None:
+        super().__init__(config)
+        self._may_end = may_end
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether it is time to end; asked ten times a second."""
+        self.should_exit = self._may_end()
+        return await super().on_tick(counter)
+
+
+def make_server(app: Any, settings: Settings, may_end: Callable[[], bool]) -> Server:  # noqa: ANN401  # any ASGI application
+    """Return the server."""
+    complaints = logging.getLogger("uvicorn.error")
+    complaints.handlers = logging.getLogger(LOGGER_NAME).handlers
+    complaints.propagate = False
+    complaints.setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        app,
+        http=_Prompt,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # anybody could name an address that the audit then shows
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_LAST_ANSWERS,
+        h11_max_incomplete_event_size=_LONGEST_HEADERS,
+        ssl_certfile=settings.tls_cert_file,
+        ssl_keyfile=None if settings.tls_key_file is None else str(settings.tls_key_file),
+    )
+    return Server(config, may_end)
+
+
+def bind(listen: Address) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        SettingsError: It can't be had.
+    """
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    both = listen.host == "::" and socket.has_dualstack_ipv6()
+    try:
+        bound = socket.create_server((listen.host, listen.port), family=family, backlog=1024, dualstack_ipv6=both)
+    except OSError as error:
+        raise SettingsError([f"--listen {listen} cannot be had: {error.strerror}"]) from error
+    # asyncio does this with its own sockets only; without it, the second part of an answer waits 40 ms for an ACK.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound

@@ -1,0 +1,159 @@
+"""The command line: reads arguments and environment, runs one command, prints its report, exits with its code."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from k6_sweep import commands
+from k6_sweep.errors import SettingsError, SweepError
+from k6_sweep.lifecycle import forbid_inspection
+from k6_sweep.log import Log, open_log
+from k6_sweep.message import TerminationMessage
+from k6_sweep.options import Parser
+from k6_sweep.parse import parse
+from k6_sweep.pod import OwnPod
+from k6_sweep.report import Report, log_end
+from k6_sweep.settings import Settings
+
+COMMANDS: Final[Mapping[str, tuple[str, Callable[[commands.Context], Report]]]] = {
+    "watch": ("wait until k6 has ended, then sweep: the sidecar", commands.watch),
+    "run": ("sweep now, once", commands.run),
+    "serve": ("sweep when asked over HTTP: k6's teardown(), or an admin", commands.serve),
+    "snapshot": ("note down, before the test, which keys exist already", commands.snapshot),
+    "check": ("try everything that a sweep needs; delete nothing", commands.check),
+}
+_DEMO: Final = "show it on this machine: a Redis Cluster, a k6, and the sweep"
+_INJECT: Final = "add the sidecar to the manifests of k6 tests, and print them"
+
+_HELP: Final = """\
+Usage: k6-sweep COMMAND [OPTIONS]
+
+Sweeps a k6 load test's keys from the whole Redis Cluster once the test has ended.
+
+Commands:
+{commands}
+
+`k6-sweep COMMAND --help` lists a command's options. Each is also an environment variable, SWEEP_ and its name:
+--redis-url is SWEEP_REDIS_URL. An option beats its variable.
+
+Exit codes:
+  0  complete, dry-run, skipped (--when) or ready (check)
+  1  internal error
+  2  settings that cannot be used
+  3  incomplete: something may remain
+  4  refused by a guard; nothing was deleted
+  5  failed: Redis out of reach or permission denied; nothing was deleted
+  6  unseen: k6 never appeared; nothing was deleted
+"""
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Run one command; return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments.pop(0) if arguments else ""
+    if command in {"-h", "--help", "help"}:
+        sys.stdout.write(_help())
+        return 0
+    if command == "--version":
+        from importlib.metadata import version  # noqa: PLC0415  # takes as long as all else that is imported here
+
+        sys.stdout.write(f"k6-sweep {version('k6-sweep')}\n")
+        return 0
+    if command == "demo" and not arguments:
+        return _demo()
+    if command == "inject":
+        return _inject(arguments, environ)
+    if command not in COMMANDS:
+        said = "demo takes no options" if command == "demo" else "the first argument must be a command"
+        sys.stderr.write((f"k6-sweep: {said}\n\n" if command else "") + _help())
+        return 2
+    forbid_inspection()
+    return _run(command, arguments, environ)
+
+
+def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    summary, work = COMMANDS[command]
+    parser = Parser(
+        prog=f"k6-sweep {command}",
+        description=summary[0].upper() + summary[1:] + ".",
+        usage=f"k6-sweep {command} [OPTIONS]",
+        epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL.",
+        allow_abbrev=False,
+    )
+    settings, problems = parse(command, parser, arguments, environ)
+    run = os.urandom(6).hex()
+    log = open_log(settings.log_format, settings.log_level, run)
+    tell = _Teller(settings, log)
+    if problems:
+        report = Report("error", errors=tuple(problems), code=2)
+    else:
+        context = commands.Context(settings, log, tell, OwnPod.found(environ), run)
+        try:
+            report = work(context)
+        except SweepError as error:
+            report = commands.failure(error)
+        except Exception as error:  # the last place that can still tell of it
+            log.exception("internal error")
+            progress = tell.last.progress if tell.last else None  # some keys may be gone
+            report = Report("error", progress=progress, errors=(f"internal error: {type(error).__name__}",))
+    log_end(log, report)
+    tell(report)
+    sys.stdout.write(report.line() + "\n")
+    return report.exit_code(settings.failure_policy)
+
+
+class _Teller:
+    """Puts reports into the termination message; that it cannot be written is logged once, and is not fatal."""
+
+    def __init__(self, settings: Settings, log: Log) -> None:
+        self._message = TerminationMessage(settings.termination_log) if settings.termination_log else None
+        self._limit = settings.message_limit
+        self._log = log
+        self.last: Report | None = None
+
+    def __call__(self, report: Report) -> None:
+        self.last = report
+        try:
+            if self._message:
+                self._message.write(report.message(self._limit))
+        except OSError as error:
+            self._message = None
+            self._log.warning("the termination message cannot be written", error=str(error))
+
+
+def _demo() -> int:
+    try:
+        from k6_sweep.demo.show import show  # noqa: PLC0415  # needs the packages of the extra `demo`
+    except ModuleNotFoundError as error:
+        return _lacks("demo", error)
+    try:
+        return show()
+    except SweepError as error:
+        sys.stderr.write(f"k6-sweep demo: {error}\n")
+        return error.exit_code
+
+
+def _inject(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    try:
+        from k6_sweep.inject.command import inject  # noqa: PLC0415  # needs the package of the extra `inject`
+    except ModuleNotFoundError as error:
+        return _lacks("inject", error)
+    try:
+        injected = inject(arguments, environ, sys.stdin)
+    except SettingsError as error:
+        sys.stderr.write("".join(f"k6-sweep inject: {problem}\n" for problem in error.problems))
+        return error.exit_code
+    sys.stderr.write("".join(f"k6-sweep inject: {note}\n" for note in injected.notes))
+    sys.stdout.write(injected.text)
+    return 0
+
+
+def _lacks(extra: str, error: ModuleNotFoundError) -> int:
+    sys.stderr.write(f"k6-sweep {extra}: {error.name} is missing; install k6-sweep with the extra [{extra}]\n")
+    return 2
+
+
+def _help() -> str:
+    summaries = {name: summary for name, (summary, _) in COMMANDS.items()} | {"inject": _INJECT, "demo": _DEMO}
+    return _HELP.format(commands="\n".join(f"  {name:10}{summary}" for name, summary in summaries.items()))

@@ -1,0 +1,35 @@
+"""Tells the end of a run wherever it is to be told: termination message, Event, metrics."""
+
+from typing import Final
+
+from k6_sweep.commands.context import Context
+from k6_sweep.commands.event import emit_event
+from k6_sweep.report import Report
+
+_LIMIT: Final = 1.0
+"""Seconds that a Pushgateway may take: a SIGKILL may be near."""
+
+
+def announce(context: Context, report: Report) -> None:
+    """Tell it; that somebody doesn't take it is logged, and is not fatal."""
+    context.tell(report)
+    emit_event(context, report)
+    settings, pod = context.settings, context.pod
+    if not settings.pushgateway_url and not settings.metrics_file:
+        return
+    from http.client import HTTPException  # noqa: PLC0415  # loads what only this needs
+
+    from k6_sweep import metrics  # noqa: PLC0415  # needs the package of the extra `metrics`
+
+    if settings.metrics_file:
+        try:
+            metrics.write(report, settings.metrics_file)
+        except OSError as error:
+            context.log.warning("the metrics could not be written", file=str(settings.metrics_file), problem=str(error))
+    if settings.pushgateway_url:
+        known = {"run": context.run, "namespace": pod.namespace, "pod": pod.name}
+        grouping = {name: value for name, value in known.items() if value}
+        try:
+            metrics.push(report, settings.pushgateway_url, grouping, _LIMIT)
+        except (OSError, HTTPException, ValueError) as error:  # the last two: what answers there is no HTTP, or no URL
+            context.log.warning("the metrics could not be pushed", url=settings.pushgateway_url, problem=str(error))

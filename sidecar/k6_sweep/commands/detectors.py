@@ -1,0 +1,148 @@
+"""Makes the watch that a detector stands for, or says why it cannot work here."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
+from k6_sweep.commands.aside import Stop, aside
+from k6_sweep.commands.context import Context
+from k6_sweep.errors import RefusedError, SettingsError
+from k6_sweep.lifecycle import Events
+from k6_sweep.pod import TELL_THE_NAME
+from k6_sweep.report import Report
+from k6_sweep.settings import Settings
+from k6_sweep.target import Target
+from k6_sweep.watch.outcome import K6Outcome
+
+ASK_SECONDS: Final = 5.0
+"""How long the API server may take to tell of our own pod."""
+
+
+class Watch(Protocol):
+    """One way to see the end of k6."""
+
+    budget: Budget
+    """How long things may take, by what is known now."""
+
+    def run(self) -> K6Outcome:
+        """Wait for k6 to appear and to end."""
+
+
+class Board:
+    """What the message says while we wait: what there is to worry about, by where it comes from."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._worries: dict[str, tuple[str, ...]] = {}
+
+    def tell(self, source: str = "", worries: tuple[str, ...] = ()) -> None:
+        """Put these worries in the place of those that the source had."""
+        self._worries[source] = worries
+        errors = tuple(worry for each in self._worries.values() for worry in each)
+        self._context.tell(Report("waiting", dry_run=self._context.settings.dry_run, errors=errors))
+
+
+def _budget(settings: Settings) -> Budget:
+    return Budget(
+        timeout=settings.timeout,
+        grace_period=settings.grace_period or ASSUMED_GRACE_PERIOD,
+        start_timeout=None if settings.native else settings.start_timeout,
+        max_wait=settings.max_wait,
+    )
+
+
+def _by_process(context: Context, events: Events, board: Board) -> tuple[Watch, Stop]:  # noqa: ARG001  # one shape for all
+    from k6_sweep.watch.find import check_namespace_of_processes  # noqa: PLC0415  # loads psutil
+    from k6_sweep.watch.pidfd import kernel_tells_exit_codes  # noqa: PLC0415  # the same
+    from k6_sweep.watch.process import ProcessWatch  # noqa: PLC0415  # the same
+
+    settings, pod, log = context.settings, context.pod, context.log
+    check_namespace_of_processes(pod.inside)
+    budget = replace(_budget(settings), k6_dies_with_us=pod.inside)  # elsewhere a signal to us alone is no end of k6
+    watching = ProcessWatch(settings.k6_process, budget, events, log)
+    needs_the_api = settings.when != "always" and not kernel_tells_exit_codes()
+    untold = (
+        f"--when {settings.when} needs k6's exit code, which this kernel doesn't tell (Linux 6.15 or newer does), and "
+        "the API cannot be asked: "
+    )
+    if not pod.account:
+        if needs_the_api:
+            raise SettingsError([f"{untold}no service account is mounted"])
+        return watching, _nothing_to_stop
+
+    def on_answer(answer: Any) -> None:  # noqa: ANN401  # JSON
+        if answer is None or "error" in answer:
+            why = answer["error"] if answer else "no answer"
+            log.debug("the API tells nothing of our pod", why=why)
+            if needs_the_api:
+                raise SettingsError([untold + why])
+            return
+        if answer["restarts"]:
+            raise RefusedError(
+                "the pod's restartPolicy lets the kubelet start k6 again after it has ended, behind our back; set "
+                "`restartPolicy: Never`, or watch by the API, which tells of restarts: --detector kubernetes"
+            )
+        log.debug("the API told of our pod", grace_period=answer["grace_period"])
+        watching.budget = replace(watching.budget, grace_period=answer["grace_period"])
+
+    return watching, aside(events, lambda: _own_pod_told(context), on_answer)
+
+
+def _own_pod_told(context: Context) -> dict[str, Any]:
+    from k6_sweep.kube.api import ApiError  # noqa: PLC0415  # loads urllib3, which watching processes doesn't need
+    from k6_sweep.watch.own_pod import read_own_pod  # noqa: PLC0415  # the same
+
+    try:
+        pod = read_own_pod(context.pod, context.settings.k6_container, ASK_SECONDS)
+    except ApiError as error:
+        return {"error": str(error)}
+    return {"restarts": pod.restarts, "grace_period": pod.grace_period}
+
+
+def _by_kubernetes(context: Context, events: Events, board: Board) -> tuple[Watch, Stop]:
+    from k6_sweep.watch.kubernetes import KubernetesWatch  # noqa: PLC0415  # loads urllib3
+
+    settings, pod = context.settings, context.pod
+    problems = []
+    if not pod.account:
+        problems.append(
+            "the API cannot be asked: this is no pod with a service account mounted "
+            "(`automountServiceAccountToken: true`)"
+        )
+    if not pod.namespace:
+        problems.append("the pod's namespace is not known; set POD_NAMESPACE from the downward API")
+    if not settings.target and not pod.name:
+        problems.append(f"the pod's own name is not known; tell it: {TELL_THE_NAME}")
+    if problems or not pod.account or not pod.namespace:
+        raise SettingsError(problems)
+    watching = KubernetesWatch(
+        settings.target or Target("pod", str(pod.name)),
+        settings.k6_container,
+        pod.account,
+        pod.namespace,
+        pod.name,
+        settings.native,
+        _budget(settings),
+        events,
+        context.log,
+        lambda trouble: board.tell("api", (f"no news from the API server: {trouble}",) if trouble else ()),
+    )
+    return watching, _nothing_to_stop
+
+
+def _by_signal(context: Context, events: Events, board: Board) -> tuple[Watch, Stop]:  # noqa: ARG001  # one shape for all
+    from k6_sweep.watch.signals import SignalWatch  # noqa: PLC0415  # needed here only
+
+    return SignalWatch(_budget(context.settings), events), _nothing_to_stop
+
+
+DETECTORS: Final[dict[str, Callable[[Context, Events, Board], tuple[Watch, Stop]]]] = {
+    "process": _by_process,
+    "kubernetes": _by_kubernetes,
+    "signal": _by_signal,
+}
+
+
+def _nothing_to_stop(_: float) -> None:
+    pass

@@ -1,0 +1,72 @@
+"""Tells the end in an Event on our own pod, so that `kubectl describe` has the story."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from k6_sweep.commands.context import Context
+from k6_sweep.report import Report
+
+_LIMIT: Final = 1.0
+"""Seconds that each step of telling may take: a SIGKILL may be near."""
+_LONGEST: Final = 1000
+"""Characters of a message; the API takes 1,024 bytes."""
+_REASONS: Final = {
+    "complete": ("Normal", "Swept"),
+    "dry-run": ("Normal", "SweepSkipped"),
+    "skipped": ("Normal", "SweepSkipped"),
+    "refused": ("Warning", "SweepRefused"),
+}
+_ELSE: Final = ("Warning", "SweepIncomplete")
+
+
+def emit_event(context: Context, report: Report) -> None:
+    """Create the Event, if it is asked for; that it cannot be created is logged, and is not fatal."""
+    if not context.settings.emit_event:
+        return
+    from k6_sweep.kube.api import ApiError, ApiServer  # noqa: PLC0415  # loads urllib3
+    from k6_sweep.kube.roles import EVENTS  # noqa: PLC0415  # the same
+
+    pod = context.pod
+    if not pod.account or not pod.name or not pod.namespace:
+        context.log.warning("no Event was created: this is no pod with a service account and a known name")
+        return
+    kind, reason = _REASONS.get(report.status, _ELSE)
+    now = datetime.now(UTC)
+    body = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{pod.name}.", "namespace": pod.namespace},
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "name": pod.name,
+            "namespace": pod.namespace,
+            "uid": pod.uid,
+        },
+        "type": kind,
+        "reason": reason,
+        "message": sentence(report),
+        "source": {"component": "k6-sweep"},
+        "reportingComponent": "k6-sweep",
+        "reportingInstance": pod.name,
+        "count": 1,
+        "firstTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lastTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    try:
+        ApiServer(pod.account, pod.namespace, _LIMIT).create(EVENTS, body)
+    except ApiError as error:
+        context.log.warning("no Event was created", problem=str(error))
+
+
+def sentence(report: Report) -> str:
+    """Return the report as a line for people: no patterns and no keys."""
+    body = report.as_dict()
+    counts = f"{body['deleted']} keys deleted" if not report.dry_run else f"{body['matched']} keys match"
+    parts = [f"{report.status}: {counts}"]
+    parts += [f"{body['remaining']} remaining"] if body.get("remaining") is not None else []
+    parts += [f"{body['slots']} slots"] if body.get("slots") else []
+    if report.k6 and report.k6.exit_code is not None:
+        parts.append(f"k6 ended with {report.k6.exit_code} ({report.k6.reason})")
+    parts += body["errors"][:1]
+    return "; ".join(parts).encode("ascii", "replace").decode()[:_LONGEST]

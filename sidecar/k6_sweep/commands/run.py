@@ -1,0 +1,92 @@
+"""`k6-sweep run`, and the sweep that every command ends in: within the time that there is, telling how far it is."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from k6_sweep.budget import Budget
+from k6_sweep.commands.announce import announce
+from k6_sweep.commands.context import Context
+from k6_sweep.commands.progress import shown
+from k6_sweep.errors import RedisError, RefusedError
+from k6_sweep.lifecycle import Events
+from k6_sweep.log import Log
+from k6_sweep.report import Report
+from k6_sweep.settings import Settings
+from k6_sweep.sweep.guard import check_namespace
+from k6_sweep.sweep.result import OnProgress, Progress
+from k6_sweep.watch.outcome import K6Outcome
+
+_MESSAGE_EVERY: Final = 1.0
+
+
+def run(context: Context) -> Report:
+    """Sweep now, once."""
+    with Events() as events:
+        report = sweep_in_time(context, events, Budget(context.settings.timeout))
+        announce(context, report)
+        return report
+
+
+def sweep_in_time(context: Context, events: Events, budget: Budget, k6: K6Outcome | None = None) -> Report:
+    """Sweep, within the time that --timeout and signals leave, telling how far it is."""
+    settings = context.settings
+    deadline = time.monotonic() + settings.timeout
+    next_message = time.monotonic() + _MESSAGE_EVERY
+
+    def remaining() -> float:
+        nonlocal deadline
+        if events.urgent:
+            deadline = min(deadline, time.monotonic())  # from now on it goes below 0: what is stuck is cut off then
+        return budget.sweep_until(deadline, events.first_signal) - time.monotonic()
+
+    with shown(context.log) as show:
+
+        def on_progress(progress: Progress) -> None:
+            nonlocal next_message
+            show(progress)
+            if time.monotonic() >= next_message:
+                next_message = time.monotonic() + _MESSAGE_EVERY
+                context.tell(Report("sweeping", dry_run=settings.dry_run, progress=progress, k6=k6))
+
+        context.tell(Report("sweeping", dry_run=settings.dry_run, k6=k6))
+        report = sweep_once(settings, context.pod.namespace, context.log, remaining, on_progress)
+    report = replace(report, k6=k6)
+    if report.sweep is None or k6 is None or k6.ended:
+        return report
+    alive = "k6 had not ended when the time to wait for it was over; it may write more"
+    alive += f" ({k6.why})" if k6.why else ""
+    return replace(report, status="incomplete", errors=(alive,))
+
+
+def sweep_once(
+    settings: Settings,
+    namespace: str | None,
+    log: Log,
+    remaining: Callable[[], float],
+    on_progress: OnProgress,
+    ours: frozenset[bytes] = frozenset(),
+) -> Report:
+    """Sweep, or return the report of why not.
+
+    Args:
+        settings: What to delete, how, and within which guards.
+        namespace: The Kubernetes namespace that we are in, where it is known.
+        log: Where steps are told.
+        remaining: Tells the seconds left; it may drop at any time.
+        on_progress: Called a few times a second, on the calling thread.
+        ours: Keys of k6-sweep's own: neither swept nor counted.
+    """
+    from k6_sweep.sweep.link import Connector  # noqa: PLC0415  # loads redis, which waiting doesn't need
+    from k6_sweep.sweep.sweeper import sweep  # noqa: PLC0415  # the same
+
+    log.info("the sweep begins", dry_run=settings.dry_run)
+    try:
+        check_namespace(settings.allowed_namespace, namespace)
+        result = sweep(settings, Connector(settings, remaining), remaining, log, on_progress, ours)
+    except (RefusedError, RedisError) as error:
+        return Report(error.status, dry_run=settings.dry_run, errors=(str(error),), code=error.exit_code)
+    for pattern, matched in result.patterns.items():
+        log.info("keys of a pattern", pattern=pattern, matched=matched)
+    return Report(result.status.value, dry_run=settings.dry_run, sweep=result)

@@ -1,0 +1,91 @@
+"""Wires the endpoint: the sweeps, who may ask for them, what is told of them, and its end."""
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Final
+
+from k6_sweep.api.app import Service, make_app
+from k6_sweep.api.audit import Audited
+from k6_sweep.api.gate import Gate
+from k6_sweep.api.readiness import Readiness
+from k6_sweep.api.server import bind, make_server
+from k6_sweep.api.sweeps import Sweeps
+from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
+from k6_sweep.commands.context import Context
+from k6_sweep.commands.preflight import problems_of
+from k6_sweep.commands.progress import ProgressLines
+from k6_sweep.commands.run import sweep_once
+from k6_sweep.log import Log
+from k6_sweep.metrics import ServerMetrics
+from k6_sweep.report import Report
+from k6_sweep.settings import Settings
+from k6_sweep.sweep.link import Connector
+from k6_sweep.sweep.lock import SweepLock
+from k6_sweep.sweep.result import OnProgress, Progress
+
+_PROBE_PATIENCE: Final = 1.0
+"""Seconds that Redis may take for a step of answering a probe."""
+
+
+def serve_until_told(context: Context) -> Report:
+    """Serve until a signal comes, and a little longer for what is under way then.
+
+    Raises:
+        SettingsError: The address to listen on can't be had.
+    """
+    settings, log = context.settings, context.log
+    lock = SweepLock(settings, lambda seconds: Connector(settings, lambda: seconds))
+    metrics = ServerMetrics()
+
+    def work(asked: Settings, log: Log, remaining: Callable[[], float], on_progress: OnProgress) -> Report:
+        lines = ProgressLines(log)
+
+        def told(progress: Progress) -> None:
+            lines(progress)
+            on_progress(progress)
+
+        return sweep_once(asked, context.pod.namespace, log, remaining, told, ours=frozenset([lock.key]))
+
+    sweeps = Sweeps(settings, work, lock, log, metrics.note_sweep)
+    readiness = Readiness(settings, Connector(settings, lambda: _PROBE_PATIENCE))
+    service = Service(settings, Gate(settings, log), sweeps, readiness, metrics)
+    app = Audited(make_app(service), log, metrics.note_request)
+    with bind(settings.listen) as listening, _signals_to(settings, sweeps):
+        host, port = listening.getsockname()[:2]
+        log.info("listening", host=host, port=port, tls=settings.tls_cert_file is not None)
+        threading.Thread(target=_try_redis, args=(context,), daemon=True).start()
+        asyncio.run(make_server(app, settings, lambda: sweeps.may_end).serve([listening]))
+        sweeps.join()
+    return Report("stopped", deleted=sweeps.deleted, matched=sweeps.matched)
+
+
+@contextlib.contextmanager
+def _signals_to(settings: Settings, sweeps: Sweeps) -> Iterator[None]:
+    """Let SIGTERM leave the running sweep its share of the grace period, and SIGINT or a second signal none."""
+    budget = Budget(settings.timeout, grace_period=settings.grace_period or ASSUMED_GRACE_PERIOD)
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        urgent = number == signal.SIGINT or sweeps.stopping
+        sweeps.stop(now if urgent else budget.sweep_until(float("inf"), now))
+
+    former = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _try_redis(context: Context) -> None:
+    """Say at the start what a sweep will stumble over."""
+    problems = problems_of(context.settings)
+    for problem in problems:
+        context.log.warning("a sweep would not do its work as it is", problem=problem)
+    if not problems:
+        context.log.info("the preflight found nothing wrong")

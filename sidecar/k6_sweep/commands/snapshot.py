@@ -1,0 +1,52 @@
+"""`k6-sweep snapshot`: notes down, before the test, which keys exist already."""
+
+import dataclasses
+import time
+
+from k6_sweep.commands.context import Context
+from k6_sweep.commands.progress import shown
+from k6_sweep.errors import RefusedError, SettingsError
+from k6_sweep.lifecycle import Events
+from k6_sweep.report import Report
+from k6_sweep.sweep.guard import check_namespace
+
+
+def snapshot(context: Context) -> Report:
+    """Note down, before the test, which keys exist already."""
+    from k6_sweep.sweep.link import Connector  # noqa: PLC0415  # loads redis
+    from k6_sweep.sweep.sweeper import take_snapshot  # noqa: PLC0415  # the same
+
+    settings, out = context.settings, context.settings.out
+    check_namespace(settings.allowed_namespace, context.pod.namespace)
+    if out.exists():
+        return _kept(context)
+    deadline = time.monotonic() + settings.timeout
+    with Events() as events, shown(context.log) as show:
+
+        def remaining() -> float:
+            return deadline - time.monotonic() if events.first_signal is None else 0.0
+
+        taken, report = take_snapshot(settings, Connector(settings, remaining), remaining, context.log, show)
+        if events.first_signal is not None:
+            return Report(
+                "incomplete", sweep=report, errors=("a signal came before the snapshot was done; none was written",)
+            )
+    try:
+        dataclasses.replace(taken, pod=context.pod.uid).write(out)
+    except OSError as error:
+        raise SettingsError([f"--out cannot be written: {error}"]) from error
+    context.log.info("a snapshot was taken", keys=taken.size, file=str(out))
+    return Report(report.status.value, sweep=report)
+
+
+def _kept(context: Context) -> Report:
+    """Return the report of a file that exists: an init container that runs again must not note down the test's keys."""
+    from k6_sweep.sweep.snapshot import read_snapshot  # noqa: PLC0415  # not needed where there is none
+
+    out = context.settings.out
+    found = read_snapshot(out)
+    if found.pod is None or found.pod != context.pod.uid:
+        raise RefusedError(f"{out} exists: {found}; remove it if a new one is wanted")
+    found.check_patterns(context.settings.pattern, out)
+    context.log.warning("the file exists, and is kept", snapshot=str(found))
+    return Report("incomplete" if found.unproven else "complete", errors=(f"kept {found}",))

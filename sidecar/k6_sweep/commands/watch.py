@@ -1,0 +1,169 @@
+"""`k6-sweep watch`: waits until k6 has ended, then sweeps."""
+
+import time
+from dataclasses import replace
+from typing import Any, Final
+
+from k6_sweep.budget import Budget
+from k6_sweep.commands.announce import announce
+from k6_sweep.commands.aside import Stop, aside
+from k6_sweep.commands.context import Context, failure
+from k6_sweep.commands.detectors import ASK_SECONDS, DETECTORS, Board
+from k6_sweep.commands.run import sweep_in_time
+from k6_sweep.errors import SweepError
+from k6_sweep.lifecycle import Events, on_our_clock
+from k6_sweep.report import Report
+from k6_sweep.settings import Settings
+from k6_sweep.sweep.guard import check_breadth, check_namespace
+from k6_sweep.watch.outcome import K6Outcome
+
+_QUICKLY: Final = 1.0
+"""Seconds that an answer of the API may take when there is no time to wait for it."""
+_STATUS_SECONDS: Final = 8.0
+"""How long the kubelet may take to tell the API server of k6's end."""
+
+
+def watch(context: Context) -> Report:
+    """Wait for the end of k6, then sweep."""
+    with Events() as events:
+        try:
+            report = _watch(context, events)
+        except SweepError as error:
+            report = failure(error)
+        announce(context, report)
+        if context.settings.native and events.first_signal is None:
+            # While other containers run, the kubelet starts it again if it exits, and that would be a second sweep.
+            context.log.info("done; waiting for SIGTERM, as a native sidecar does", status=report.status)
+            while events.first_signal is None:
+                events.wait([], None)
+        return report
+
+
+def _watch(context: Context, events: Events) -> Report:
+    from k6_sweep.watch.choose import choose  # noqa: PLC0415  # loads psutil, which other commands don't need
+
+    settings, log = context.settings, context.log
+    check_breadth(settings)
+    check_namespace(settings.allowed_namespace, context.pod.namespace)
+    detector = choose(settings, context.pod, lambda: _why_not_readable(context))
+    if settings.preserve_existing is not None:  # said now, not after a long test
+        from k6_sweep.sweep.snapshot import read_snapshot  # noqa: PLC0415  # weighs 6 MiB while waiting
+
+        read_snapshot(settings.preserve_existing).check_patterns(settings.pattern, settings.preserve_existing)
+    board = Board(context)
+    watching, stop_asking = DETECTORS[detector](context, events, board)
+    board.tell()
+    log.info("waiting for k6", detector=detector)
+    stop_preflight = _preflight_aside(context, events, board)
+    try:
+        k6 = watching.run()
+        stop_asking(ASK_SECONDS)  # what the API says of our pod may forbid the sweep
+    finally:  # no news of these must come after the report
+        stop_asking(0.0)
+        stop_preflight(0.0)
+    return _after(context, events, watching.budget, k6)
+
+
+def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> Report:
+    """Return the report of what follows from k6's end, the sweep where there is one."""
+    settings = context.settings
+    if not k6.seen:
+        return Report("unseen", dry_run=settings.dry_run, k6=k6, errors=(_why_unseen(settings, events, k6),))
+    if k6.broken_off:
+        stopped = "stopped by a signal before k6 had ended; nothing was swept" + (f" ({k6.why})" if k6.why else "")
+        return Report("incomplete", dry_run=settings.dry_run, k6=k6, errors=(stopped,))
+    if settings.when != "always":
+        k6 = _ask_for_the_code(context, events, budget, k6)
+        if report := _against(settings, k6):
+            return report
+    if settings.native and k6.detector == "process":
+        budget = _ask_for_our_end(context, budget)
+    report = sweep_in_time(context, events, budget, k6)
+    context.tell(report)  # now: what is still to be asked may take longer than there is time
+    return replace(report, k6=_ask_for_the_code(context, events, budget, k6))
+
+
+def _why_unseen(settings: Settings, events: Events, k6: K6Outcome) -> str:
+    if k6.ended:
+        why = "no k6 was seen to run"
+    elif events.first_signal is not None:
+        why = "a signal came before any k6 was seen"
+    else:
+        why = f"no k6 was seen within {settings.start_timeout:g} s"
+    if k6.detector == "process":
+        return f"{why}; nothing was deleted; was there a process named {settings.k6_process!r} that runs a test?"
+    return f"{why}; nothing was deleted" + (f"; {k6.why}" if k6.why else "")
+
+
+def _against(settings: Settings, k6: K6Outcome) -> Report | None:
+    """Return the report that --when ends in without a sweep; None where the sweep is wanted."""
+    if k6.passed is None:
+        unknown = f"how k6 ended is not known, so --when {settings.when} could not be judged; nothing was swept"
+        return Report("incomplete", dry_run=settings.dry_run, k6=k6, errors=(unknown,))
+    if k6.passed == (settings.when == "success"):
+        return None
+    return Report("skipped", dry_run=settings.dry_run, k6=k6)
+
+
+def _why_not_readable(context: Context) -> str | None:
+    from k6_sweep.watch.own_pod import why_not_readable  # noqa: PLC0415  # loads urllib3
+
+    return why_not_readable(context.pod, context.settings.k6_container)
+
+
+def _ask_for_the_code(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> K6Outcome:
+    """Return k6's end with its code and reason from the API, where the kernel didn't tell and the API may be asked."""
+    if k6.detector != "process" or not k6.ended or k6.exit_code is not None or not context.pod.account:
+        return k6
+    from k6_sweep.kube.api import ApiError  # noqa: PLC0415  # loads urllib3
+    from k6_sweep.watch.own_pod import read_own_pod  # noqa: PLC0415  # the same
+
+    deadline = time.monotonic() + _STATUS_SECONDS
+    while time.monotonic() < budget.sweep_until(deadline, events.first_signal) and not events.urgent:
+        try:
+            pod = read_own_pod(context.pod, context.settings.k6_container, _QUICKLY)
+        except ApiError as error:
+            context.log.debug("the API doesn't tell k6's exit code", why=str(error))
+            return k6
+        if pod.exit_code is not None:
+            return replace(k6, exit_code=pod.exit_code, told_reason=pod.reason)
+        events.wait([], _QUICKLY / 2)
+    return k6
+
+
+def _ask_for_our_end(context: Context, budget: Budget) -> Budget:
+    """Return the budget with the moment of SIGKILL, where the API may be asked and our pod is being deleted.
+
+    A native sidecar's SIGTERM comes when k6 has used up its share of the grace period.
+    """
+    if not context.pod.account:
+        return budget
+    from k6_sweep.kube.api import ApiError  # noqa: PLC0415  # loads urllib3
+    from k6_sweep.watch.own_pod import read_own_pod  # noqa: PLC0415  # the same
+
+    try:
+        pod = read_own_pod(context.pod, context.settings.k6_container, _QUICKLY)
+    except ApiError as error:
+        context.log.debug("the API doesn't tell whether our pod is being deleted", why=str(error))
+        return budget
+    return replace(budget, killed_at=on_our_clock(pod.deleted_by))
+
+
+def _preflight_aside(context: Context, events: Events, board: Board) -> Stop:
+    """Try Redis in a process of its own; tell what is found."""
+
+    def on_answer(answer: Any) -> None:  # noqa: ANN401  # JSON
+        problems = ["the preflight ended without an answer"] if answer is None else answer
+        for problem in problems:
+            context.log.warning("a sweep would not do its work as it is", problem=problem)
+        board.tell("redis", tuple(problems))
+        if not problems:
+            context.log.info("the preflight found nothing wrong")
+
+    return aside(events, lambda: _preflight(context.settings), on_answer)
+
+
+def _preflight(settings: Settings) -> list[str]:
+    from k6_sweep.commands.preflight import problems_of  # noqa: PLC0415  # loads redis
+
+    return problems_of(settings)

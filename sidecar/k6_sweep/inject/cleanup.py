@@ -1,0 +1,238 @@
+"""What k6-sweep looks like in a pod: its containers, their files, its own Job and what that may ask.
+
+The chart makes the same from its values (charts/k6-sweep/templates/_cleanup.tpl); a test compares the two.
+"""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from k6_sweep.inject_settings import InjectSettings
+from k6_sweep.kube.roles import EVENTS, JOBS, PODS, TEST_RUNS, VERBS, Resource
+from k6_sweep.options import options_of, variable_name
+from k6_sweep.settings import SMALLEST_MESSAGE, Settings
+
+Manifest = dict[str, Any]
+
+CONTAINER: Final = "k6-sweep"
+OUR_CONTAINERS: Final = frozenset({CONTAINER, "k6-sweep-check", "k6-sweep-snapshot"})
+_FILES: Final = "k6-sweep-files"
+_SNAPSHOT: Final = "k6-sweep-snapshot"
+OUR_VOLUMES: Final = frozenset({_FILES, _SNAPSHOT})
+OUR_LABEL: Final = ("app.kubernetes.io/managed-by", "k6-sweep")
+USER: Final = 64001
+"""Not k6's, nor anybody's."""
+
+_RESERVE: Final = 10
+"""Seconds of the grace period that nobody has planned for."""
+_POD_MESSAGES: Final = 12288
+_LARGEST_MESSAGE: Final = 4096
+_FIRST_WITH_NATIVE: Final = (1, 29)
+"""The first Kubernetes that has native sidecars, and podReplacementPolicy, without being asked for them."""
+_SECURITY: Final[Manifest] = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_RESOURCES: Final[Manifest] = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}}
+_OUR_POD: Final = [
+    {"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.{field}"}}}
+    for name, field in (("POD_NAME", "name"), ("POD_NAMESPACE", "namespace"), ("POD_UID", "uid"))
+]
+_ORDER: Final = [variable_name(name) for name in options_of(Settings)]
+_BY_POD: Final = frozenset({"SWEEP_DETECTOR", "SWEEP_K6_CONTAINER", "SWEEP_K6_PROCESS", "SWEEP_WHEN"})
+"""What only a container that waits for k6 is told."""
+_AT_THE_END: Final = frozenset({"SWEEP_EMIT_EVENT", "SWEEP_PUSHGATEWAY_URL"})
+"""What only a container that sweeps is told."""
+
+
+@dataclass(frozen=True)
+class Cleanup:
+    """What is to be added: the settings, and what of them the sidecar is told, by the variables' names."""
+
+    settings: InjectSettings
+    told: Mapping[str, str]
+    image: str
+
+    @property
+    def knows_k6_by_image(self) -> bool:
+        """Whether a container may be taken for k6 by its image: unless the user has named it."""
+        return "SWEEP_K6_CONTAINER" not in self.told
+
+    @property
+    def knows_native(self) -> bool:
+        """Whether the cluster has native sidecars."""
+        version = self.settings.kube_version
+        return version is None or version >= _FIRST_WITH_NATIVE
+
+    @property
+    def native(self) -> bool:
+        """Whether the sidecar is a native one."""
+        return self.knows_native and not self.settings.fail_job
+
+    @property
+    def own_grace_period(self) -> int:
+        """Seconds that SIGTERM leaves a pod of ours: the sweep, a reserve."""
+        return math.ceil(self.settings.timeout) + _RESERVE
+
+    def grace_period(self, before: int) -> int:
+        """Return the seconds that SIGTERM leaves the test's pod, which had so many before: k6's own come on top."""
+        return max(math.ceil(self.settings.k6_shutdown), before) + self.own_grace_period
+
+    def sidecar(self, grace_period: int, backoff_limit: int, containers: int) -> Manifest:
+        """Return the sidecar of a pod with so many containers."""
+        told: dict[str, str] = {"SWEEP_PRESERVE_EXISTING": "/snapshot/keys"} if self.settings.only_new else {}
+        told["SWEEP_GRACE_PERIOD"] = str(grace_period)
+        if not self.native and backoff_limit:
+            told["SWEEP_FAILURE_POLICY"] = "ignore"  # else a Redis that is away would run the load test again
+        native = {"restartPolicy": "Always"} if self.native else {}
+        args = ["watch", "--native"] if self.native else ["watch"]
+        return self._container(CONTAINER, args, {**self.told, **told}, containers, in_pod=True, **native)
+
+    def before_the_test(self, containers: int) -> list[Manifest]:
+        """Return the init containers that do their work before the test."""
+        told = {name: value for name, value in self.told.items() if name not in _BY_POD | _AT_THE_END}
+        wanted = []
+        if self.settings.preflight:
+            wanted.append(("k6-sweep-check", ["check"]))
+        if self.settings.only_new:
+            wanted.append(("k6-sweep-snapshot", ["snapshot", "--out", "/snapshot/keys"]))
+        return [self._container(name, args, told, containers, in_pod=True) for name, args in wanted]
+
+    def _container(
+        self, name: str, args: Sequence[str], told: Mapping[str, str], containers: int, *, in_pod: bool, **more: str
+    ) -> Manifest:
+        limit = max(SMALLEST_MESSAGE, min(_LARGEST_MESSAGE, _POD_MESSAGES // containers))
+        files = {"SWEEP_REDIS_" + what: f"/etc/k6-sweep/{path}" for what, path in self._files()}
+        timeout = {"SWEEP_TIMEOUT": f"{self.settings.timeout:g}"}
+        env = {**timeout, **files, **told, "SWEEP_MESSAGE_LIMIT": str(limit)}
+        mounts = [{"name": _FILES, "mountPath": "/etc/k6-sweep", "readOnly": True}] if self._sources() else []
+        if in_pod and self.settings.only_new:
+            mounts.append({"name": _SNAPSHOT, "mountPath": "/snapshot"})
+        return {
+            "name": name,
+            "image": self.image,
+            "imagePullPolicy": "IfNotPresent",
+            **more,
+            "args": list(args),
+            "env": [{"name": each, "value": env[each].replace("$", "$$")} for each in sorted(env, key=_ORDER.index)]
+            + copy.deepcopy(_OUR_POD),
+            "resources": copy.deepcopy(_RESOURCES),
+            "securityContext": copy.deepcopy(_SECURITY),
+            **({"volumeMounts": mounts} if mounts else {}),
+        }
+
+    def _files(self) -> list[tuple[str, str]]:
+        wanted = self.settings
+        found = [("PASSWORD_FILE", "password")] if wanted.redis_password_secret else []
+        found += [("CA_FILE", "ca.crt")] if wanted.redis_ca_config_map or wanted.redis_ca_secret else []
+        found += [("CERT_FILE", "tls.crt"), ("KEY_FILE", "tls.key")] if wanted.redis_client_secret else []
+        return found
+
+    def _sources(self) -> list[Manifest]:
+        wanted = self.settings
+        places = (
+            ("secret", wanted.redis_password_secret, "password"),
+            ("configMap", wanted.redis_ca_config_map, "ca.crt"),
+            ("secret", wanted.redis_ca_secret, "ca.crt"),
+        )
+        sources = [
+            {kind: {"name": place.name, "items": [{"key": place.key or path, "path": path}]}}
+            for kind, place, path in places
+            if place
+        ]
+        if wanted.redis_client_secret:
+            items = [{"key": name, "path": name} for name in ("tls.crt", "tls.key")]
+            sources.append({"secret": {"name": wanted.redis_client_secret, "items": items}})
+        return sources
+
+    def volumes(self, *, in_pod: bool) -> list[Manifest]:
+        """Return the volumes of the test's pod, or of a pod of ours."""
+        sources = self._sources()
+        volumes: list[Manifest] = [{"name": _FILES, "projected": {"sources": sources}}] if sources else []
+        if in_pod and self.settings.only_new:
+            volumes.append({"name": _SNAPSHOT, "emptyDir": {}})
+        return volumes
+
+    def rules(self, resource: Resource | None, name: str) -> list[Manifest]:
+        """Return the rules of the Role: of a watcher of this resource, or of a sidecar."""
+        asked: list[tuple[Resource, str | None]] = [(resource, name)] if resource else []
+        # Before Linux 6.15 nothing but the API tells how k6 ended.
+        by_api = resource or self.settings.detector == "kubernetes" or self.settings.when != "always"
+        asked += [(PODS, None)] if by_api else []
+        asked += [(EVENTS, None)] if self.settings.emit_event else []
+        return [
+            {
+                "apiGroups": [each.group],
+                "resources": [each.plural],
+                **({"resourceNames": [only]} if only else {}),
+                "verbs": list(VERBS[each]),
+            }
+            for each, only in asked
+        ]
+
+    def watcher(self, resource: Resource, name: str, namespace: str, ttl: int | None) -> list[Manifest]:
+        """Return the Job that waits for all pods of a test, and what it needs; `ttl` is the test's own."""
+        target = f"{ {JOBS: 'job', TEST_RUNS: 'testrun'}[resource] }/{name}"
+        told = {key: value for key, value in self.told.items() if key != "SWEEP_DETECTOR"}  # a target has just one
+        told["SWEEP_GRACE_PERIOD"] = str(self.own_grace_period)
+        container = self._container(CONTAINER, ["watch", "--target", target], told, 1, in_pod=False)
+        volumes = self.volumes(in_pod=False)
+        spec = {
+            "restartPolicy": "Never",
+            "serviceAccountName": beside(name),
+            "automountServiceAccountToken": True,
+            **({"volumes": volumes} if volumes else {}),
+            "terminationGracePeriodSeconds": self.own_grace_period,
+            "containers": [container],
+        }
+        template = {"metadata": {"labels": _labels()}, "spec": spec}
+        job = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": _metadata(beside(name), namespace),
+            "spec": {
+                "backoffLimit": 3,
+                **({} if ttl is None else {"ttlSecondsAfterFinished": ttl}),
+                "template": template,
+            },
+        }
+        return [*permissions(beside(name), namespace, self.rules(resource, name)), job]
+
+
+def beside(name: str) -> str:
+    """Return the name of what stands beside a test of this name."""
+    return f"{name}-sweep"
+
+
+def permissions(name: str, namespace: str, rules: Sequence[Manifest], account: str | None = None) -> list[Manifest]:
+    """Return a service account with these permissions, or the binding of an account that is there."""
+    group = "rbac.authorization.k8s.io"
+    metadata = _metadata(name, namespace)
+    created = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}] if account is None else []
+    subject = {"kind": "ServiceAccount", "name": account or name, "namespace": namespace}
+    return [
+        *created,
+        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": copy.deepcopy(metadata), "rules": list(rules)},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": copy.deepcopy(metadata),
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            "subjects": [subject],
+        },
+    ]
+
+
+def _labels() -> dict[str, str]:
+    return {"app.kubernetes.io/name": "k6-sweep", OUR_LABEL[0]: OUR_LABEL[1]}
+
+
+def _metadata(name: str, namespace: str) -> Manifest:
+    return {"name": name, "namespace": namespace, "labels": _labels()}

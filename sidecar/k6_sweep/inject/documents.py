@@ -1,0 +1,134 @@
+"""Reads manifests from files, folders and standard input, and writes them with their comments."""
+
+import contextlib
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
+
+from k6_sweep.inject.cleanup import OUR_LABEL
+
+_SUFFIXES: Final = {".yaml", ".yml", ".json"}
+_FIRST_LIST: Final = re.compile(r"^(?P<key> *)[^\s#-].*:[ \t]*\n(?: *#.*\n)*(?P<list> *)- ", re.MULTILINE)
+_USUAL_OFFSET: Final = 2
+_SHORT: Final = 90
+_NO_TEXT_TO_OTHERS: Final = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)
+"""What YAML 1.1, which Kubernetes reads, takes for yes or no."""
+_SPOILT_BY_SHORTNESS: Final = re.compile(r'\\n|\[{"[^"]*": [{[]')
+"""Texts of several lines, and lists of mappings with one key, whose braces would be left out."""
+_NO_WRAPPING: Final = 1 << 20
+
+
+class UnreadableError(Exception):
+    """Manifests that cannot be read; the message says which, and why."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document of a file."""
+
+    source: str
+    """The file's name, or "standard input"."""
+    manifest: Any
+    """A mapping, as a rule."""
+    offset: int
+    """How far its lists are indented."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether an earlier inject has put it beside a test."""
+        place = self.manifest
+        for step in ("metadata", "labels", OUR_LABEL[0]):
+            place = place.get(step) if isinstance(place, dict) else None
+        return bool(place == OUR_LABEL[1])
+
+
+def read(filenames: Sequence[str], standard_input: TextIO) -> list[Document]:
+    """Read all documents.
+
+    Raises:
+        UnreadableError: One cannot be read.
+    """
+    return [
+        document
+        for name in filenames
+        for source, text in _texts(name, standard_input)
+        for document in _parse(source, text)
+    ]
+
+
+def _texts(name: str, standard_input: TextIO) -> Iterator[tuple[str, str]]:
+    try:
+        if name == "-":
+            yield "standard input", standard_input.read()
+            return
+        path = Path(name)
+        files = sorted(each for each in path.iterdir() if each.suffix in _SUFFIXES) if path.is_dir() else [path]
+        if not files:
+            raise UnreadableError(f"{name}: no .yaml, .yml or .json file in this folder")
+        for file in files:
+            yield str(file), file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UnreadableError(f"{name}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UnreadableError(f"{name}: this is no text in UTF-8") from None
+
+
+def _parse(source: str, text: str) -> Iterator[Document]:
+    if text.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):  # then it may be YAML
+            yield Document(source, json.loads(text), _USUAL_OFFSET)
+            return
+    first = _FIRST_LIST.search(text)
+    offset = len(first["list"]) - len(first["key"]) if first else _USUAL_OFFSET
+    try:
+        for manifest in _yaml(offset).load_all(text):
+            if manifest is not None:
+                yield Document(source, manifest, offset)
+    except YAMLError as error:
+        raise UnreadableError(f"{source}: this is no YAML: {' '.join(str(error).split())}") from None
+
+
+def write(documents: Sequence[Document]) -> str:
+    """Return the documents as YAML."""
+    text = io.StringIO()
+    for position, document in enumerate(documents):
+        if position:
+            text.write("---\n")
+        _yaml(document.offset).dump(document.manifest, text)
+    return text.getvalue()
+
+
+def in_short(value: Any) -> Any:  # noqa: ANN401  # YAML
+    """Return the same, with what is short on one line, and texts of several lines as such."""
+    if isinstance(value, str):
+        if _NO_TEXT_TO_OTHERS.fullmatch(value):
+            return DoubleQuotedScalarString(value)
+        return LiteralScalarString(value) if "\n" in value else value
+    if not isinstance(value, (dict, list)):
+        return value
+    made: CommentedMap | CommentedSeq
+    if isinstance(value, dict):
+        made = CommentedMap((key, in_short(each)) for key, each in value.items())
+    else:
+        made = CommentedSeq(map(in_short, value))
+    as_json = json.dumps(value)
+    if len(as_json) <= _SHORT and not _SPOILT_BY_SHORTNESS.search(as_json):
+        made.fa.set_flow_style()
+    return made
+
+
+def _yaml(offset: int) -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = _NO_WRAPPING
+    yaml.indent(mapping=2, sequence=2 + offset, offset=offset)
+    return yaml

@@ -1,0 +1,81 @@
+"""Adds the sidecar to a workload, and takes it out again, leaving what was there before."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from k6_sweep.inject.cleanup import OUR_CONTAINERS, OUR_VOLUMES, Cleanup, Manifest, beside, permissions
+from k6_sweep.inject.documents import in_short
+from k6_sweep.inject.workload import BEFORE, Workload
+
+_Put = Callable[[Manifest, str, object], None]
+
+
+def inject(workload: Workload, cleanup: Cleanup, namespace: str | None) -> list[Manifest]:
+    """Add k6-sweep to a workload, in the way that serves it; return what must stand beside it."""
+    if workload.needs_watcher:
+        seconds = workload.job.get("ttlSecondsAfterFinished")
+        return cleanup.watcher(workload.needs_watcher, workload.name, namespace or "", seconds)
+    pod, before = workload.pod, dict[str, Any]()
+
+    def put(place: Manifest, field: str, value: object, /) -> None:
+        before[field] = place.get(field)
+        place[field] = value
+
+    grace_period = cleanup.grace_period(pod.get("terminationGracePeriodSeconds") or 0)
+    if cleanup.settings.detector != "kubernetes":
+        put(pod, "shareProcessNamespace", True)
+    put(pod, "terminationGracePeriodSeconds", grace_period)
+    if workload.job and cleanup.knows_native:
+        put(workload.job, "podReplacementPolicy", "Failed")
+    beside_it = _permissions(workload, cleanup, namespace, put)
+    theirs = len(pod["containers"]) + len(pod.get("initContainers") or [])
+    containers = theirs + 1 + len(cleanup.before_the_test(theirs))
+    sidecar = cleanup.sidecar(grace_period, workload.backoff_limit, containers)
+    init = cleanup.before_the_test(containers) + ([sidecar] if cleanup.native else [])
+    if init:
+        pod.setdefault("initContainers", []).extend(map(in_short, init))
+    if not cleanup.native:
+        pod["containers"].insert(0, in_short(sidecar))
+    if volumes := cleanup.volumes(in_pod=True):
+        pod.setdefault("volumes", []).extend(map(in_short, volumes))
+    metadata = workload.manifest["metadata"]
+    metadata["annotations"] = metadata.get("annotations") or {}
+    metadata["annotations"][BEFORE] = json.dumps(before)
+    return beside_it
+
+
+def _permissions(workload: Workload, cleanup: Cleanup, namespace: str | None, put: _Put) -> list[Manifest]:
+    rules = cleanup.rules(None, workload.name)
+    if not rules:
+        return []
+    name = beside(workload.name)
+    account = workload.pod.get("serviceAccountName")
+    if account is None:
+        put(workload.pod, "serviceAccountName", name)
+    put(workload.pod, "automountServiceAccountToken", True)
+    return permissions(name, namespace or "", rules, account)
+
+
+def uninject(workload: Workload) -> None:
+    """Take out what an earlier inject has added."""
+    if workload.is_test_run:
+        return
+    pod = workload.pod
+    for field, ours in {"initContainers": OUR_CONTAINERS, "containers": OUR_CONTAINERS, "volumes": OUR_VOLUMES}.items():
+        entries = pod.get(field) or []
+        for position in reversed(range(len(entries))):
+            if entries[position].get("name") in ours:
+                del entries[position]
+        if field in pod and not entries:
+            del pod[field]
+    metadata = workload.manifest.get("metadata") or {}
+    annotations = metadata.get("annotations") or {}
+    for field, value in json.loads(annotations.pop(BEFORE, "{}")).items():
+        place = workload.job if field == "podReplacementPolicy" else pod
+        if value is None:
+            place.pop(field, None)
+        else:
+            place[field] = value
+    if "annotations" in metadata and not annotations:
+        del metadata["annotations"]

@@ -1,0 +1,210 @@
+"""The settings of `k6-sweep inject`: which manifests, and what it adds to them besides what the sidecar is told."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from k6_sweep.options import Parser, add_options, flag_name, given, missing, option, options_of, read, variable_name
+from k6_sweep.parse import contradictions
+from k6_sweep.settings import Settings
+from k6_sweep.values import seconds
+
+_INJECT: Final = ("inject",)
+_MANIFESTS: Final = "Manifests"
+_FORM: Final = "What is added to them"
+_KEY: Final = re.compile(r"(?P<name>[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?)(?:/(?P<key>[-._a-zA-Z0-9]+))?")
+
+
+@dataclass(frozen=True)
+class KeyIn:
+    """A Secret's or ConfigMap's name, and a key in it."""
+
+    name: str
+    key: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read NAME or NAME/KEY.
+
+        Raises:
+            ValueError: It is neither.
+        """
+        found = _KEY.fullmatch(text)
+        if not found:
+            raise ValueError(f"must be NAME or NAME/KEY, not {text!r}")
+        return cls(found["name"], found["key"])
+
+
+def kube_version(text: str) -> tuple[int, int]:
+    """Read a version of Kubernetes such as 1.30 or v1.30.2."""
+    found = re.match(r"v?(\d+)\.(\d+)", text)
+    if not found:
+        raise ValueError(f"must be a version such as 1.30, not {text!r}")
+    return int(found[1]), int(found[2])
+
+
+@dataclass(frozen=True, kw_only=True)
+class InjectSettings(Settings):
+    """All that `inject` takes: what the sidecar is told, and what the pod needs for it."""
+
+    filename: tuple[str, ...] = option(
+        _MANIFESTS,
+        "A file of manifests, a folder of .yaml, .yml and .json files, or - for standard input (repeatable).",
+        metavar="FILE",
+        many=True,
+        commands=_INJECT,
+        letter="f",
+    )
+    uninject: bool = option(
+        _MANIFESTS, "Take out what an earlier inject has added.", flag=True, default=False, commands=_INJECT
+    )
+    namespace: str | None = option(
+        _MANIFESTS,
+        "The namespace of manifests that name none; only what needs a Role asks for it.",
+        metavar="NAME",
+        default=None,
+        commands=_INJECT,
+        letter="n",
+    )
+    image: str | None = option(
+        _FORM,
+        "k6-sweep's image.",
+        metavar="IMAGE",
+        default=None,
+        commands=_INJECT,
+        shown_default="k6-sweep, of this version",
+    )
+    kube_version: tuple[int, int] | None = option(
+        _FORM,
+        "The cluster's version: before 1.29 the sidecar is an ordinary container.",
+        parse=kube_version,
+        metavar="VERSION",
+        default=None,
+        commands=_INJECT,
+        shown_default="1.29 or newer",
+    )
+    redis_password_secret: KeyIn | None = option(
+        _FORM,
+        "The Secret that holds Redis's password, under `password` or KEY; mounted as a file.",
+        parse=KeyIn.parse,
+        metavar="NAME[/KEY]",
+        default=None,
+        commands=_INJECT,
+    )
+    redis_ca_config_map: KeyIn | None = option(
+        _FORM,
+        "A ConfigMap with the authorities (PEM) to trust, under `ca.crt` or KEY.",
+        parse=KeyIn.parse,
+        metavar="NAME[/KEY]",
+        default=None,
+        commands=_INJECT,
+    )
+    redis_ca_secret: KeyIn | None = option(
+        _FORM,
+        "A Secret with the authorities (PEM) to trust, under `ca.crt` or KEY.",
+        parse=KeyIn.parse,
+        metavar="NAME[/KEY]",
+        default=None,
+        commands=_INJECT,
+    )
+    redis_client_secret: str | None = option(
+        _FORM,
+        "A Secret of type kubernetes.io/tls with our own certificate, where the server asks for one.",
+        metavar="NAME",
+        default=None,
+        commands=_INJECT,
+    )
+    preflight: bool = option(
+        _FORM,
+        "Try Redis in an init container, so that a wrong password stops the test before it starts.",
+        flag=True,
+        default=False,
+        commands=_INJECT,
+    )
+    only_new: bool = option(
+        _FORM,
+        "Delete only what the test made: an init container notes down before the test which keys exist already.",
+        flag=True,
+        default=False,
+        commands=_INJECT,
+    )
+    fail_job: bool = option(
+        _FORM,
+        "A failed sweep fails the Job. Adds the ordinary container: a Job ignores a native sidecar's exit code.",
+        flag=True,
+        default=False,
+        commands=_INJECT,
+    )
+    no_guard: bool = option(
+        _FORM,
+        "Accept that no guard is chosen: whatever matches the patterns goes, in whatever Redis the URL leads to.",
+        flag=True,
+        default=False,
+        commands=_INJECT,
+    )
+    k6_shutdown: float = option(
+        _FORM,
+        "How long k6 takes to end when its pod is deleted; its own limit for teardown() is 60.",
+        parse=seconds,
+        metavar="SECONDS",
+        default=60.0,
+        commands=_INJECT,
+    )
+
+    @property
+    def has_guard(self) -> bool:
+        """Whether anything but the patterns draws the line."""
+        return bool(self.allowed_namespace or self.require_marker or self.max_keys or self.only_new)
+
+
+def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[InjectSettings, dict[str, str], list[str]]:
+    """Read the settings of `inject`; --uninject needs none but the manifests.
+
+    Returns:
+        The settings; what the sidecar is to be told, by the variables' names; and a sentence for each problem.
+    """
+    parser = Parser(
+        prog="k6-sweep inject",
+        description="Add k6-sweep to the manifests of k6 tests, and print them.",
+        usage="k6-sweep inject -f FILE [OPTIONS]",
+        epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL.",
+        allow_abbrev=False,
+    )
+    add_options(parser, InjectSettings, "inject")
+    settings, problems = read(InjectSettings, "inject", parser, argv, environ)
+    if settings.uninject:
+        unneeded = {missing(name, spec) for name, spec in options_of(Settings).items()}
+        return settings, {}, [problem for problem in problems if problem not in unneeded]
+    problems += contradictions(settings, "watch")
+    problems += _problems(settings)
+    if problems:
+        return settings, {}, problems
+    handed_on = options_of(Settings)
+    texts = given(InjectSettings, "inject", parser, argv, environ)
+    told = {name: each for name, each in texts.items() if name in handed_on}
+    problems = [
+        f"{flag_name(name)}: {text!r} cannot be handed on: in a variable, commas and newlines separate, and blanks "
+        "around don't count; ? stands for any character"
+        for name, each in told.items()
+        for text in each
+        if handed_on[name].many and not re.fullmatch(r"[^\s,]([^,\n]*[^\s,])?", text)
+    ]
+    return settings, {variable_name(name): "\n".join(each) for name, each in told.items()}, problems
+
+
+def _problems(settings: InjectSettings) -> Iterator[str]:
+    if settings.redis_url and (settings.redis_url.password or settings.redis_url.username):
+        yield (
+            "--redis-url names a user or a password, which everybody who can read the pod would see: use "
+            "--redis-username and --redis-password-secret"
+        )
+    if settings.redis_ca_config_map and settings.redis_ca_secret:
+        yield "--redis-ca-config-map and --redis-ca-secret both name the authorities; keep one"
+    if not settings.has_guard and not settings.no_guard:
+        yield ("choose a guard: --allowed-namespace, --require-marker, --max-keys or --only-new; or say --no-guard")
+    if settings.broad_patterns:
+        broad = ", ".join(repr(pattern.text) for pattern in settings.broad_patterns)
+        yield f"--pattern {broad} is too broad: give 3 literal leading characters, or say --allow-broad-patterns"
+    if settings.detector == "signal":
+        yield "--detector signal is not added by inject: it can't tell k6's end from a test that never began"

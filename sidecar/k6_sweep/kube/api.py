@@ -1,0 +1,169 @@
+"""Asks the API server, in raw JSON, with a limit to every wait.
+
+ApiError              no answer, or one that helps nobody; it may be better next time
+├── DeniedError       401 or 403: the message names the rule that a Role lacks
+└── MistakenError     400 or 404: there is no such thing to ask for
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import urllib3
+
+from k6_sweep.kube.account import Account
+from k6_sweep.kube.roles import Resource, rule
+
+WATCH_SECONDS: Final = 12
+"""How long one watch lasts: after that the truth is listed anew, whatever the watch said."""
+_CONNECT_SECONDS: Final = 5.0
+_READ_SECONDS: Final = 8.0
+_WATCH_MARGIN: Final = 2.0
+_PAGE: Final = 100
+"""Objects in one answer: some MiB at most, also of fat pods."""
+
+Json = Mapping[str, Any]
+
+
+class ApiError(Exception):
+    """The API server could not be asked, or its answer is of no use."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds that the server asks to wait."""
+
+
+class DeniedError(ApiError):
+    """The service account may not do this."""
+
+
+class MistakenError(ApiError):
+    """The server cannot make sense of the question: no such resource, or a malformed selector."""
+
+
+class ApiServer:
+    """One connection to the API server, as one service account in one namespace."""
+
+    def __init__(self, account: Account, namespace: str, limit: float = _READ_SECONDS) -> None:
+        """Prepare it; `limit` is how many seconds an answer may take."""
+        self._account = account
+        self._namespace = namespace
+        self._limit = limit
+        self._pool = urllib3.PoolManager(num_pools=1, ca_certs=str(account.ca_file), retries=False)
+
+    def list(self, resource: Resource, selector: Mapping[str, str]) -> tuple[list[Any], str]:
+        """Return the objects that the selector picks (`fieldSelector` or `labelSelector`), and the list's version.
+
+        Raises:
+            ApiError: They are not to be had now.
+        """
+        items: list[Any] = []
+        query = {**selector, "limit": str(_PAGE)}
+        while True:
+            with self._request("GET", "list", resource, query) as response:
+                body = _read(response)
+            metadata = body.get("metadata") or {}
+            items += body.get("items") or []
+            if not metadata.get("continue"):
+                return items, str(metadata.get("resourceVersion", ""))
+            query["continue"] = metadata["continue"]
+
+    def watch(self, resource: Resource, selector: Mapping[str, str], version: str) -> Iterator[tuple[str, Any]]:
+        """Yield each change since a version, as the word for it and the object, for WATCH_SECONDS.
+
+        Raises:
+            ApiError: The watch broke, or the version is too old.
+
+        Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+        """
+        query = {**selector, "watch": "true", "resourceVersion": version, "timeoutSeconds": str(WATCH_SECONDS)}
+        with self._request("GET", "watch", resource, query, read=WATCH_SECONDS + _WATCH_MARGIN) as response:
+            try:
+                for line in response:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise ApiError(f"the watch of {resource.plural} ended: {_message(event.get('object'))}")
+                    yield event["type"], event["object"]
+            except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
+                raise ApiError(f"the watch of {resource.plural} broke: {_reason(error)}") from error
+
+    def create(self, resource: Resource, body: Json) -> None:
+        """Create an object.
+
+        Raises:
+            ApiError: It was not created, or the answer was lost.
+        """
+        with self._request("POST", "create", resource, {}, body=body):
+            pass
+
+    def _request(
+        self,
+        method: str,
+        verb: str,
+        resource: Resource,
+        query: Mapping[str, str],
+        *,
+        read: float | None = None,
+        body: Json | None = None,
+    ) -> urllib3.BaseHTTPResponse:
+        """Send a request; return the answer if it is a good one, its body still unread."""
+        try:
+            headers = {"Accept": "application/json", "Authorization": f"Bearer {self._account.token()}"}
+            response = self._pool.request(
+                method,
+                self._account.url + resource.path(self._namespace),
+                fields=None if body else dict(query),
+                json=body,
+                headers=headers,
+                timeout=urllib3.Timeout(connect=min(_CONNECT_SECONDS, self._limit), read=read or self._limit),
+                preload_content=False,
+                redirect=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            self._pool.clear()  # a connection that has failed once is not trusted again
+            raise ApiError(f"the API server at {self._account.url} cannot be asked: {_reason(error)}") from error
+        if 200 <= response.status < 300:  # noqa: PLR2004  # HTTP's own words
+            return response
+        with response:
+            raise self._refusal(response, verb, resource)
+
+    def _refusal(self, response: urllib3.BaseHTTPResponse, verb: str, resource: Resource) -> ApiError:
+        """Turn a bad answer into what it means."""
+        try:
+            said = _message(_read(response))
+        except ApiError as error:
+            said = str(error)
+        what = f"{verb} {resource.plural} in namespace {self._namespace}"
+        if response.status in {401, 403}:
+            return DeniedError(
+                f"the service account may not {what} ({response.status}: {said}); its Role needs this rule: "
+                f"{rule(resource)}"
+            )
+        if response.status in {400, 404}:
+            return MistakenError(f"cannot {what}: {said}; is it installed in this cluster, and spelled right?")
+        after = response.headers.get("Retry-After", "")
+        return ApiError(
+            f"cannot {what}: the API server answered {response.status} ({said})",
+            float(after) if after.isdecimal() else 0.0,
+        )
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> Json:
+    try:
+        body = json.loads(response.read())
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        raise ApiError(f"the API server's answer cannot be read: {_reason(error)}") from error
+    if not isinstance(body, dict):
+        raise ApiError("the API server's answer is no object")
+    return body
+
+
+def _message(status: object) -> str:
+    return str(status.get("message")) if isinstance(status, dict) and status.get("message") else "no reason given"
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong, without urllib3's wrapping."""
+    reason = getattr(error, "reason", None) or error
+    return f"{type(reason).__name__}: {reason}" if str(reason) else type(reason).__name__

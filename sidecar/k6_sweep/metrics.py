@@ -1,0 +1,132 @@
+"""Says in Prometheus's words what a sweep did.
+
+Source: https://prometheus.io/docs/practices/naming/ (names, base units, `_total`, timestamps rather than ages).
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, push_to_gateway, write_to_textfile
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from k6_sweep.report import EXIT_CODES, Report
+
+_JOB: Final = "k6-sweep"
+_LAST: Final = "k6_sweep_last_"
+_STATUSES: Final = tuple(status for status in EXIT_CODES if status not in {"ready", "stopped"})
+_DURATIONS: Final = (0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600)
+
+
+class LastSweep(Collector):
+    """The latest report. What it doesn't tell has no sample: a 0 would be a claim."""
+
+    def __init__(self) -> None:
+        self._report: Report | None = None
+        self._ended = 0.0
+        self._succeeded: float | None = None
+
+    def note(self, report: Report) -> None:
+        """Take a report in, as of now."""
+        self._report, self._ended = report, time.time()
+        if report.status == "complete":
+            self._succeeded = self._ended
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the metrics."""
+        if self._report is None:
+            return
+        report, sweep = self._report, self._report.sweep
+        yield _labelled(
+            "status", "How the last run ended.", "status", {each: each == report.status for each in _STATUSES}
+        )
+        yield _gauge("end_timestamp_seconds", "When the last run ended.", self._ended)
+        if self._succeeded is not None:
+            yield _gauge("success_timestamp_seconds", "When a sweep was last complete.", self._succeeded)
+        if report.k6 and report.k6.exit_code is not None:
+            yield _gauge("k6_exit_code", "How the last run's k6 ended.", report.k6.exit_code)
+        if sweep is None:
+            return
+        # One UNLINK takes keys of several patterns, and its answer is one number: deleted keys are known by shard.
+        yield _labelled("deleted_keys", "Keys that the last sweep deleted.", "shard", sweep.shards)
+        yield _labelled("matched_keys", "Keys that the last sweep found.", "pattern", sweep.patterns)
+        yield _labelled("preserved_keys", "Keys that it spared.", "pattern", sweep.preserved_by_pattern)
+        if sweep.remaining_by_pattern is not None:
+            yield _labelled("remaining_keys", "Keys that its last pass found.", "pattern", sweep.remaining_by_pattern)
+        yield _gauge("duration_seconds", "How long the last sweep took.", sweep.seconds)
+        yield _gauge("passes", "Passes of the last sweep.", sweep.passes)
+        yield _gauge("retries", "How often its slots had to be asked again.", sweep.retries)
+        yield _gauge("exact", "Whether its counts are the whole truth.", sweep.exact)
+        yield _gauge("dry_run", "Whether it only counted.", report.dry_run)
+        if sweep.slots_done is not None:
+            ratio = sweep.slots_done / max(1, sweep.slots_asked)
+            yield _gauge("covered_slots_ratio", "The share of slots that it proved to be swept.", ratio)
+
+
+class ServerMetrics:
+    """What an endpoint has done since it started."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._last = LastSweep()
+        self.registry.register(self._last)
+        self._sweeps = Counter("k6_sweep_sweeps", "Sweeps that ended.", ["status"], registry=self.registry)
+        self._deleted = Counter("k6_sweep_deleted_keys", "Keys deleted.", registry=self.registry)
+        self._seconds = Histogram(
+            "k6_sweep_duration_seconds", "How long sweeps took.", registry=self.registry, buckets=_DURATIONS
+        )
+        self._requests = Counter(
+            "k6_sweep_http_requests", "Requests answered.", ["method", "path", "code"], registry=self.registry
+        )
+        for status in ("complete", "dry-run", "incomplete", "refused", "failed", "error"):
+            self._sweeps.labels(status)
+
+    def note_sweep(self, report: Report) -> None:
+        """Take in how a sweep ended."""
+        self._last.note(report)
+        self._sweeps.labels(report.status).inc()
+        self._deleted.inc(report.as_dict()["deleted"])
+        if report.sweep:
+            self._seconds.observe(report.sweep.seconds)
+
+    def note_request(self, method: str, path: str, code: int) -> None:
+        """Take in an answer; the path is a route's, so that there are few of them."""
+        self._requests.labels(method, path, str(code)).inc()
+
+
+def push(report: Report, url: str, grouping: Mapping[str, str], seconds: float) -> None:
+    """Put a run's metrics into a Pushgateway, in place of what its group had.
+
+    Raises:
+        OSError: It could not be reached, or didn't take them.
+    """
+    push_to_gateway(url, _JOB, _registry(report), dict(grouping), timeout=seconds)
+
+
+def write(report: Report, file: Path) -> None:
+    """Write a run's metrics into a file, in one step.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    write_to_textfile(str(file), _registry(report))
+
+
+def _registry(report: Report) -> CollectorRegistry:
+    registry, last = CollectorRegistry(), LastSweep()
+    last.note(report)
+    registry.register(last)
+    return registry
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(_LAST + name, text, float(value))
+
+
+def _labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(_LAST + name, text, labels=[label])
+    for each, value in values.items():
+        family.add_metric([each.encode("utf-8", "backslashreplace").decode()], float(value))
+    return family

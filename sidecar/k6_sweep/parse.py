@@ -1,0 +1,141 @@
+"""Reads a command's settings from the command line and the environment, and finds all that is wrong with them."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+
+from k6_sweep.options import Parser, add_options, read
+from k6_sweep.settings import KUBELET_TERMINATION_LOG, Settings
+from k6_sweep.sweep_settings import SETTLE_AFTER_K6
+
+
+def parse(command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """Read the command's settings from the command line and the environment.
+
+    Returns:
+        The settings, and a sentence for each problem; with any problem the settings are good for reporting it only.
+    """
+    add_options(parser, Settings, command)
+    settings, problems = read(Settings, command, parser, argv, environ)
+    if settings.termination_log is None and KUBELET_TERMINATION_LOG.exists():
+        settings = dataclasses.replace(settings, termination_log=KUBELET_TERMINATION_LOG)
+    problems += [*contradictions(settings, command), *_metrics_problems(settings)]
+    if command == "serve":
+        problems += _endpoint_problems(settings)
+    return settings, problems
+
+
+def contradictions(settings: Settings, command: str) -> list[str]:
+    """Return a sentence for each pair of settings that cannot both be meant."""
+    url, problems = settings.redis_url, []
+    passwords = [
+        name
+        for name, given in (
+            ("the URL", url and url.password),
+            ("SWEEP_REDIS_PASSWORD", settings.redis_password),
+            ("--redis-password-file", settings.redis_password_file),
+        )
+        if given
+    ]
+    if len(passwords) > 1:
+        problems.append(f"the password is given in {' and in '.join(passwords)}; keep one")
+    if url and url.username and settings.redis_username not in {None, url.username}:
+        problems.append("--redis-username and the URL name different users; keep one")
+    if settings.redis_iam:
+        problems += _iam_problems(settings, passwords)
+    tls = {
+        "--redis-ca-file": settings.redis_ca_file,
+        "--redis-cert-file": settings.redis_cert_file,
+        "--redis-key-file": settings.redis_key_file,
+        "--redis-tls-insecure": settings.redis_tls_insecure,
+    }
+    without_tls = [name for name, given in tls.items() if given]
+    if url and not url.tls and without_tls:
+        problems.append(f"{', '.join(without_tls)} needs TLS: begin --redis-url with rediss://")
+    if settings.redis_tls_insecure and settings.redis_ca_file:
+        problems.append(
+            "--redis-tls-insecure and --redis-ca-file contradict each other: check the certificate or don't"
+        )
+    if bool(settings.redis_cert_file) != bool(settings.redis_key_file):
+        problems.append("--redis-cert-file and --redis-key-file belong together; one is missing")
+    problems += [
+        f"pattern {pattern.text!r} is both swept and kept; take it out of --pattern or of --keep"
+        for pattern in settings.pattern
+        if pattern in settings.keep
+    ]
+    default_settle = SETTLE_AFTER_K6 if command == "watch" else 0.0
+    if settings.no_verify and settings.settle not in {0.0, default_settle}:
+        problems.append("--settle needs the verifying passes that --no-verify leaves out; keep one")
+    problems += _detector_problems(settings)
+    return problems
+
+
+def _iam_problems(settings: Settings, passwords: Sequence[str]) -> Iterator[str]:
+    if find_spec("botocore") is None:
+        yield "--redis-iam needs the extra `aws`: pip install 'k6-sweep[aws]'"
+    if passwords:
+        yield f"--redis-iam takes the place of a password; take it out of {' and of '.join(passwords)}"
+    if settings.redis_url and not settings.username:
+        yield "--redis-iam needs the user to log in as: --redis-username"
+    if settings.redis_url and not settings.redis_url.tls:
+        yield "--redis-iam needs TLS: begin --redis-url with rediss://"
+
+
+def _detector_problems(settings: Settings) -> Iterator[str]:
+    if settings.target and settings.detector in {"process", "signal"}:
+        yield f"--target is seen by the API: take out --detector {settings.detector}, or make it kubernetes"
+    if settings.detector == "signal" and not settings.native:
+        yield (
+            "--detector signal needs --native: only a native sidecar gets SIGTERM once k6 has ended; another gets it "
+            "together with k6"
+        )
+    if settings.detector == "signal" and settings.when != "always":
+        yield f"--detector signal tells nothing of how k6 ended, so --when {settings.when} can't be judged"
+
+
+def _metrics_problems(settings: Settings) -> Iterator[str]:
+    asked = {"--pushgateway-url": settings.pushgateway_url, "--metrics-file": settings.metrics_file}
+    names = [name for name, given in asked.items() if given]
+    if names and find_spec("prometheus_client") is None:
+        yield f"{' and '.join(names)} needs the extra `metrics`: pip install 'k6-sweep[metrics]'"
+
+
+def _endpoint_problems(settings: Settings) -> Iterator[str]:
+    if settings.admin_token and settings.admin_token_file:
+        yield "the token is given in SWEEP_ADMIN_TOKEN and in --admin-token-file; keep one"
+    elif not settings.admin_token and not settings.admin_token_file:
+        yield "a token is required, or anybody could sweep: SWEEP_ADMIN_TOKEN, or --admin-token-file"
+    else:
+        yield from _token_problems(settings)
+    if odd := [pattern.text for pattern in settings.pattern if not _is_text(pattern.text)]:
+        yield f"--pattern {odd[0]!r} is not UTF-8, which the endpoint's JSON can't carry; ? stands for any byte"
+    if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
+        yield "--tls-cert-file and --tls-key-file belong together; one is missing"
+    elif settings.tls_cert_file:
+        import ssl  # noqa: PLC0415  # the waiting sidecar needs none
+
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+        except OSError as error:
+            yield f"--tls-cert-file and --tls-key-file are no certificate and its key: {error}"
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _token_problems(settings: Settings) -> Iterator[str]:
+    source = "--admin-token-file" if settings.admin_token_file else "SWEEP_ADMIN_TOKEN"
+    try:
+        token = settings.current_admin_token()
+    except OSError as error:
+        yield f"{source} cannot be read: {error}"
+        return
+    if not token:
+        yield f"{source} is empty"
+    elif not all(0x21 <= byte <= 0x7E for byte in token):  # noqa: PLR2004  # what is visible of ASCII
+        yield f"{source} has characters that a header can't carry: visible ASCII only, and no blanks"

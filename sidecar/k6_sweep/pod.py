@@ -1,0 +1,47 @@
+"""What a container knows of the pod that it runs in."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from k6_sweep.kube.account import Account, mounted_namespace
+
+TELL_THE_NAME: Final = "`env: [{name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`"
+"""What tells a container the name of its pod."""
+
+
+@dataclass(frozen=True)
+class OwnPod:
+    """Our pod; None stands for what is not known."""
+
+    inside: bool = False
+    """Whether this is a Kubernetes pod at all."""
+    name: str | None = None
+    namespace: str | None = None
+    uid: str | None = None
+    account: Account | None = None
+    """Our service account, where the pod has it mounted."""
+
+    @classmethod
+    def found(cls, environ: Mapping[str, str]) -> Self:
+        """Look: the downward API's variables count most, then the service account, then the kubelet's mounts."""
+        account = Account.mounted(environ)
+        name, uid = account.pod() if account else (None, None)
+        return cls(
+            inside=bool(environ.get("KUBERNETES_SERVICE_HOST")),
+            name=environ.get("POD_NAME") or name,
+            namespace=environ.get("POD_NAMESPACE") or mounted_namespace(),
+            uid=environ.get("POD_UID") or uid or _mounted_uid(),
+            account=account,
+        )
+
+
+def _mounted_uid() -> str | None:
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(r"/pods/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/", mounts)
+    return found[1] if found else None

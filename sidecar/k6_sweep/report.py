@@ -1,0 +1,151 @@
+"""The report: one JSON object, the same on standard output and, cut to fit, in the termination message."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from k6_sweep.log import Log
+from k6_sweep.sweep.result import Progress, SweepReport
+from k6_sweep.watch.outcome import K6Outcome
+
+EXIT_CODES: Final[Mapping[str, int]] = {
+    "complete": 0,
+    "dry-run": 0,
+    "skipped": 0,
+    "ready": 0,
+    "stopped": 0,
+    "error": 1,
+    "incomplete": 3,
+    "refused": 4,
+    "failed": 5,
+    "unseen": 6,
+}
+"""The exit code of each way to end; `error` is 2 where the settings are at fault."""
+
+_FORGIVABLE: Final = range(3, 7)
+_SHORT_ERROR: Final = 200
+
+
+@dataclass(frozen=True)
+class Report:
+    """What there is to tell, at the end or on the way."""
+
+    status: str
+    dry_run: bool = False
+    sweep: SweepReport | None = None
+    progress: Progress | None = None
+    k6: K6Outcome | None = None
+    deleted: int = 0
+    """Keys deleted, where neither a sweep nor progress tells: by all sweeps of a server."""
+    matched: int = 0
+    """Keys matched, in the same way."""
+    errors: tuple[str, ...] = ()
+    code: int | None = None
+    """The exit code where the status alone doesn't decide it."""
+
+    def exit_code(self, failure_policy: str) -> int:
+        """Return the exit code; the policy `ignore` turns 3 to 6 into 0."""
+        code = EXIT_CODES[self.status] if self.code is None else self.code
+        return 0 if failure_policy == "ignore" and code in _FORGIVABLE else code
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the whole report as JSON takes it."""
+        sweep, progress = self.sweep, self.progress
+        body: dict[str, Any] = {"status": self.status}
+        if sweep:
+            done = None if sweep.slots_done is None else f"{sweep.slots_done}/{sweep.slots_asked}"
+            body |= {
+                "deleted": sweep.deleted,
+                "matched": sweep.matched,
+                "remaining": sweep.remaining,
+                "preserved": sweep.preserved,
+                "exact": sweep.exact,
+                "dry_run": self.dry_run,
+                "patterns": dict(sweep.patterns),
+                "slots": done,
+                "shards": len(sweep.shards),
+                "by_shard": dict(sweep.shards),
+                "passes": sweep.passes,
+                "seconds": round(sweep.seconds, 2),
+            }
+        elif progress:
+            body |= {
+                "deleted": progress.deleted,
+                "matched": progress.matched,
+                "exact": False,
+                "dry_run": self.dry_run,
+                "patterns": dict(progress.patterns),
+                "slots": None if progress.slots_asked is None else f"{progress.slots_done}/{progress.slots_asked}",
+                "passes": progress.pass_number,
+                "seconds": round(progress.seconds, 2),
+            }
+        else:
+            body |= {"deleted": self.deleted, "matched": self.matched, "dry_run": self.dry_run}
+        if self.k6:
+            at = self.k6.ended_at
+            body["k6"] = {
+                "ended": self.k6.ended,
+                "detector": self.k6.detector,
+                "exit_code": self.k6.exit_code,
+                "reason": self.k6.reason,
+                "ended_at": at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z" if at else None,
+            }
+        body["errors"] = [*self.errors, *(sweep.errors if sweep else ())]
+        return body
+
+    def line(self) -> str:
+        """Return the whole report as one line of JSON."""
+        return _json(self.as_dict())
+
+    def message(self, limit: int) -> bytes:
+        """Return the report in at most `limit` bytes of JSON, leaving out detail: errors, then shards, then patterns.
+
+        Of the errors the first stays as long as it can, shortened. The limit is at least settings.SMALLEST_MESSAGE,
+        which status, totals and k6's end never need.
+        """
+        body = self.as_dict()
+        for shorten in (_keep, _one_error, _no_shards, _no_patterns, _no_errors):
+            body = shorten(body)
+            text = _json(body).encode()
+            if len(text) <= limit:
+                return text
+        return text
+
+
+def log_end(log: Log, report: Report) -> None:
+    """Log each problem, and the report; as errors, if it is no success."""
+    say = log.error if EXIT_CODES[report.status] else log.info
+    body = report.as_dict()
+    for problem in body.pop("errors"):
+        say(problem)
+    say("done", **body)
+
+
+def _json(body: Mapping[str, Any]) -> str:
+    # A pattern or an error may carry bytes that are no text; escaped they are valid everywhere.
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=True)
+
+
+def _keep(body: dict[str, Any]) -> dict[str, Any]:
+    return body
+
+
+def _one_error(body: dict[str, Any]) -> dict[str, Any]:
+    errors: Sequence[str] = body["errors"]
+    if not errors:
+        return body
+    more = [f"and {len(errors) - 1} more"] if len(errors) > 1 else []
+    return body | {"errors": [errors[0][:_SHORT_ERROR], *more]}
+
+
+def _no_shards(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "by_shard"}
+
+
+def _no_patterns(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "patterns"}
+
+
+def _no_errors(body: dict[str, Any]) -> dict[str, Any]:
+    return body | {"errors": []}

@@ -1,0 +1,34 @@
+"""Refuses, by the settings alone, a sweep that could delete what is not test data."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from k6_sweep.errors import RefusedError
+from k6_sweep.patterns import MIN_LITERAL_START
+from k6_sweep.settings import Settings
+
+
+def check_breadth(settings: Settings) -> None:
+    """Refuse patterns that begin with too little.
+
+    Raises:
+        RefusedError: There is one, and broad patterns are not allowed.
+    """
+    if broad := settings.broad_patterns:
+        names = ", ".join(repr(pattern.text) for pattern in broad)
+        raise RefusedError(
+            f"pattern {names} begins with fewer than {MIN_LITERAL_START} literal characters: it could match anybody's "
+            "keys; make it longer, or accept it with --allow-broad-patterns"
+        )
+
+
+def check_namespace(allowed: Sequence[str], namespace: str | None) -> None:
+    """Refuse a namespace that none of the globs matches; without globs every one is fine.
+
+    Raises:
+        RefusedError: It is not allowed, or not known.
+    """
+    if not allowed or (namespace is not None and any(fnmatchcase(namespace, glob) for glob in allowed)):
+        return
+    found = "no Kubernetes namespace is known here" if namespace is None else f"this is namespace {namespace!r}"
+    raise RefusedError(f"{found}, and --allowed-namespace permits only {', '.join(allowed)}")

@@ -1,0 +1,53 @@
+"""Keeps one link to each server, so that never more than one write is under way on any of them."""
+
+import threading
+
+from k6_sweep.sweep.job import WriteSize
+from k6_sweep.sweep.link import Connect, Link
+from k6_sweep.values import Address
+
+
+class Links:
+    """The links that a sweep has open, and for each server how much one write may hold."""
+
+    def __init__(self, connect: Connect, largest_write: int, latency_budget: float) -> None:
+        self._connect = connect
+        self._largest_write = largest_write
+        self._latency_budget = latency_budget
+        self._open: dict[Address, Link] = {}
+        self._write_sizes: dict[Address, WriteSize] = {}
+        self._lock = threading.Lock()
+
+    def get(self, address: Address) -> Link:
+        """Return the link to a server, opened if need be.
+
+        Raises:
+            UnreachableError: Nobody answers there.
+            DeniedError: Login or TLS failed.
+        """
+        with self._lock:
+            if link := self._open.get(address):
+                return link
+        fresh = self._connect(address.host, address.port)  # not under the lock: others need not wait for it
+        with self._lock:
+            link = self._open.setdefault(address, fresh)
+        if link is not fresh:
+            fresh.close()
+        return link
+
+    def write_size(self, address: Address) -> WriteSize:
+        """Return what is known about the size of writes to a server."""
+        with self._lock:
+            return self._write_sizes.setdefault(address, WriteSize(self._largest_write, self._latency_budget))
+
+    def drop(self, address: Address) -> None:
+        """Close a link that is broken."""
+        with self._lock:
+            link = self._open.pop(address, None)
+        if link:
+            link.close()
+
+    def close(self) -> None:
+        """Close all of them, under whoever is using them."""
+        for address in list(self._open):
+            self.drop(address)

@@ -1,0 +1,40 @@
+"""Refuses a Redis that doesn't hold the marker: the key by which its owners say that it may be swept."""
+
+from redis import exceptions
+
+from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
+from k6_sweep.sweep.link import Connect, pack
+from k6_sweep.sweep.replies import judge, text_of
+from k6_sweep.sweep.slots import key_slot
+from k6_sweep.sweep.topology import Topology
+
+
+def check_marker(marker: str | None, topology: Topology, connect: Connect) -> None:
+    """Refuse a Redis that doesn't hold the marker.
+
+    Raises:
+        RefusedError: The key is not there.
+        UnreachableError: Its primary could not be asked.
+        DeniedError: The user may not ask for it.
+    """
+    if marker is None:
+        return
+    key = marker.encode("utf-8", "surrogateescape")
+    shard = topology.shard_of(key_slot(key))
+    if shard is None:
+        raise UnreachableError(f"no primary owns slot {key_slot(key)}, where the marker of --require-marker belongs")
+    link = connect(shard.address.host, shard.address.port)
+    try:
+        (reply,) = link.pipeline([pack((b"EXISTS", key))])
+    finally:
+        link.close()
+    if isinstance(reply, exceptions.NoPermissionError):
+        raise DeniedError(
+            f"{link.name} forbids to look for the marker: {text_of(reply)}; --require-marker needs EXISTS on it"
+        )
+    if trouble := judge(reply):
+        raise UnreachableError(f"{link.name} could not be asked for the marker: {trouble.text}")
+    if not reply:
+        raise RefusedError(
+            f"this Redis does not hold the key {marker!r} that --require-marker asks for: is it the right one?"
+        )

@@ -1,0 +1,109 @@
+"""Sorts keys: which are to go, and which pattern each belongs to."""
+
+import itertools
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Container, Sequence
+from typing import Final, NamedTuple
+
+from k6_sweep.patterns import Pattern
+
+Counts = Sequence[tuple[int, int]]
+"""Pairs of a pattern's index and how many keys it owns; patterns that own none may be left out."""
+
+
+class Split(NamedTuple):
+    """A list of keys, sorted out."""
+
+    chosen: Sequence[bytes]
+    """Those to delete."""
+    counts: Counts
+    """Who owns them: the first pattern that matches owns a key."""
+    spared: Counts
+    """Who owns those that match, too, but are to be kept."""
+
+
+_NOTHING: Final = Split((), (), ())
+
+
+class Matcher:
+    """Says which keys of a list are to go, and which of several patterns owns each."""
+
+    def __init__(
+        self,
+        patterns: Sequence[Pattern],
+        keep: Sequence[Pattern] = (),
+        existing: Container[bytes] | None = None,
+        ours: frozenset[bytes] = frozenset(),
+    ) -> None:
+        """Prepare; what a `keep` pattern matches, and what is `existing`, is spared; `ours` don't even count."""
+        self.size = len(patterns)
+        """How many patterns there are."""
+        self._ranges = _disjoint_ranges(patterns)
+        self._match = re.compile(b"|".join(b"(" + pattern.regex + b")" for pattern in patterns)).match
+        self._kept = re.compile(b"|".join(pattern.regex for pattern in keep)).match if keep else None
+        self._existing = existing
+        self._ours = ours
+
+    def split(self, keys: list[bytes]) -> Split:
+        """Sort out a list of keys; its order may change."""
+        if not keys:
+            return _NOTHING
+        if not self._ours.isdisjoint(keys):
+            keys = [key for key in keys if key not in self._ours]
+        find = self._by_match if self._ranges is None else self._by_range
+        found, counts = find(keys)
+        if not found:
+            return _NOTHING
+        going = found
+        if self._kept:
+            going = [key for key in going if not self._kept(key)]
+        if self._existing is not None:
+            going = [key for key in going if key not in self._existing]
+        if len(going) == len(found):
+            return Split(found, counts, ())
+        stay = find(going)[1]
+        return Split(going, stay, list((Counter(dict(counts)) - Counter(dict(stay))).items()))
+
+    def _by_match(self, keys: list[bytes]) -> tuple[list[bytes], Counts]:
+        found = [match for key in keys if (match := self._match(key))]
+        owners = Counter(match.lastindex for match in found)
+        return [match.string for match in found], [(owner - 1, count) for owner, count in owners.items() if owner]
+
+    def _by_range(self, keys: list[bytes]) -> tuple[list[bytes], Counts]:
+        """Find the keys of a prefix as a range of the sorted keys: half the time that the other way takes."""
+        keys.sort()
+        found: list[bytes] = []
+        counts = []
+        high = 0
+        for start, end, owner in self._ranges or ():
+            high = bisect_left(keys, start, high)
+            if high == len(keys):
+                break
+            if keys[high].startswith(start):
+                low = high
+                high = bisect_left(keys, end, low) if end else len(keys)
+                found += keys[low:high]
+                counts.append((owner, high - low))
+        return found, counts
+
+
+def _disjoint_ranges(patterns: Sequence[Pattern]) -> list[tuple[bytes, bytes, int]] | None:
+    """Return the ranges of keys, in order, that patterns like `prefix*` match, each with the pattern's index.
+
+    A range ends before its second key; an empty one stands for the end of all keys. None where a pattern is of another
+    form, or where a key could be in two ranges.
+    """
+    if not all(pattern.is_prefix for pattern in patterns):
+        return None
+    starts = sorted((pattern.literal_start, owner) for owner, pattern in enumerate(patterns))
+    if any(second.startswith(first) for (first, _), (second, _) in itertools.pairwise(starts)):
+        return None
+    return [(start, _successor(start), owner) for start, owner in starts]
+
+
+def _successor(prefix: bytes) -> bytes:
+    """Return the first key behind all that begin with the prefix; empty where there is none."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else b""

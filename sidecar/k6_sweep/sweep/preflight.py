@@ -1,0 +1,102 @@
+"""Tries, before it matters, whether a sweep could do its work: primaries, login, permissions, guards."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from redis import exceptions
+
+from k6_sweep.errors import DeniedError
+from k6_sweep.patterns import Pattern
+from k6_sweep.settings import Settings
+from k6_sweep.sweep.guard import check_breadth
+from k6_sweep.sweep.link import Connect, Link, pack
+from k6_sweep.sweep.marker import check_marker
+from k6_sweep.sweep.replies import denial, is_denied, judge, text_of
+from k6_sweep.sweep.sentinel import seeds
+from k6_sweep.sweep.slots import TAGS, Probes, key_slot, reachable_slots
+from k6_sweep.sweep.topology import Shard, discover
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What the preflight found."""
+
+    primaries: tuple[str, ...]
+    warnings: tuple[str, ...]
+    """What will work, but worse than it could."""
+
+
+def preflight(settings: Settings, connect: Connect) -> Readiness:
+    """Try everything that a sweep needs, deleting nothing: UNLINK is tried on random keys that do not exist.
+
+    Raises:
+        RefusedError: A guard says no.
+        UnreachableError: Redis or one of its primaries cannot be reached.
+        DeniedError: Login or permission is refused.
+    """
+    check_breadth(settings)
+    topology = discover(connect, seeds(settings.redis_url, connect))
+    check_marker(settings.require_marker, topology, connect)
+    warnings: dict[str, None] = {}
+    covered = sum(len(shard.slots) for shard in topology.shards)
+    if missing := len(topology.uncovered()):
+        warnings[f"{missing} of the cluster's slots have no primary; {covered} have"] = None
+    for shard in topology.shards:
+        link = connect(shard.address.host, shard.address.port)
+        try:
+            warnings.update(dict.fromkeys(_try_writes(link, shard, settings)))
+            if topology.clustered and shard.slots:
+                warnings.update(dict.fromkeys(_try_listing(link, shard)))
+        finally:
+            link.close()
+    return Readiness(tuple(str(address) for address in topology.addresses), tuple(warnings))
+
+
+def _try_writes(link: Link, shard: Shard, settings: Settings) -> Iterator[str]:
+    """Unlink an absent key of each pattern: permissions are checked before anything else, so this harms nobody.
+
+    Yields what would hold a sweep up if it lasted.
+    """
+    nonce = secrets.token_hex(8).encode()
+    reachable = [slot for slot in reachable_slots(settings.pattern) if slot in shard.slots]
+    tries = {Probes(settings.pattern, nonce).key(reachable[0]): "the sweep's probes"} if reachable else {}
+    for pattern in settings.pattern:
+        if key := _absent_key(pattern, shard, nonce):
+            tries[key] = f"keys like {pattern.text!r}"
+    reading = settings.dry_run or settings.max_keys is not None
+    words = [b"UNLINK"] * (not settings.dry_run) + [b"EXISTS"] * reading
+    for key, what in tries.items():
+        for word in words:
+            (reply,) = link.pipeline([pack((word, key))])
+            if isinstance(reply, exceptions.NoPermissionError):
+                raise denial(link.name, f"{text_of(reply)} ({word.decode()} of {what})")
+            if trouble := judge(reply):
+                yield f"{link.name} does not take {word.decode()} now: {trouble.text}"
+
+
+def _absent_key(pattern: Pattern, shard: Shard, nonce: bytes) -> bytes | None:
+    """Return a key that the pattern matches, nobody has, and this primary owns; None where there is no such key."""
+    if not shard.slots:
+        return None
+    key = pattern.sample(b"{" + TAGS[shard.slots[0]] + b"}" + nonce)
+    return key if key is None or key_slot(key) in shard.slots else None
+
+
+def _try_listing(link: Link, shard: Shard) -> list[str]:
+    replies = link.pipeline(
+        [
+            pack((b"CLUSTER", b"COUNTKEYSINSLOT", shard.slots[0])),
+            pack((b"CLUSTER", b"GETKEYSINSLOT", shard.slots[0], 1)),
+        ]
+    )
+    if any(is_denied(reply) for reply in replies):
+        scan = link.pipeline([pack((b"SCAN", b"0", b"COUNT", 1))])
+        if is_denied(scan[0]):
+            raise DeniedError(
+                f"{link.name} forbids both CLUSTER GETKEYSINSLOT and SCAN; one of them is needed to find keys"
+            )
+        return [
+            "listing a slot's keys (CLUSTER COUNTKEYSINSLOT, GETKEYSINSLOT) is not permitted; SCAN will be used, slower"
+        ]
+    return []

@@ -1,0 +1,66 @@
+"""What a server's error reply means for the slot that it was about."""
+
+import enum
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis import exceptions
+
+from k6_sweep.errors import DeniedError
+
+_COME_BACK: Final = ("CLUSTERDOWN", "MASTERDOWN", "READONLY", "NOREPLICAS", "MISCONF", "BUSY", "LOADING", "TRYAGAIN")
+"""States that pass.
+
+Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ and the servers' error texts.
+"""
+
+
+class Verdict(enum.Enum):
+    """What to do with a slot after an error."""
+
+    LATER = "ask again later, of whoever owns it then"
+    MOVING = "it is on its way to another node: work it off key by key"
+    DENIED = "asking again doesn't help"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """An error reply, judged."""
+
+    verdict: Verdict
+    text: str
+    target: tuple[str, int] | None = None
+    """Where the slot is moving to, where the reply says so; an empty host means the answering node's."""
+
+
+def text_of(error: Exception) -> str:
+    """Return the server's words in one line, with the code that redis-py takes off them."""
+    code = getattr(error, "status_code", None)
+    return " ".join(f"{code or ''} {error}".split())
+
+
+def judge(reply: Any) -> Trouble | None:  # noqa: ANN401  # any reply
+    """Return the trouble that a reply tells of; None for a clean one."""
+    if not isinstance(reply, Exception):
+        return None
+    text = text_of(reply)
+    if isinstance(reply, exceptions.MovedError):  # before AskError, which it derives from
+        return Trouble(Verdict.LATER, text)
+    if isinstance(reply, exceptions.AskError):
+        return Trouble(Verdict.MOVING, text, (reply.host, reply.port))
+    if isinstance(reply, exceptions.TryAgainError):
+        return Trouble(Verdict.MOVING, text)
+    return Trouble(Verdict.LATER if text.startswith(_COME_BACK) else Verdict.DENIED, text)
+
+
+def denial(server: str, text: str) -> DeniedError:
+    """Return the error for a trouble that is final."""
+    advice = "; give the user the permissions of docs/redis.md" if text.startswith("NOPERM") else ""
+    return DeniedError(f"{server} refuses: {text}{advice}")
+
+
+def is_denied(reply: Any) -> bool:  # noqa: ANN401  # any reply
+    """Whether the server forbids the command, or doesn't have it."""
+    if not isinstance(reply, exceptions.ResponseError):
+        return False
+    return isinstance(reply, exceptions.NoPermissionError) or "unknown" in str(reply).lower()

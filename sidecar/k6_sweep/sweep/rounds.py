@@ -1,0 +1,238 @@
+"""Runs one pass: every slot once, in rounds over the primaries, until each slot is proven or time is up."""
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Final
+
+from redis import exceptions
+
+from k6_sweep.errors import DeniedError, RedisError, UnreachableError
+from k6_sweep.log import Log
+from k6_sweep.settings import Settings
+from k6_sweep.sweep.by_scan import ScanSweep
+from k6_sweep.sweep.by_slot import ListingDeniedError, SlotSweep
+from k6_sweep.sweep.job import Job, LimitReachedError, Tally
+from k6_sweep.sweep.link import Connect, Link
+from k6_sweep.sweep.links import Links
+from k6_sweep.sweep.moving import MovingSlot, way_of
+from k6_sweep.sweep.passes import PassResult
+from k6_sweep.sweep.replies import text_of
+from k6_sweep.sweep.sentinel import seeds
+from k6_sweep.sweep.topology import Shard, Topology, discover, importing, read_topology
+from k6_sweep.values import Address
+
+_FIRST_BACKOFF: Final = 0.05
+_LONGEST_BACKOFF: Final = 2.0
+_TICK: Final = 0.2
+_REPLICA_ACK_MS: Final = 1000
+_LATE: Final = 0.3
+"""So long after the deadline a worker that is stuck in a read is cut off."""
+_FORGOTTEN: Final = "IMPORTING on a node, but its owner knows of no migration: redis-cli --cluster fix"
+_TOO_LATE: Final = 1.5
+"""So long after it nobody waits any more for one that cannot be cut off, such as in the lookup of a name."""
+
+Tick = Callable[[], None]
+
+
+class Rounds:
+    """Knows the cluster as it is now, holds a link to each primary, and runs passes over it."""
+
+    def __init__(self, settings: Settings, connect: Connect, log: Log) -> None:
+        self._url = settings.redis_url
+        self._connect = connect
+        self._log = log
+        self._links = Links(self._connect_to_member, settings.batch_size, settings.latency_budget)
+        self._nodes: frozenset[str] = frozenset()
+        """The ids of all nodes that the cluster has had."""
+        self._suspects: set[Address] = set()
+        """Primaries that broke away in the last round: others are asked before them."""
+        self._importing: dict[Address, frozenset[int]] = {}
+        """The slots that each primary is taking in from others, where we may know."""
+        self._sizes: dict[int, int] = {}
+        """How many keys a slot had when it was last seen: enough to put slots into groups of like size."""
+        self._pool = ThreadPoolExecutor(settings.max_shards, thread_name_prefix="shard")
+        self.topology = Topology(clustered=False, shards=())
+        self.by_scan = False
+        """Whether keys are found with SCAN: always outside a cluster, and where listing slots is denied."""
+
+    def close(self) -> None:
+        """End all links and threads."""
+        self._links.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def refresh(self) -> None:
+        """Read the topology from whoever answers.
+
+        Raises:
+            UnreachableError: Nobody does.
+            DeniedError: The server refuses for good.
+        """
+        known = self.topology.addresses if self.topology.clustered else ()
+        trusted = sorted(known, key=self._suspects.__contains__)
+        self.topology = discover(self._connect, itertools.chain(trusted, seeds(self._url, self._connect)), self._nodes)
+        if self.topology.clustered:
+            self._nodes |= self.topology.node_ids
+        self.by_scan = self.by_scan or not self.topology.clustered
+
+    def _connect_to_member(self, host: str, port: int) -> Link:
+        """Open a link to a node of the cluster, and to no other server that has its address by now.
+
+        Raises:
+            UnreachableError: Nobody answers there, or a stranger does.
+            DeniedError: Login, TLS or CLUSTER SLOTS was refused.
+        """
+        link = self._connect(host, port)
+        try:
+            member = not self.topology.clustered or self._nodes & read_topology(link, Address(host, port)).node_ids
+        except BaseException:
+            link.close()
+            raise
+        if not member:
+            link.close()
+            raise UnreachableError(f"{link.name} answers, but does not belong to the cluster that is swept")
+        return link
+
+    @property
+    def identity(self) -> frozenset[str]:
+        """What tells this Redis from others: the ids of the cluster's nodes; the address of a single server."""
+        return self._nodes or frozenset([f"{self._url}/{self._url.database}"])
+
+    def run(self, job: Job, result: PassResult, tick: Tick) -> None:
+        """Sweep the result's open slots once; `tick` is called now and then, on this thread."""
+        backoff = _FIRST_BACKOFF
+        while True:
+            before = len(result.open)
+            walking_slots = not self.by_scan
+            self._round(job, result, tick)
+            if not result.open or result.final or job.remaining() <= 0:
+                return
+            if walking_slots and self.by_scan:
+                self._log.warning("listing a slot's keys is not permitted: using SCAN")
+                continue
+            backoff = _FIRST_BACKOFF if len(result.open) < before else min(backoff * 2, _LONGEST_BACKOFF)
+            self._log.debug("some slots are still open", slots=len(result.open), again_in_seconds=round(backoff, 2))
+            time.sleep(max(0.0, min(backoff * random.uniform(0.5, 1.0), job.remaining())))  # noqa: S311  # jitter
+            try:
+                self.refresh()
+            except UnreachableError as error:
+                result.unreachable["the topology"] = str(error)
+            except DeniedError as error:
+                result.denied = error
+                return
+
+    def _round(self, job: Job, result: PassResult, tick: Tick) -> None:
+        result.unreachable = {}
+        result.rounds += 1
+        self._suspects.clear()
+        workers: dict[Future[None], tuple[Shard, Tally]] = {}
+        for shard in self.topology.shards:
+            slots = [slot for slot in shard.slots if slot in result.open]
+            if slots:
+                tally = Tally([0] * job.matcher.size, asked=len(slots))
+                result.tallies.setdefault(shard.address, []).append(tally)
+                workers[self._pool.submit(self._work, shard, slots, job, tally)] = (shard, tally)
+        waiting = set(workers)
+        while waiting and job.remaining() > -_TOO_LATE:
+            _, waiting = wait(waiting, timeout=_TICK)
+            tick()
+            if waiting and job.remaining() < -_LATE:
+                self._links.close()
+        for worker, (shard, tally) in workers.items():
+            result.open -= tally.finished
+            self._collect(worker, shard, result)
+        self._reopen_forgotten(workers.values(), result)
+
+    def _reopen_forgotten(self, done: Iterable[tuple[Shard, Tally]], result: PassResult) -> None:
+        """Take back the proof of slots of which a primary holds keys while their owner knows of no migration."""
+        self._importing = {
+            address: slots for address, slots in self._importing.items() if slots and address in self.topology.addresses
+        }
+        for address in self._importing:
+            try:
+                self._importing[address] = importing(self._links.get(address))
+            except RedisError:
+                self._links.drop(address)  # its own slots stay open, too
+        for shard, tally in done:
+            elsewhere = (slots for address, slots in self._importing.items() if address != shard.address)
+            for slot in frozenset[int]().union(*elsewhere) & (tally.finished - tally.moving):
+                tally.trouble[slot] = _FORGOTTEN
+                result.open.add(slot)
+
+    def _collect(self, worker: Future[None], shard: Shard, result: PassResult) -> None:
+        """Put into the result how one primary's work has ended."""
+        if not worker.done():  # it will find that the time is up before it writes
+            result.unreachable[str(shard.address)] = f"{shard.address} gave no answer in time"
+            return
+        try:
+            worker.result()
+        except UnreachableError as error:
+            result.unreachable[str(shard.address)] = str(error)
+            self._suspects.add(shard.address)
+            self._log.warning("a primary broke away", primary=str(shard.address), error=str(error))
+        except DeniedError as error:
+            result.denied = error
+        except LimitReachedError:
+            result.over_limit = True
+        except ListingDeniedError:
+            self.by_scan = True
+
+    def _work(self, shard: Shard, slots: Sequence[int], job: Job, tally: Tally) -> None:
+        """Sweep one primary's open slots, on a thread of its own."""
+        link = self._links.get(shard.address)
+        try:
+            self._sweep(link, shard, slots, job, tally)
+            if job.delete and shard.replicas:
+                _await_replica(link, job, tally)
+        except UnreachableError:
+            self._links.drop(shard.address)
+            tally.broken = True
+            if job.delete:  # a server that has restarted may have forgotten them, and WAIT counts its own connection's
+                tally.unsure.append(f"the connection to {link.name} broke, so its last deletes may not have lasted")
+            raise
+
+    def _sweep(self, link: Link, shard: Shard, slots: Sequence[int], job: Job, tally: Tally) -> None:
+        size = self._links.write_size(shard.address)
+        scan = ScanSweep(link, job, tally, self.topology.clustered, size)
+        if self.by_scan:
+            scan.run(slots)
+            return
+        self._importing[shard.address] = importing(link)
+        sweep = SlotSweep(link, job, tally, self._sizes, size)
+        sweep.run(slots)
+        for slot in sweep.moving:
+            if job.remaining() > 0:
+                self._sweep_moving(link, shard, slot, job, tally)
+        if sweep.fat and job.remaining() > 0:
+            scan.run_fat(sweep.fat)
+
+    def _sweep_moving(self, source: Link, shard: Shard, slot: int, job: Job, tally: Tally) -> None:
+        way = way_of(source, slot, job)
+        if way is None:
+            return
+        address = Address(way[0] if way[0] not in {"", "?"} else shard.address.host, way[1])
+        try:
+            target = self._links.get(address)
+            MovingSlot(source, target, way, slot, job, tally, self._links.write_size(address)).sweep()
+            if job.delete and any(each.replicas for each in self.topology.shards if each.address == address):
+                _await_replica(target, job, tally)
+        except UnreachableError as error:
+            if source.closed:
+                raise
+            self._links.drop(address)  # the others of this primary don't depend on that one
+            tally.trouble[slot] = str(error)
+
+
+def _await_replica(link: Link, job: Job, tally: Tally) -> None:
+    """See that a replica has what was deleted: if the primary died now, it would not all come back.
+
+    Source: https://redis.io/docs/latest/commands/wait/
+    """
+    patience = int(min(_REPLICA_ACK_MS, max(1, job.remaining() * 1000)))
+    try:
+        if link.ask(b"WAIT", 1, patience) < 1:
+            tally.unsure.append(f"no replica of {link.name} has acknowledged the deletes")
+    except exceptions.ResponseError as error:
+        tally.unsure.append(f"{link.name} could not be asked whether a replica has the deletes: {text_of(error)}")

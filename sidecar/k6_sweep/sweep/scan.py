@@ -1,0 +1,72 @@
+"""Walks over a server's keys with SCAN, page by page: all of them, or those of one slot.
+
+Newer servers keep the keys of each slot apart, and their cursor's low 14 bits are the slot, so a walk may begin at one.
+That is documented nowhere, so it is believed only of servers that are known to do it, and only while it holds.
+
+Source: https://redis.io/docs/latest/commands/scan/; kvstore.c of Redis 7.4 and Valkey 8.0 for the cursor.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from k6_sweep.sweep.job import WriteSize
+from k6_sweep.sweep.link import Link
+from k6_sweep.sweep.slots import SLOT_COUNT, key_slot
+from k6_sweep.sweep.topology import hello
+
+_FIRST_WITH_SLOT_CURSORS: Final = {"redis": (7, 4), "valkey": (8, 0)}
+
+
+class SlotCursorError(Exception):
+    """A walk over one slot did not see all of it."""
+
+
+def scan_node(link: Link, size: WriteSize) -> Iterator[list[bytes]]:
+    """Yield all keys of a server, some perhaps twice.
+
+    Raises:
+        redis.exceptions.ResponseError: The server's own error; the walk is over.
+        UnreachableError: The connection broke.
+    """
+    cursor = b"0"
+    while True:
+        cursor, page = _scan(link, cursor, size)
+        yield page
+        if cursor == b"0":
+            return
+
+
+def scan_slot(link: Link, slot: int, size: WriteSize) -> Iterator[list[bytes]]:
+    """Yield all keys of one slot, some perhaps twice.
+
+    Raises:
+        SlotCursorError: The server doesn't walk over single slots, or turned out not to; what it gave is not all.
+        redis.exceptions.ResponseError: The server's own error.
+        UnreachableError: The connection broke.
+    """
+    facts = hello(link)
+    version = tuple(int(part) for part in facts.get("version", "0").split(".")[:2])
+    if version < _FIRST_WITH_SLOT_CURSORS.get(facts.get("server", ""), (99,)):
+        raise SlotCursorError
+    missing = link.ask(b"CLUSTER", b"COUNTKEYSINSLOT", slot)
+    cursor = b"%d" % slot
+    while int(cursor) % SLOT_COUNT == slot:
+        cursor, page = _scan(link, cursor, size)
+        mine = [key for key in page if key_slot(key) == slot]
+        if len(mine) < len(page) and int(cursor) % SLOT_COUNT == slot:
+            raise SlotCursorError
+        missing -= len(mine)
+        yield mine
+        if cursor == b"0":
+            break
+    if missing > 0:
+        raise SlotCursorError
+
+
+def _scan(link: Link, cursor: bytes, size: WriteSize) -> tuple[bytes, list[bytes]]:
+    began = time.monotonic()
+    # Half of a write: where a table has been emptied, SCAN looks at ten buckets for each key that it is asked for.
+    following, page = link.ask(b"SCAN", cursor, b"COUNT", max(1, size.keys // 2))
+    size.learn(time.monotonic() - began)
+    return following, page

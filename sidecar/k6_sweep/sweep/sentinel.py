@@ -1,0 +1,51 @@
+"""Asks Sentinels where the primary is.
+
+Source: https://redis.io/docs/latest/develop/reference/sentinel-clients/
+"""
+
+from collections.abc import Iterator
+
+from redis import exceptions
+
+from k6_sweep.errors import DeniedError, UnreachableError
+from k6_sweep.redis_url import RedisUrl
+from k6_sweep.sweep.link import Connect
+from k6_sweep.sweep.replies import text_of
+from k6_sweep.values import Address
+
+
+def seeds(url: RedisUrl, connect: Connect) -> Iterator[Address]:
+    """Yield where to begin: the URL's address, or the primaries that the Sentinels name; some may be out of date.
+
+    Raises:
+        UnreachableError: No Sentinel can be reached, or none knows the primary.
+        DeniedError: None of them did, and one refused for good.
+    """
+    if not url.sentinels:
+        yield Address(url.host, url.port)
+        return
+    failures: list[UnreachableError | DeniedError] = []
+    for host, port in url.sentinels:
+        try:
+            primary = _primary(host, port, url.master, connect)
+        except (UnreachableError, DeniedError) as error:
+            failures.append(error)
+        else:
+            yield primary
+    if len(failures) < len(url.sentinels):
+        return
+    denied = any(isinstance(error, DeniedError) for error in failures)
+    raise (DeniedError if denied else UnreachableError)("; ".join(map(str, failures)))
+
+
+def _primary(host: str, port: int, master: str, connect: Connect) -> Address:
+    link = connect(host, port)
+    try:
+        found = link.ask(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", master)
+    except exceptions.ResponseError as error:
+        raise DeniedError(f"{link.name} does not answer as a Sentinel: {text_of(error)}") from error
+    finally:
+        link.close()
+    if found is None:
+        raise UnreachableError(f"the Sentinel {link.name} knows no primary called {master!r}; check --redis-url")
+    return Address(found[0].decode(), int(found[1]))

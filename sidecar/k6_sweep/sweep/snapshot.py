@@ -1,0 +1,240 @@
+r"""The keys that existed before a test, as a file: 8 bytes a key, checked whole before it is believed.
+
+    k6-sweep snapshot 1\n      the format
+    {"patterns": …}\n          a header in JSON: what it is a snapshot of
+    16,384 numbers of 4 bytes  how many keys each slot has
+    numbers of 8 bytes         the keys' hashes, slot after slot, in order within a slot
+    32 bytes                   blake2b of all that
+
+Numbers are little-endian. Two keys with the same hash (one pair in 2**64) are taken for one: that spares a key, and
+never loses one.
+"""
+
+import heapq
+import itertools
+import json
+import os
+import socket
+import sys
+import tempfile
+import threading
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final, Literal
+
+from k6_sweep.errors import RefusedError
+from k6_sweep.patterns import Pattern
+from k6_sweep.sweep.job import LimitReachedError
+from k6_sweep.sweep.slots import ALL_SLOTS, SLOT_COUNT, format_ranges, key_slot, parse_ranges
+
+_FIRST_LINE: Final = b"k6-sweep snapshot 1\n"
+_DIGEST_SIZE: Final = 32
+_HASH_SIZE: Final = 8
+_NONE: Final = array("Q")
+_SORTED_AT_ONCE: Final = 100_000
+_READABLE: Final = 0o644
+
+
+def _hash(key: bytes) -> int:
+    """Return the same 64 bits for a key on every machine, in every process."""
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "little")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Which keys there were, of what, and when."""
+
+    patterns: tuple[str, ...]
+    redis: frozenset[str]
+    """The ids of the cluster's nodes; of a single server, its address."""
+    unproven: tuple[int, ...]
+    """Slots of which it is not certain that all keys were seen."""
+    host: str
+    """The machine that took it; in Kubernetes, the pod's name."""
+    pod: str | None
+    """The pod's uid; None where there is none, or it is not known."""
+    taken_at: datetime
+    hashes: "Sequence[array[int] | memoryview[int]]" = field(repr=False)
+    """The keys' hashes, in order, slot by slot."""
+
+    @property
+    def size(self) -> int:
+        """How many keys it has."""
+        return sum(map(len, self.hashes))
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a key (bytes) existed."""
+        if not isinstance(key, bytes):
+            return False
+        value, of_slot = _hash(key), self.hashes[key_slot(key)]
+        at = bisect_left(of_slot, value)
+        return at < len(of_slot) and of_slot[at] == value
+
+    def __str__(self) -> str:
+        return f"the snapshot of {self.size:,} keys that {self.host} took at {self.taken_at:%Y-%m-%dT%H:%M:%SZ}"
+
+    def check_patterns(self, patterns: Iterable[Pattern], file: Path) -> None:
+        """Refuse to sweep patterns whose keys were not looked for.
+
+        Raises:
+            RefusedError: There is one.
+        """
+        noted_down = [Pattern(text) for text in self.patterns]
+        if strange := [pattern.text for pattern in patterns if not any(map(pattern.is_within, noted_down))]:
+            names, noted = ", ".join(map(repr, strange)), ", ".join(map(repr, self.patterns))
+            raise RefusedError(
+                f"the snapshot {file} is of {noted}, not of {names}; take one with the patterns that are swept"
+            )
+
+    def check_redis(self, redis: frozenset[str], file: Path) -> None:
+        """Refuse another Redis than the one that was looked at.
+
+        Raises:
+            RefusedError: Not one of its nodes is known.
+        """
+        if not redis & self.redis:
+            raise RefusedError(f"the snapshot {file} is of another Redis: not one of its nodes is in this one")
+
+    def write(self, file: Path) -> None:
+        """Write the file in one step: it is there whole, or not at all.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        header = {
+            "patterns": self.patterns,
+            "redis": sorted(self.redis),
+            "unproven": format_ranges(self.unproven),
+            "host": self.host,
+            "pod": self.pod,
+            "taken_at": self.taken_at.isoformat(),
+        }
+        digest = blake2b(digest_size=_DIGEST_SIZE)
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as draft:
+            try:
+                counts = array("I", map(len, self.hashes))
+                beginning = _FIRST_LINE + json.dumps(header).encode() + b"\n"
+                for part in itertools.chain((beginning, _as_bytes(counts)), map(_as_bytes, self.hashes)):
+                    digest.update(part)
+                    draft.write(part)
+                draft.write(digest.digest())
+                draft.flush()
+                os.fchmod(draft.fileno(), _READABLE)
+                os.fsync(draft.fileno())
+                Path(draft.name).rename(file)
+            except BaseException:
+                Path(draft.name).unlink(missing_ok=True)
+                raise
+
+
+def read_snapshot(file: Path) -> Snapshot:
+    """Read a snapshot back.
+
+    Raises:
+        RefusedError: It is missing, or not to the last byte what was written.
+    """
+    try:
+        content = memoryview(file.read_bytes())
+    except OSError as error:
+        raise RefusedError(
+            f"the snapshot cannot be read ({error}); take one before the test: k6-sweep snapshot --out {file}"
+        ) from error
+    body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
+    if bytes(body[: len(_FIRST_LINE)]) != _FIRST_LINE:
+        raise RefusedError(f"{file} is not a snapshot of this version of k6-sweep")
+    if blake2b(body, digest_size=_DIGEST_SIZE).digest() != digest:
+        raise RefusedError(f"the snapshot {file} is damaged: its checksum is wrong; nothing can be told from it")
+    start = bytes(body).index(b"\n", len(_FIRST_LINE)) + 1
+    header = json.loads(bytes(body[len(_FIRST_LINE) : start]))
+    middle = start + 4 * SLOT_COUNT
+    counts = _as_numbers("I", body[start:middle])
+    if 8 * sum(counts) != len(body) - middle:
+        raise RefusedError(f"the snapshot {file} is damaged: it lacks keys")
+    hashes = _as_numbers("Q", body[middle:])
+    ends = list(itertools.accumulate(counts, initial=0))
+    return Snapshot(
+        patterns=tuple(header["patterns"]),
+        redis=frozenset(header["redis"]),
+        unproven=tuple(parse_ranges(header["unproven"])),
+        host=header["host"],
+        pod=header["pod"],
+        taken_at=datetime.fromisoformat(header["taken_at"]),
+        hashes=[hashes[start:end] for start, end in itertools.pairwise(ends)],
+    )
+
+
+def _as_bytes(numbers: "array[int] | memoryview[int]") -> bytes:
+    """Return the numbers as they stand in the file: little-endian."""
+    if sys.byteorder == "big":
+        numbers = array("Q" if numbers.itemsize == _HASH_SIZE else "I", numbers)
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _as_numbers(typecode: Literal["I", "Q"], content: memoryview) -> "memoryview[int]":
+    """Return the file's numbers, without a copy where the machine is little-endian, too."""
+    if sys.byteorder == "big":
+        numbers = array(typecode, content.tobytes())
+        numbers.byteswap()
+        return memoryview(numbers)
+    return content.cast(typecode)
+
+
+class Notebook:
+    """Notes down keys as they are found, by any thread, in 8 bytes each."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._noted: dict[int, array[int]] = {}
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def add(self, keys: Iterable[bytes]) -> None:
+        """Note down some keys; one that comes twice is noted once.
+
+        Raises:
+            LimitReachedError: There are more than the limit.
+        """
+        by_slot: dict[int, list[int]] = {}
+        for key in keys:
+            by_slot.setdefault(key_slot(key), []).append(_hash(key))
+        with self._lock:
+            for slot, values in by_slot.items():
+                self._noted[slot] = self._noted.get(slot, _NONE) + array("Q", sorted(values))
+                self._count += len(values)
+            if self._count <= self._limit:
+                return
+            for slot, noted in self._noted.items():
+                self._noted[slot] = _in_order(noted)
+            self._count = sum(map(len, self._noted.values()))
+            if self._count > self._limit:
+                raise LimitReachedError
+
+    def snapshot(
+        self, patterns: Iterable[Pattern], redis: frozenset[str], unproven: Iterable[int], pod: str | None = None
+    ) -> Snapshot:
+        """Return what was noted, as a snapshot that was taken here and now."""
+        return Snapshot(
+            patterns=tuple(pattern.text for pattern in patterns),
+            redis=redis,
+            unproven=tuple(unproven),
+            host=socket.gethostname(),
+            pod=pod,
+            taken_at=datetime.now(UTC),
+            hashes=[_in_order(self._noted.pop(slot, _NONE)) for slot in ALL_SLOTS],
+        )
+
+
+def _in_order(values: "array[int]") -> "array[int]":
+    """Sort and take out what is twice, in little memory: Python's own numbers are five times as large."""
+    if all(first < second for first, second in itertools.pairwise(values)):
+        return values  # as it is for all but the fullest slots: no second copy
+    pieces = [
+        array("Q", sorted(values[start : start + _SORTED_AT_ONCE])) for start in range(0, len(values), _SORTED_AT_ONCE)
+    ]
+    return array("Q", (value for value, _ in itertools.groupby(heapq.merge(*pieces))))

@@ -1,0 +1,171 @@
+"""Sums the passes of a sweep up, and says in words what its reader has to know."""
+
+import itertools
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from k6_sweep.errors import RedisError, UnreachableError
+from k6_sweep.settings import Settings
+from k6_sweep.sweep.passes import PassResult
+from k6_sweep.sweep.result import SweepReport, SweepStatus
+from k6_sweep.sweep.slots import format_ranges
+from k6_sweep.sweep.topology import Topology
+
+_MOST_REASONS: Final = 5
+"""So many different errors of servers are told; the rest is in the log."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the last pass came out."""
+
+    exact: bool
+    """Whether the counts are the whole truth."""
+    verified: bool
+    """Whether it found nothing more, for as long as was asked."""
+    may_delete: bool = True
+    """False where counting first, for a guard, did not come to an end."""
+
+
+def summarize(
+    settings: Settings,
+    passes: Sequence[PassResult],
+    ending: Ending,
+    *,
+    topology: Topology,
+    by_scan: bool,
+    slots_asked: Collection[int],
+    unproven: Collection[int],
+    seconds: float,
+    time_is_up: bool,
+) -> SweepReport:
+    """Return the report of a sweep that ran.
+
+    Args:
+        settings: What was asked for.
+        passes: All passes, at least one.
+        ending: How the last one came out.
+        topology: The cluster as it was at the end.
+        by_scan: Whether keys were found with SCAN.
+        slots_asked: The slots that keys of the patterns can be in.
+        unproven: Those of them that the snapshot does not vouch for; they were left alone.
+        seconds: How long it took.
+        time_is_up: Whether the deadline has come.
+    """
+    last = passes[-1]
+    settled = ending.verified or (settings.no_verify and ending.may_delete)
+    whole = not last.open and not last.final and not unproven and settled
+    shards: Counter[str] = Counter()
+    for address, tally in itertools.chain.from_iterable(each.by_primary() for each in passes):
+        shards[str(address)] += tally.deleted
+    left = _left(settings, passes, ending.verified, whole)
+    done = SweepStatus.DRY_RUN if settings.dry_run else SweepStatus.COMPLETE
+    return SweepReport(
+        status=done if whole else SweepStatus.INCOMPLETE,
+        deleted=sum(each.deleted for each in passes),
+        matched=sum(each.matched for each in passes),
+        remaining=None if left is None else sum(left.values()),
+        remaining_by_pattern=None if left is None else _by_pattern(settings, left),
+        preserved=last.preserved,
+        preserved_by_pattern=_by_pattern(settings, last.preserved_by_owner),
+        exact=ending.exact,
+        patterns=matched_by_pattern(settings, passes),
+        slots_done=None if by_scan else len(slots_asked) - len(unproven) - len(last.open),
+        slots_asked=len(slots_asked),
+        shards=dict(shards),
+        passes=len(passes),
+        retries=sum(each.rounds - 1 for each in passes),
+        seconds=seconds,
+        errors=tuple(_reasons(settings, passes, ending, topology, unproven, time_is_up=time_is_up and not whole)),
+    )
+
+
+def cause_of_nothing(passes: Sequence[PassResult], ending: Ending) -> RedisError | None:
+    """Return why nothing at all could be done, where Redis is the reason and all was left as it was."""
+    last = passes[-1]
+    if not last.open and not last.final and ending.may_delete:
+        return None
+    if any(each.deleted or each.finished or each.unsure for each in passes):
+        return None
+    if last.denied:
+        return last.denied
+    return UnreachableError("; ".join(last.unreachable.values())) if last.unreachable else None
+
+
+def matched_by_pattern(settings: Settings, passes: Sequence[PassResult]) -> dict[str, int]:
+    """Return how many keys each pattern owns, over all passes."""
+    return _by_pattern(settings, sum((each.matched_by_owner for each in passes), Counter()))
+
+
+def _by_pattern(settings: Settings, counts: Counter[int]) -> dict[str, int]:
+    by_text = dict.fromkeys((pattern.text for pattern in settings.pattern), 0)
+    for owner, count in counts.items():
+        by_text[settings.pattern[owner].text] += count
+    return by_text
+
+
+def _left(settings: Settings, passes: Sequence[PassResult], verified: bool, whole: bool) -> Counter[int] | None:
+    """Return what remains, by the pattern's index; None where no pass looked again."""
+    if settings.dry_run:
+        return passes[-1].matched_by_owner if whole else None
+    if verified:
+        return Counter()
+    return passes[-1].matched_by_owner if len(passes) > 1 else None
+
+
+def _reasons(
+    settings: Settings,
+    passes: Sequence[PassResult],
+    ending: Ending,
+    topology: Topology,
+    unproven: Collection[int],
+    time_is_up: bool,
+) -> Iterator[str]:
+    """Yield what the report's reader has to know, the most important first."""
+    last = passes[-1]
+    if not ending.may_delete:
+        yield "not all keys could be counted for --max-keys, so nothing was deleted"
+    if last.denied:
+        yield str(last.denied)
+    if last.over_limit:
+        yield (
+            f"stopped before deleting more than the {settings.max_keys} of --max-keys: keys have appeared since they "
+            "were counted, or answers were lost"
+        )
+    if unproven:
+        yield f"slots left alone, because the snapshot does not vouch for them: {format_ranges(unproven)}"
+    if last.open:
+        yield from _open_slots(last, topology)
+    yield from list(last.unreachable.values())[:_MOST_REASONS]
+    if time_is_up:
+        yield "time was up before the sweep was done (--timeout, a signal, or who cancelled it)"
+        yield from _late_writers(passes)
+    yield from list(dict.fromkeys(reason for each in passes for reason in each.unsure))[:_MOST_REASONS]
+
+
+def _late_writers(passes: Sequence[PassResult]) -> Iterator[str]:
+    """Yield at what rate somebody went on writing, as the last pass that came to its end found it."""
+    for before, after in reversed(list(itertools.pairwise(passes))):
+        if after.matched and not after.open:
+            rate = after.matched / max(after.started - before.started, 0.001)
+            yield (
+                f"keys were still being written, about {rate:.0f} a second: a pass found {after.matched} new ones; "
+                "end what writes them, or sweep later"
+            )
+            return
+
+
+def _open_slots(last: PassResult, topology: Topology) -> Iterator[str]:
+    if not topology.clustered:
+        yield "not all keys were seen"
+        return
+    said = last.troubles()
+    by_code: dict[str, list[int]] = {}
+    for slot in last.open:
+        by_code.setdefault(said.get(slot, "").partition(" ")[0], []).append(slot)
+    for code, slots in sorted(by_code.items()):
+        owned = code or any(topology.shard_of(slot) for slot in slots[:1])
+        why = f" ({said[slots[0]]})" if code else "" if owned else " (no primary owns them)"
+        yield f"slots not proven to be swept: {format_ranges(slots)}{why}"

@@ -1,0 +1,260 @@
+"""Sweeps: passes over the whole cluster until nothing that matches remains, within the guards."""
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from k6_sweep.errors import RedisError, RefusedError, UnreachableError
+from k6_sweep.log import Log
+from k6_sweep.patterns import Pattern
+from k6_sweep.settings import Settings
+from k6_sweep.sweep.guard import check_breadth
+from k6_sweep.sweep.job import Allowance, Job, Pace
+from k6_sweep.sweep.link import Connect
+from k6_sweep.sweep.lock import lock_keys
+from k6_sweep.sweep.marker import check_marker
+from k6_sweep.sweep.matcher import Matcher
+from k6_sweep.sweep.passes import PassResult
+from k6_sweep.sweep.result import OnProgress, Progress, SweepReport
+from k6_sweep.sweep.rounds import Rounds
+from k6_sweep.sweep.slots import Probes, reachable_slots
+from k6_sweep.sweep.snapshot import Notebook, Snapshot, read_snapshot
+from k6_sweep.sweep.summary import Ending, cause_of_nothing, matched_by_pattern, summarize
+
+_RETRY: Final = 0.5
+_NAP: Final = 0.1
+_UNBOUNDED: Final = 2**31
+_WRITES_A_SECOND: Final = 20
+"""A bounded rate is spread over at least so many writes."""
+
+
+def sweep(
+    settings: Settings,
+    connect: Connect,
+    remaining: Callable[[], float],
+    log: Log,
+    on_progress: OnProgress,
+    ours: frozenset[bytes] = frozenset(),
+) -> SweepReport:
+    """Delete the keys that match, until a pass finds none for `settle` seconds or no time remains.
+
+    Args:
+        settings: What to delete, how and within which guards.
+        connect: Opens a link to a server.
+        remaining: Tells the seconds left; it may drop at any time, and at 0 the sweep stops before its next write.
+        log: Where steps are told.
+        on_progress: Called a few times a second, on the calling thread.
+        ours: Keys of k6-sweep's own, besides the locks of endpoints for these patterns: neither swept nor counted.
+
+    Raises:
+        RefusedError: A guard said no; nothing was deleted.
+        UnreachableError: Redis could not be reached; nothing was deleted.
+        DeniedError: Login or permission was refused; nothing was deleted.
+    """
+    check_breadth(settings)
+    existing = None
+    if settings.preserve_existing is not None:
+        existing = read_snapshot(settings.preserve_existing)
+        existing.check_patterns(settings.pattern, settings.preserve_existing)
+    rounds = Rounds(settings, connect, log)
+    ours = ours.union(lock_keys(settings.pattern))
+    try:
+        return _Sweep(settings, connect, remaining, log, on_progress, rounds, existing, ours).run()
+    finally:
+        rounds.close()
+
+
+def take_snapshot(
+    settings: Settings, connect: Connect, remaining: Callable[[], float], log: Log, on_progress: OnProgress
+) -> tuple[Snapshot, SweepReport]:
+    """Note down the keys that match, as they are now; the arguments are those of `sweep`.
+
+    Raises:
+        RefusedError: A guard said no, or there are more than `snapshot_limit` keys.
+        UnreachableError: Redis could not be reached.
+        DeniedError: Login or permission was refused.
+    """
+    check_breadth(settings)
+    rounds = Rounds(settings, connect, log)
+    try:
+        return _Sweep(settings, connect, remaining, log, on_progress, rounds, None).take_snapshot()
+    finally:
+        rounds.close()
+
+
+class _Sweep:
+    def __init__(
+        self,
+        settings: Settings,
+        connect: Connect,
+        remaining: Callable[[], float],
+        log: Log,
+        on_progress: OnProgress,
+        rounds: Rounds,
+        existing: Snapshot | None,
+        ours: frozenset[bytes] = frozenset(),
+    ) -> None:
+        self._settings = settings
+        self._connect = connect
+        self._remaining = remaining
+        self._log = log
+        self._on_progress = on_progress
+        self._rounds = rounds
+        self._existing = existing
+        self._ours = ours
+        self._started = time.monotonic()
+        self._reachable = reachable_slots(settings.pattern)
+        unproven = frozenset(() if existing is None else existing.unproven)
+        self._slots: Sequence[int] = [slot for slot in self._reachable if slot not in unproven]
+        self._passes: list[PassResult] = []
+
+    def run(self) -> SweepReport:
+        self._find_cluster()
+        if self._existing is not None and self._settings.preserve_existing is not None:
+            self._existing.check_redis(self._rounds.identity, self._settings.preserve_existing)
+            self._log.info("what existed is spared", snapshot=str(self._existing))
+        check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
+        if self._settings.dry_run:
+            return self._report(self._counted(self._pass(self._job(delete=False))))
+        if not self._is_within_max_keys():
+            return self._report(Ending(exact=True, verified=False, may_delete=False))
+        return self._report(self._sweep_until_quiet())
+
+    def take_snapshot(self) -> tuple[Snapshot, SweepReport]:
+        self._find_cluster()
+        check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
+        notebook = Notebook(self._settings.snapshot_limit)
+        result = self._pass(self._job(delete=False, on_found=notebook.add))
+        if result.over_limit:
+            raise RefusedError(
+                f"more keys match than the {self._settings.snapshot_limit} of --snapshot-limit, so no snapshot was "
+                "taken; see what they are with a dry run, then make the patterns narrower or the limit larger"
+            )
+        report = self._report(self._counted(result))
+        return notebook.snapshot(self._settings.pattern, self._rounds.identity, sorted(result.open)), report
+
+    def _counted(self, result: PassResult) -> Ending:
+        """Return how a pass that only looked came out."""
+        return Ending(exact=not self._rounds.by_scan and not result.unsure, verified=True)
+
+    def _find_cluster(self) -> None:
+        told = False
+        while True:
+            try:
+                self._rounds.refresh()
+            except UnreachableError as error:
+                if self._remaining() <= _RETRY:
+                    raise
+                if not told:
+                    self._log.warning("Redis is out of reach; trying again until the time is up", error=str(error))
+                told = True
+                time.sleep(_RETRY)
+            else:
+                return
+
+    def _job(self, delete: bool, on_found: Callable[[Sequence[bytes]], None] | None = None) -> Job:
+        settings = self._settings
+        marker = () if settings.require_marker is None else (Pattern.exactly(settings.require_marker),)
+        keep = () if on_found else (*settings.keep, *marker)
+        return Job(
+            matcher=Matcher(settings.pattern, keep, self._existing, self._ours),
+            probes=Probes(settings.pattern, secrets.token_hex(8).encode()),
+            delete=delete,
+            batch_size=settings.batch_size,
+            most_at_once=max(1, (settings.max_rate or _UNBOUNDED) // _WRITES_A_SECOND),
+            remaining=self._remaining,
+            pace=Pace(settings.max_rate),
+            allowance=Allowance(settings.max_keys),
+            on_found=on_found,
+        )
+
+    def _pass(self, job: Job) -> PassResult:
+        result = PassResult(open=set(self._slots), started=time.monotonic())
+        self._passes.append(result)
+        self._rounds.run(job, result, self._tick)
+        self._tick()
+        return result
+
+    def _tick(self) -> None:
+        self._on_progress(
+            Progress(
+                pass_number=len(self._passes),
+                slots_done=self._passes[-1].finished,
+                slots_asked=None if self._rounds.by_scan else len(self._slots),
+                deleted=sum(each.deleted for each in self._passes),
+                matched=sum(each.matched for each in self._passes),
+                patterns=matched_by_pattern(self._settings, self._passes),
+                shards=self._passes[-1].slots_by_primary(),
+                seconds=time.monotonic() - self._started,
+            )
+        )
+
+    def _is_within_max_keys(self) -> bool:
+        """Count before the first delete, if there is a bound; return whether all could be counted.
+
+        Raises:
+            RefusedError: There are more.
+        """
+        bound = self._settings.max_keys
+        if bound is None:
+            return True
+        count = self._pass(self._job(delete=False))
+        if count.matched > bound:
+            raise RefusedError(
+                f"{count.matched} keys match, more than the {bound} of --max-keys; nothing was deleted. See what "
+                "they are with --dry-run, then make the patterns narrower or the bound larger"
+            )
+        if count.open:
+            return False
+        self._passes.clear()
+        return True
+
+    def _sweep_until_quiet(self) -> Ending:
+        """Run passes until one finds nothing."""
+        job = self._job(delete=True)
+        owners: dict[int, str] | None = self._rounds.topology.owners()
+        quiet_since = self._started
+        exact, doubted = True, False
+        while True:
+            result = self._pass(job)
+            before, owners = owners, self._owners_now()
+            changed, doubtful = owners is None or owners != before, bool(result.unsure)
+            exact = exact and not changed and not doubtful and not result.final
+            if result.open or result.final:
+                return Ending(exact, verified=False)
+            if self._settings.no_verify and not changed and not result.broken:
+                return Ending(exact, verified=False)
+            if result.matched or changed or result.broken or (doubtful and not doubted):
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since >= self._settings.settle:
+                return Ending(exact, verified=True)
+            doubted = doubted or doubtful
+            while (left := quiet_since + self._settings.settle - time.monotonic()) > 0 and self._remaining() > 0:
+                time.sleep(min(left, _NAP))
+            if self._remaining() <= 0:
+                return Ending(exact, verified=False)
+
+    def _owners_now(self) -> dict[int, str] | None:
+        """Return who owns which slot after a pass; None where nobody can be asked."""
+        try:
+            self._rounds.refresh()
+        except RedisError as error:
+            self._log.warning("the topology could not be read again", error=str(error))
+            return None
+        return self._rounds.topology.owners()
+
+    def _report(self, ending: Ending) -> SweepReport:
+        if cause := cause_of_nothing(self._passes, ending):
+            raise cause
+        return summarize(
+            self._settings,
+            self._passes,
+            ending,
+            topology=self._rounds.topology,
+            by_scan=self._rounds.by_scan,
+            slots_asked=self._reachable,
+            unproven=frozenset(self._reachable) - frozenset(self._slots),
+            seconds=time.monotonic() - self._started,
+            time_is_up=self._remaining() <= 0,
+        )

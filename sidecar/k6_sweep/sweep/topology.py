@@ -1,0 +1,185 @@
+"""Who owns which slot, as the servers say."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis import exceptions
+
+from k6_sweep.errors import DeniedError, UnreachableError
+from k6_sweep.sweep.link import Connect, Link, pack
+from k6_sweep.sweep.replies import denial, text_of
+from k6_sweep.sweep.slots import ALL_SLOTS
+from k6_sweep.values import Address
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A primary with its slots."""
+
+    address: Address
+    node_id: str
+    replicas: int
+    slots: Sequence[int] = field(repr=False)
+    replica_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Topology:
+    """All primaries; outside cluster mode one, which has all slots."""
+
+    clustered: bool
+    shards: tuple[Shard, ...]
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The primaries' addresses."""
+        return tuple(shard.address for shard in self.shards)
+
+    @property
+    def node_ids(self) -> frozenset[str]:
+        """The ids of all primaries and replicas."""
+        return frozenset(node for shard in self.shards for node in (shard.node_id, *shard.replica_ids))
+
+    def owners(self) -> dict[int, str]:
+        """Return the node id that owns each covered slot."""
+        return {slot: shard.node_id for shard in self.shards for slot in shard.slots}
+
+    def uncovered(self) -> list[int]:
+        """Return the slots that no primary owns."""
+        owned = self.owners()
+        return [slot for slot in ALL_SLOTS if slot not in owned]
+
+    def shard_of(self, slot: int) -> Shard | None:
+        """Return the primary that owns a slot; None where nobody does."""
+        return next((shard for shard in self.shards if slot in shard.slots), None)
+
+
+def hello(link: Link) -> dict[str, str]:
+    """Return what the server says of itself. HELLO needs no permission.
+
+    Source: https://redis.io/docs/latest/commands/hello/
+    """
+    try:
+        reply = link.ask(b"HELLO")
+    except exceptions.ResponseError as error:
+        raise DeniedError(f"{link.name} does not answer HELLO: {text_of(error)}; Redis 6 or newer is needed") from error
+    pairs = zip(reply[::2], reply[1::2], strict=True)
+    return {key.decode(): value.decode() for key, value in pairs if isinstance(value, bytes)}
+
+
+def read_topology(link: Link, address: Address) -> Topology:
+    """Ask one server for the whole topology.
+
+    Args:
+        link: The link to ask over.
+        address: Where the link leads: a server names itself by an empty host, and a lone one not at all.
+
+    Raises:
+        UnreachableError: The connection broke, the server doesn't know its cluster now, or it is a lone replica.
+        DeniedError: It forbids CLUSTER SLOTS, or is a Sentinel.
+    """
+    facts = hello(link)
+    if facts.get("mode") == "sentinel":
+        raise DeniedError(
+            f"{link.name} is a Sentinel, not a Redis; write --redis-url as redis+sentinel://HOST:PORT/MASTER"
+        )
+    if facts.get("mode") != "cluster":
+        if facts.get("role") != "master":
+            raise UnreachableError(f"{link.name} is a read-only replica; give its primary's address, or its Sentinels'")
+        return Topology(clustered=False, shards=(Shard(address, str(address), _replicas_of(link), ALL_SLOTS),))
+    try:
+        entries = link.ask(b"CLUSTER", b"SLOTS")
+    except exceptions.NoPermissionError as error:
+        raise denial(link.name, text_of(error)) from error
+    except exceptions.ResponseError as error:
+        raise UnreachableError(f"{link.name} does not tell its cluster: {text_of(error)}") from error
+    return Topology(clustered=True, shards=tuple(_shards(entries, address, _failed_replicas(link))))
+
+
+def _replicas_of(link: Link) -> int:
+    """Return how many replicas a lone primary has; 0 where the user may not ask.
+
+    Source: https://redis.io/docs/latest/commands/role/
+    """
+    (role,) = link.pipeline([pack((b"ROLE",))])
+    return len(role[2]) if isinstance(role, list) else 0
+
+
+def _failed_replicas(link: Link) -> Counter[str]:
+    """Count, for each primary's id, the replicas that CLUSTER SLOTS hides because they have failed.
+
+    They may come back with what they had, and take over; where the user may not ask, none is known.
+
+    Source: https://redis.io/docs/latest/commands/cluster-nodes/
+    """
+    return Counter(node[3] for node in _nodes(link) if {"slave", "fail"} <= set(node[2].split(",")))
+
+
+def importing(link: Link) -> frozenset[int]:
+    """Return the slots that a node is taking in from others; where the user may not ask, none is known.
+
+    The migration may have been broken off: then a slot's owner has forgotten of it, and the keys that have arrived here
+    are answered to nobody.
+    """
+    own = next((node for node in _nodes(link) if "myself" in node[2].split(",")), [])
+    return frozenset(int(word[1:].partition("-")[0]) for word in own[8:] if word.startswith("[") and "-<-" in word)
+
+
+def _nodes(link: Link) -> list[list[str]]:
+    """Return the words of each line of CLUSTER NODES; none where it is denied."""
+    (reply,) = link.pipeline([pack((b"CLUSTER", b"NODES"))])
+    return [] if isinstance(reply, Exception) else [line.split() for line in reply.decode().splitlines()]
+
+
+def _shards(entries: Iterable[Any], address: Address, failed: Counter[str]) -> list[Shard]:
+    """Put the ranges of CLUSTER SLOTS together by primary.
+
+    Source: https://redis.io/docs/latest/commands/cluster-slots/ (a null or empty host means the answering server's).
+    """
+    slots: dict[str, list[int]] = {}
+    primaries: dict[str, Shard] = {}
+    for first, last, primary, *replicas in entries:
+        host, port, node_id = primary[0], primary[1], primary[2].decode()
+        where = Address(host.decode() if host and host != b"?" else address.host, port)
+        ids = tuple(replica[2].decode() for replica in replicas)
+        slots.setdefault(node_id, []).extend(range(first, last + 1))
+        primaries[node_id] = Shard(where, node_id, len(replicas) + failed[node_id], tuple(slots[node_id]), ids)
+    return list(primaries.values())
+
+
+def discover(connect: Connect, addresses: Iterable[Address], known: frozenset[str] = frozenset()) -> Topology:
+    """Ask the addresses in turn, until one tells the topology.
+
+    Args:
+        connect: Opens a link to a server.
+        addresses: Whom to ask.
+        known: The ids of the cluster's nodes as they were, if it is a cluster. Addresses are used again by others: an
+            answer that names none of these nodes is another Redis's, and is not taken.
+
+    Raises:
+        UnreachableError: None of them did; the first failure is told.
+        DeniedError: None of them did, and one refused for good.
+    """
+    failures: list[UnreachableError] = []
+    denials: list[DeniedError] = []
+    for address in addresses:
+        link: Link | None = None
+        try:
+            link = connect(address.host, address.port)
+            topology = read_topology(link, address)
+        except UnreachableError as error:
+            failures.append(error)
+        except DeniedError as error:
+            denials.append(error)
+        else:
+            if not known or known & topology.node_ids:
+                return topology
+            failures.append(UnreachableError(f"{address} answers, but does not belong to the cluster that was swept"))
+        finally:
+            if link is not None:
+                link.close()
+    if denials or failures:
+        raise (denials or failures)[0]
+    raise UnreachableError("no address of Redis to ask")

@@ -1,0 +1,55 @@
+"""Whose end to wait for: a pod, a Job, a TestRun, or pods by their labels."""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Self
+
+from k6_sweep.kube.roles import JOBS, TEST_RUNS, Resource
+
+_NAME: Final = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whose end to wait for: `pod/NAME`, `job/NAME`, `testrun/NAME` or `selector:LABELS`."""
+
+    kind: str
+    name: str
+    """The name, or the labels of a selector."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a target.
+
+        Raises:
+            ValueError: It is none.
+        """
+        kind, _, name = text.strip().partition(":" if text.strip().startswith("selector:") else "/")
+        named = kind in {"pod", "job", "testrun"} and _NAME.fullmatch(name)
+        if not named and not (kind == "selector" and name):
+            raise ValueError(f"must be pod/NAME, job/NAME, testrun/NAME or selector:LABELS, not {text!r}")
+        return cls(kind, name)
+
+    def __str__(self) -> str:
+        return f"{self.kind}{':' if self.kind == 'selector' else '/'}{self.name}"
+
+    @property
+    def is_one_pod(self) -> bool:
+        """Whether there is one pod, by its name, and nothing that makes more."""
+        return self.kind == "pod"
+
+    @property
+    def controller(self) -> tuple[Resource, dict[str, str]] | None:
+        """The resource and the selector of what makes the pods; None where nothing is known of it."""
+        resource = {"job": JOBS, "testrun": TEST_RUNS}.get(self.kind)
+        return (resource, {"fieldSelector": f"metadata.name={self.name}"}) if resource else None
+
+    @property
+    def pods(self) -> dict[str, str]:
+        """The selector of k6's pods. A TestRun's initializer and starter have its name too, but not `runner`."""
+        return {
+            "pod": {"fieldSelector": f"metadata.name={self.name}"},
+            "job": {"labelSelector": f"job-name={self.name}"},
+            "testrun": {"labelSelector": f"k6_cr={self.name},runner=true"},
+            "selector": {"labelSelector": self.name},
+        }[self.kind]

@@ -1,0 +1,115 @@
+"""Reads the text of one setting as a value; each reader raises ValueError with a clause that says what it must be."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from k6_sweep.patterns import Pattern
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """Read a time such as 60, 60s, 500ms, 5m or 1h, in seconds."""
+    number, unit = text.strip(), "s"
+    for candidate in sorted(_UNITS, key=len, reverse=True):
+        if number.endswith(candidate):
+            number, unit = number[: -len(candidate)], candidate
+            break
+    try:
+        value = float(number) * _UNITS[unit]
+    except ValueError:
+        raise ValueError(f"must be a time in seconds such as 60, 60s, 5m or 1h, not {text!r}") from None
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"must be a time of 0 seconds or more, not {text!r}")
+    return value
+
+
+def positive_seconds(text: str) -> float:
+    """Read a time longer than 0, in seconds."""
+    value = seconds(text)
+    if not value:
+        raise ValueError("must be longer than 0 seconds")
+    return value
+
+
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Return a reader of whole numbers from low to high."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError(f"must be a whole number, not {text!r}") from None
+        if number < low or (high is not None and number > high):
+            raise ValueError(
+                f"must be {low} or more, not {number}" if high is None else f"must be {low} to {high}, not {number}"
+            )
+        return number
+
+    return parse
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Return a reader of one of these words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}, not {text!r}")
+        return text
+
+    return parse
+
+
+def pattern_of(text: str) -> Pattern:
+    """Read a pattern that means what it says."""
+    pattern = Pattern(text)
+    if pattern.mistake:
+        raise ValueError(f"{text!r} {pattern.mistake}")
+    return pattern
+
+
+def readable_file(text: str) -> Path:
+    """Read the path of a file that can be read now."""
+    path = Path(text)
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"names a file that cannot be read: {text!r} ({error.strerror})") from None
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read HOST:PORT; an IPv6 host stands in brackets."""
+        host, colon, port = text.rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if not colon or not host or (":" in host and not bracketed):
+            raise ValueError(f"must be HOST:PORT such as 0.0.0.0:8000 or [::]:8000, not {text!r}")
+        return cls(host[1:-1] if bracketed else host, whole_number(0, 65535)(port))
+
+
+def http_url(text: str) -> str:
+    """Read an http:// or https:// URL without a login in it."""
+    parts = urlsplit(text)
+    try:
+        sound = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or not text.isprintable() or " " in text:
+        raise ValueError("must be a URL such as http://HOST:PORT or https://HOST")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a login: it would stand in manifests and logs")
+    return text

@@ -1,0 +1,41 @@
+"""Chooses how to see k6's end, where the settings leave it open."""
+
+from collections.abc import Callable
+
+from k6_sweep.errors import SettingsError
+from k6_sweep.kube.roles import PODS, rule
+from k6_sweep.pod import OwnPod
+from k6_sweep.settings import Settings
+from k6_sweep.watch.find import SHARE_THE_NAMESPACE, sees_only_own_container
+
+
+def choose(
+    settings: Settings,
+    pod: OwnPod,
+    why_not_readable: Callable[[], str | None],
+    alone: Callable[[], bool] = sees_only_own_container,
+) -> str:
+    """Return the detector: process, kubernetes or signal.
+
+    Args:
+        settings: What was asked for.
+        pod: Our pod.
+        why_not_readable: Why the service account may not read our pod; None where it may, or where nobody knows now.
+        alone: Whether only our own container's processes are in sight.
+
+    Raises:
+        SettingsError: None can work here; the message names the ways out.
+    """
+    if settings.detector != "auto":
+        return settings.detector
+    if settings.target:
+        return "kubernetes"
+    if not pod.inside or not alone():
+        return "process"
+    why_not = why_not_readable()
+    if why_not is None:
+        return "kubernetes"
+    ways = [SHARE_THE_NAMESPACE, f"give the pod's service account a Role with `rules: [{rule(PODS)}]`"]
+    ways += ["trust the SIGTERM that a native sidecar gets: --detector signal"] if settings.native else []
+    blind = "k6 cannot be seen from here: the pod's containers don't share their processes"
+    raise SettingsError([f"{blind}, and the API cannot be asked: {why_not}. Either {', or '.join(ways)}"])

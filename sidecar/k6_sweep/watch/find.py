@@ -1,0 +1,150 @@
+"""Recognises k6 among all processes, and the first process of the container that it runs in."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Final
+
+import psutil
+
+from k6_sweep.errors import RefusedError, SettingsError
+
+_SUBCOMMANDS: Final = frozenset(
+    {"archive", "cloud", "completion", "deps", "help", "inspect", "login", "new"}
+    | {"pause", "resume", "run", "scale", "stats", "status", "version", "x"}
+)
+_CAP_SYS_PTRACE: Final = 1 << 19
+_TESTING: Final = frozenset({"run", "cloud"})
+_INFRA: Final = frozenset({"pause", "pod", "catatonit"})
+"""The first process of a pod, where its containers share one process namespace."""
+
+SHARE_THE_NAMESPACE: Final = "set `shareProcessNamespace: true` in the pod's spec"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A k6 process, and the first process of its container where there is one to be waited for too."""
+
+    k6: psutil.Process
+    leader: psutil.Process | None
+
+
+def is_k6(name: str, cmdline: Iterable[str], k6_process: str) -> bool:
+    """Whether a process is a k6 that runs a test: `k6 run` or `k6 cloud`, not a shell that merely says so."""
+    words = list(cmdline)
+    called = PurePath(words[0]).name if words else ""
+    if k6_process not in {name, called}:
+        return False
+    return next((word for word in words[1:] if word in _SUBCOMMANDS), None) in _TESTING
+
+
+def lineage(process: psutil.Process) -> list[psutil.Process]:
+    """Return the process and its ancestors, the topmost last, as far as they can be seen."""
+    line = [process]
+    while True:
+        try:
+            parent = line[-1].parent()
+        except psutil.NoSuchProcess:
+            return line
+        if parent is None or parent in line:
+            return line
+        line.append(parent)
+
+
+def own_lineage() -> frozenset[int]:
+    """Return the process numbers of ourselves and our ancestors."""
+    return frozenset(process.pid for process in lineage(psutil.Process()))
+
+
+def find_k6(k6_process: str, ours: frozenset[int]) -> Iterator[Found]:
+    """Yield every k6 that runs a test, with its container's first process.
+
+    Raises:
+        RefusedError: A k6 is, or is under, the first process of the namespace that we are in as a guest: the kernel
+            would end us together with it.
+    """
+    for process in psutil.process_iter():
+        if process.pid in ours:
+            continue
+        try:
+            if not is_k6(process.name(), process.cmdline(), k6_process):
+                continue
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        line = lineage(process)
+        if os.getpid() not in {above.pid for above in line}:  # a child of ours has our command line
+            yield Found(process, _leader(line[-1], ours))
+
+
+def _leader(top: psutil.Process, ours: frozenset[int]) -> psutil.Process | None:
+    """Return k6's topmost ancestor if it is the first process of a container, which ends with it."""
+    if top.pid in ours:
+        return None  # the same session, shell or machine: what is above k6 there doesn't end with it
+    if top.pid == 1:
+        _refuse_to_be_a_guest(top)
+        return None  # handed over to the pod's first process, which outlives it
+    try:
+        return top if top.ppid() == 0 else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _refuse_to_be_a_guest(first: psutil.Process) -> None:
+    try:
+        name = first.name()
+    except psutil.NoSuchProcess:
+        name = ""
+    if name not in _INFRA:
+        raise RefusedError(
+            f"k6 runs in a process namespace whose first process is its own ({name}, pid 1): when that ends, the "
+            f"kernel ends k6-sweep with it, before it can sweep. Don't join k6's namespace: {SHARE_THE_NAMESPACE}"
+        )
+
+
+def sees_only_own_container() -> bool:
+    """Whether the first process in sight is ours: then no other container's are."""
+    return 1 in own_lineage()
+
+
+def check_namespace_of_processes(in_pod: bool) -> None:
+    """See whether k6 can be told from other processes here.
+
+    Raises:
+        RefusedError: All processes of the machine are in sight (hostPID), other pods' k6 among them.
+        SettingsError: Only our own container's are, or only our own user's, so k6 will never be.
+    """
+    if not in_pod:
+        return
+    if option := _hiding_option():
+        hidden = f"/proc is mounted with {option}, which hides the processes of other users; mount it without"
+        raise SettingsError([f"k6 cannot be seen from here: {hidden}"])
+    try:
+        if psutil.Process(2).name() == "kthreadd":
+            raise RefusedError(
+                "this pod shares the node's processes (hostPID), so any pod's k6 looks like ours; "
+                "remove `hostPID: true` and " + SHARE_THE_NAMESPACE
+            )
+    except psutil.NoSuchProcess:
+        pass
+    if sees_only_own_container():
+        raise SettingsError(
+            [f"k6 cannot be seen from here: the pod's containers don't share their processes; {SHARE_THE_NAMESPACE}"]
+        )
+
+
+def _hiding_option() -> str | None:
+    """Return the mount option that hides other users' processes from us; None where they are in sight.
+
+    Source: https://docs.kernel.org/filesystems/proc.html (mount options).
+    """
+    mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    options = [mount[3] for mount in mounts if mount[1] == "/proc"][-1:]  # the last one covers those before it
+    settings = dict(option.partition("=")[::2] for option in ",".join(options).split(","))
+    hidden = settings.get("hidepid", "off") not in {"off", "0"}
+    exempt = "gid" in settings and int(settings["gid"]) in {os.getegid(), *os.getgroups()}
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    capabilities = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff"))
+    if not hidden or exempt or capabilities & _CAP_SYS_PTRACE:
+        return None
+    return f"hidepid={settings['hidepid']}"

@@ -1,0 +1,167 @@
+"""What is known of a target by now, and what follows from it: facts in, verdict out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from k6_sweep.target import Target
+from k6_sweep.watch.controllers import Controller
+from k6_sweep.watch.outcome import K6Outcome
+from k6_sweep.watch.pods import K6Pod
+
+LINGER: Final = 60.0
+"""Seconds that k6 may live on, beyond its grace period, after its Job or TestRun is over: then it is overdue."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What follows at one moment."""
+
+    seen: bool
+    """Whether k6 has run."""
+    ended: bool
+    """Whether all of it has ended, or never ran, with no more to come."""
+    overdue: float | None
+    """When it is overdue; None while nothing has said that it should have ended."""
+    changes: float
+    """When this may change without any news; infinity for never."""
+
+
+class Known:
+    """Collects what is told of a target's pods, and of what makes them. Times are of one clock, in seconds.
+
+    What may still run is never forgotten: a pod leaves by its end, or by its disappearance once its grace period has
+    passed as well, for a pod that was deleted may run on so long. An end is believed whatever is told later: lists and
+    changes come by different ways, and an older one may come last.
+    """
+
+    def __init__(self, target: Target, believes_absence_from: float = 0.0) -> None:
+        """Begin; the absence of a Job or TestRun that was never seen is believed from a moment on: it may yet come."""
+        self._target = target
+        self._believes_absence_from = believes_absence_from
+        self.pods: dict[str, K6Pod] = {}
+        self._gone: dict[str, float] = {}
+        """Until when a pod that has disappeared may run on."""
+        self._controller: Controller | None = None
+        self._absent = False
+        """Whether there is no Job or TestRun, by the last news."""
+        self._over_since: float | None = None
+
+    def pods_are(self, pods: Iterable[K6Pod], now: float) -> None:
+        """Take in all pods that there are."""
+        present = {pod.uid: pod for pod in pods}
+        for pod in present.values():
+            self.pod_is(pod)
+        for uid in self.pods.keys() - present.keys() - self._gone.keys():
+            self._gone[uid] = now + _may_run_on(self.pods[uid])
+
+    def pod_is(self, pod: K6Pod) -> None:
+        """Take in one pod."""
+        before = self.pods.get(pod.uid)
+        self._gone.pop(pod.uid, None)
+        if before and before.ended and not pod.ended:
+            return
+        if before:
+            pod = replace(pod, ran=pod.ran or before.ran, owner=pod.owner or before.owner)
+        self.pods[pod.uid] = pod
+
+    def pod_is_gone(self, pod: K6Pod, now: float) -> None:
+        """Take in a pod as it was last."""
+        before = self.pods.get(pod.uid, pod)
+        self.pod_is(pod)
+        self._gone[pod.uid] = now + max(_may_run_on(before), _may_run_on(pod))
+
+    def controller_is(self, controller: Controller | None) -> None:
+        """Take in the Job or TestRun; None where there is none."""
+        self._absent = controller is None
+        self._controller = controller or self._controller
+
+    def alive(self, now: float) -> list[K6Pod]:
+        """Return the pods whose k6 may still run, or run later."""
+        return [pod for uid, pod in self.pods.items() if not pod.ended and now < self._gone.get(uid, float("inf"))]
+
+    def verdict(self, now: float) -> Verdict:
+        """Say how things stand."""
+        alive = self.alive(now)
+        if not self._is_over(alive, now):
+            self._over_since = None
+        elif self._over_since is None:
+            self._over_since = now
+        lingers = LINGER + max((_may_run_on(pod) for pod in alive), default=0.0)
+        moments = [until for uid, until in self._gone.items() if not self.pods[uid].ended]
+        waits = [moment for moment in (*moments, self._believes_absence_from) if moment > now]
+        return Verdict(
+            seen=any(pod.ran for pod in self._own_pods()) or bool(self._controller and self._controller.ran),
+            ended=not alive and self._no_more_to_come(now),
+            overdue=None if self._over_since is None else self._over_since + lingers,
+            changes=min(waits, default=float("inf")),
+        )
+
+    def outcome(self, now: float, *, seen: bool, ended: bool) -> K6Outcome:
+        """Return what became of k6, as far as it is known."""
+        pods = self._own_pods()
+        passed = self._controller.passed(pods) if self._controller else None
+        ended_pods = [pod for pod in pods if pod.ended and not (passed and pod.exit_code != 0)]
+        # What its Job deleted ended because of another one.
+        bad = sorted((pod for pod in ended_pods if pod.exit_code), key=lambda pod: pod.deleted_by is not None)
+        codes = {pod.exit_code for pod in ended_pods}
+        unknown = None in codes or not codes or any(not pod.ended for pod in pods)
+        reasons = [pod.reason for pod in (bad or ended_pods) if pod.reason]
+        times = [pod.ended_at for pod in ended_pods if pod.ended_at]
+        return K6Outcome(
+            seen=seen,
+            ended=ended,
+            detector="kubernetes",
+            exit_code=bad[0].exit_code if bad else (None if unknown and not passed else 0),
+            ended_at=max(times, default=datetime.now(UTC)) if ended else None,
+            told_reason=next(iter(reasons), None) or (self._controller.reason if self._controller else None),
+            called=passed,
+            why=self.waits_for(now),
+        )
+
+    def waits_for(self, now: float) -> str:
+        """Say in words what is waited for, or what is known where that is nothing."""
+        alive = self.alive(now)
+        pods = alive or ([] if self._controller and self._controller.reason else list(self.pods.values()))
+        told = [f"pod {pod.name}: {self._state(pod)}" for pod in sorted(pods, key=lambda pod: pod.name)[:3]]
+        more = [f"and {len(pods) - 3} more pods"] if len(pods) > 3 else []  # noqa: PLR2004  # those that are told
+        if not alive and self._controller and self._controller.reason:
+            told.append(self._controller.reason)
+        elif not alive and self.pods and not self._no_more_to_come(now):
+            told.append(f"{self._target} may start more pods")
+        return ", ".join([*told, *more]) or f"{self._target} has no pods"
+
+    def _state(self, pod: K6Pod) -> str:
+        if pod.ended:
+            return pod.reason or "ended"
+        return "gone, but not its grace period" if pod.uid in self._gone else (pod.reason or "running")
+
+    def _is_over(self, alive: list[K6Pod], now: float) -> bool:
+        """Whether what makes the pods has said that they are to end; its deletion says so by theirs."""
+        if self._absent:
+            return self._is_deleted(now) and all(pod.deleted_by or pod.uid in self._gone for pod in alive)
+        return self._controller is not None and self._controller.over
+
+    def _no_more_to_come(self, now: float) -> bool:
+        if self._target.controller is None:
+            return bool(self.pods)
+        if self._absent:
+            return self._is_deleted(now)
+        return self._controller is not None and not self._controller.expects_more(self._own_pods())
+
+    def _is_deleted(self, now: float) -> bool:
+        """Whether the Job or TestRun that is not there has been: we saw it run, or the pods that it left."""
+        if self._controller is not None:
+            return bool(self._own_pods()) or self._controller.ran
+        return bool(self.pods) and now >= self._believes_absence_from
+
+    def _own_pods(self) -> list[K6Pod]:
+        """Return the pods of the Job that there is now, not of a former one of its name; else all of them."""
+        if self._target.kind != "job" or self._controller is None:
+            return list(self.pods.values())
+        return [pod for pod in self.pods.values() if (pod.owner or "") == self._controller.uid]
+
+
+def _may_run_on(pod: K6Pod) -> float:
+    return max(pod.grace_period, pod.own_grace_period)

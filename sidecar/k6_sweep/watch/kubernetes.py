@@ -1,0 +1,241 @@
+"""Waits for the end of k6 by what the Kubernetes API says of its pods: the own one, or those of a target."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from k6_sweep.budget import Budget, Facts, Step
+from k6_sweep.errors import SettingsError
+from k6_sweep.kube.account import Account
+from k6_sweep.kube.follow import Changed, Follower, Listed, Mailbox, News, Trouble
+from k6_sweep.kube.roles import PODS, Resource
+from k6_sweep.lifecycle import Events, on_our_clock
+from k6_sweep.log import Log
+from k6_sweep.target import Target
+from k6_sweep.watch.controllers import is_helper, read_controller
+from k6_sweep.watch.known import Known
+from k6_sweep.watch.outcome import K6Outcome
+from k6_sweep.watch.pods import K6Pod, read_pod
+
+LATE_NEWS: Final = 10.0
+"""Seconds that the kubelet may take to tell the API server of what has happened."""
+
+
+class KubernetesWatch:
+    """One wait for the k6 of a target, from its appearance to its end."""
+
+    def __init__(
+        self,
+        target: Target,
+        k6_container: str,
+        account: Account,
+        namespace: str,
+        own_pod: str | None,
+        native: bool,
+        budget: Budget,
+        events: Events,
+        log: Log,
+        tell_trouble: Callable[[str | None], None],
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            target: Whose end to wait for.
+            k6_container: The name of k6's container.
+            account: Who we are to the API server.
+            namespace: Where the target is.
+            own_pod: The name of our own pod, where it is known: its grace period is ours.
+            native: Whether we are a native sidecar.
+            budget: How long things may take.
+            events: Signals.
+            log: Where news is told.
+            tell_trouble: Called with what keeps news away, and with None once it comes again.
+        """
+        self._is_own_pod = target == Target("pod", own_pod or "")
+        self.budget = replace(budget, late_news=LATE_NEWS, k6_dies_with_us=self._is_own_pod)
+        self._tell_trouble = tell_trouble
+        self._troubles: dict[Resource, str] = {}
+        """Why there is no news of a resource at the moment."""
+        self._target = target
+        self._k6_container = k6_container
+        self._own_pod = own_pod
+        self._native = native
+        self._events = events
+        self._log = log
+        self._mailbox = Mailbox()
+        self._began = time.monotonic()
+        self._known = Known(target, self._began + (budget.start_timeout or 0.0))
+        self._strangers: set[str] = set()
+        """Containers of pods that have none of k6's name."""
+        self._earlier: set[str] | None = None
+        """The uids of pods that had ended before we came, and that a selector can't know from this test's."""
+        self._followers = [Follower(account, namespace, PODS, target.pods, self._mailbox)]
+        if target.controller:
+            self._followers.append(Follower(account, namespace, *target.controller, self._mailbox))
+        self._asked: dict[Resource, float] = {}
+        """When each resource was asked for that was listed last."""
+        self._told_wait = ""
+
+    def run(self) -> K6Outcome:
+        """Wait for k6 to appear and then for all of it to end.
+
+        Raises:
+            SettingsError: A permission is missing, or the target has no container of k6's name.
+        """
+        with self._mailbox:
+            for follower in self._followers:
+                follower.start()
+            return self._wait()
+
+    def _wait(self) -> K6Outcome:
+        facts = Facts(began=self._began)
+        thought: float | None = None
+        while True:
+            for news in self._mailbox.take():
+                self._take_in(news)
+            now = time.monotonic()
+            verdict = self._known.verdict(now)
+            if not verdict.ended:
+                thought = None
+            elif thought is None:
+                thought = now
+                if not self._target.is_one_pod:
+                    self._look()
+            if verdict.seen and facts.seen is None:
+                self._log.info("k6 is running", target=str(self._target))
+                facts = replace(facts, seen=now)
+            self._tell_wait(now)
+            facts = replace(
+                facts,
+                ended=(thought is not None and self._is_confirmed(thought)) or self._is_ended_by_our_end(facts),
+                first_signal=self._events.first_signal,
+                urgent=self._events.urgent,
+                overdue=verdict.overdue,
+            )
+            if facts.ended and facts.seen is None:
+                return self._known.outcome(now, seen=False, ended=True)
+            step, until = self.budget.decide(facts, now)
+            if step is not Step.WAIT:
+                return replace(self._outcome(facts, now), broken_off=step is Step.STOP)
+            self._events.wait([self._mailbox.fileno()], min(until, verdict.changes) - now)
+
+    def _look(self) -> None:
+        for follower in self._followers:
+            follower.look()
+
+    def _is_confirmed(self, thought: float) -> bool:
+        """Whether lists that were asked for after that thought have come, and said the same.
+
+        What came before may have been incomplete. One pod can't be: there is nothing else to know.
+        """
+        return self._target.is_one_pod or all(
+            self._asked.get(follower.resource, 0.0) >= thought for follower in self._followers
+        )
+
+    def _is_ended_by_our_end(self, facts: Facts) -> bool:
+        """Whether our SIGTERM means that k6 has ended: we are a native sidecar, and our pod is being deleted.
+
+        Then the kubelet stops us when k6 has ended, and tells the API server of that only when we have, too.
+
+        Source: https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/ (termination), and
+        kubernetes/kubernetes#106896.
+        """
+        if not (self._native and self._is_own_pod and facts.seen is not None) or self._events.first_signal is None:
+            return False
+        return any(pod.deleted_by for pod in self._known.pods.values())
+
+    def _tell_wait(self, now: float) -> None:
+        """Log what is waited for, when that has changed."""
+        waits_for = self._known.waits_for(now)
+        if self._known.pods and waits_for != self._told_wait:
+            self._told_wait = waits_for
+            ended = sum(pod.ended for pod in self._known.pods.values())
+            self._log.info("the pods", ended=ended, known=len(self._known.pods), waits_for=waits_for)
+
+    def _outcome(self, facts: Facts, now: float) -> K6Outcome:
+        outcome = self._known.outcome(now, seen=facts.seen is not None, ended=facts.ended)
+        if outcome.ended:
+            self._log.info("k6 has ended", exit_code=outcome.exit_code, reason=outcome.reason)
+            return outcome
+        if facts.seen is not None:
+            self._log.warning("k6 has not ended, but the time to wait for it is over", why=outcome.why)
+        earlier = f"{len(self._earlier)} pods had ended before we came" if self._earlier else None
+        trouble = next(iter(self._troubles.values()), None)
+        return replace(outcome, why=trouble or self._lacking() or earlier or outcome.why)
+
+    def _take_in(self, news: News) -> None:
+        if isinstance(news, Trouble):
+            self._take_in_trouble(news)
+            return
+        if self._troubles.pop(news.resource, None):
+            if not self._troubles:
+                self._log.info("the API server answers again")
+            self._tell_trouble(next(iter(self._troubles.values()), None))
+        if isinstance(news, Listed):
+            self._asked[news.resource] = max(self._asked.get(news.resource, 0.0), news.asked)
+        if news.resource == PODS:
+            self._take_in_pods(news)
+            return
+        objects = news.objects if isinstance(news, Listed) else () if news.deleted else (news.object,)
+        self._known.controller_is(read_controller(self._target.kind, objects[0]) if objects else None)
+
+    def _take_in_pods(self, news: Listed | Changed) -> None:
+        now = time.monotonic()
+        if isinstance(news, Listed):
+            pods = self._k6_pods(news.objects)
+            if not news.objects and self._is_own_pod and not self._known.pods:
+                raise SettingsError([f"there is no pod {self._own_pod} here, and we run in it; is POD_NAME right?"])
+            if self._earlier is None:
+                by_labels = self._target.kind == "selector"
+                self._earlier = {pod.uid for pod in pods if pod.ended} if by_labels else set()
+            self._known.pods_are([pod for pod in pods if pod.uid not in self._earlier], now)
+            return
+        for pod in self._k6_pods([news.object]):
+            if pod.uid in (self._earlier or ()):
+                continue
+            if news.deleted:
+                self._known.pod_is_gone(pod, now)
+            else:
+                self._known.pod_is(pod)
+
+    def _take_in_trouble(self, news: Trouble) -> None:
+        if news.lasting:
+            raise SettingsError([news.why])
+        if not self._troubles:
+            self._log.warning("no news from the API server; waiting on", problem=news.why)
+            self._tell_trouble(news.why)
+        else:
+            self._log.debug("still no news from the API server", problem=news.why)
+        self._troubles[news.resource] = news.why
+
+    def _k6_pods(self, objects: Sequence[Any]) -> list[K6Pod]:
+        """Read the pods; leave out those that have no k6.
+
+        Raises:
+            SettingsError: One ought to have it.
+        """
+        found = []
+        for raw in objects:
+            pod = read_pod(raw, self._k6_container)
+            if is_helper(raw):
+                continue
+            if pod.name == self._own_pod:
+                self.budget = replace(
+                    self.budget, grace_period=pod.grace_period, killed_at=on_our_clock(pod.deleted_by)
+                )
+            if pod.has_k6:
+                found.append(pod)
+                continue
+            self._strangers.update(pod.containers)
+            if self._target.kind != "selector":
+                raise SettingsError([f"pod {pod.name} of {self._target}: {self._lacking()}"])
+        return found
+
+    def _lacking(self) -> str | None:
+        if not self._strangers:
+            return None
+        return (
+            f"there is no container named {self._k6_container!r}, but {', '.join(sorted(self._strangers))}; "
+            "name k6's with --k6-container"
+        )

@@ -1,0 +1,55 @@
+"""Asks the API about our own pod, where it may be asked: what processes and the kernel don't tell."""
+
+import time
+from typing import Final
+
+from k6_sweep.kube.api import ApiError, ApiServer, DeniedError
+from k6_sweep.kube.roles import PODS
+from k6_sweep.pod import TELL_THE_NAME, OwnPod
+from k6_sweep.watch.pods import K6Pod, read_pod
+
+_LIMIT: Final = 5.0
+_PAUSES: Final = (0.5, 1.0)
+"""A Role may be bound a moment after the pod was made."""
+
+
+def why_not_readable(pod: OwnPod, k6_container: str) -> str | None:
+    """Return why our pod cannot be read, and never will; None where it can, or where nobody knows now."""
+    if not pod.account:
+        return "no service account is mounted (`automountServiceAccountToken: true`)"
+    if not pod.name:
+        return f"the pod's name is not known ({TELL_THE_NAME})"
+    why = None
+    for pause in (*_PAUSES, None):
+        try:
+            read_own_pod(pod, k6_container, _LIMIT)
+        except DeniedError as error:
+            why = str(error)
+        except ApiError:
+            return None  # out of reach for now; the watch goes on asking
+        else:
+            return None
+        if pause is not None:
+            time.sleep(pause)
+    return why
+
+
+def read_own_pod(pod: OwnPod, k6_container: str, limit: float) -> K6Pod:
+    """Return our own pod as the API has it now.
+
+    Args:
+        pod: Our pod.
+        k6_container: The name of k6's container.
+        limit: Seconds that each step of asking may take.
+
+    Raises:
+        ApiError: It is not to be had: DeniedError where it never will be.
+    """
+    if not pod.account:
+        raise ApiError("the pod has no service account mounted")
+    if not pod.name or not pod.namespace:
+        raise ApiError("the pod's name is not known")
+    found, _ = ApiServer(pod.account, pod.namespace, limit).list(PODS, {"fieldSelector": f"metadata.name={pod.name}"})
+    if not found:
+        raise ApiError(f"there is no pod {pod.name} in namespace {pod.namespace}")
+    return read_pod(found[0], k6_container)

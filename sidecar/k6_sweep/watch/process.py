@@ -1,0 +1,158 @@
+"""Waits for the end of k6 by watching processes: never by guessing, and without waking up while k6 runs."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import psutil
+
+from k6_sweep.budget import Budget, Facts, Step
+from k6_sweep.lifecycle import Events
+from k6_sweep.log import Log
+from k6_sweep.watch.find import Found, find_k6, own_lineage
+from k6_sweep.watch.outcome import K6Outcome
+from k6_sweep.watch.pidfd import Gone, PidfdUnsupportedError, ProcessHandle
+
+_SHORTEST_LOOK: Final = 0.1
+"""Seconds between two looks for a k6 that has not appeared."""
+_PATIENCE_AFTER_A_MISS: Final = 2.0
+_LOOK_SHARE: Final = 20
+"""Looking takes at most one part in so many of a processor's time; on a busy machine it is not done less often."""
+_LOOK_WITHOUT_PIDFD: Final = 1.0
+
+Hold = Callable[[psutil.Process], ProcessHandle]
+"""Takes hold of a process; raises Gone, or PidfdUnsupportedError where the kernel cannot."""
+
+
+class ProcessWatch:
+    """One wait for k6, from its appearance to its end."""
+
+    def __init__(
+        self, k6_process: str, budget: Budget, events: Events, log: Log, hold: Hold = ProcessHandle.open
+    ) -> None:
+        self.budget = budget
+        self._k6_process = k6_process
+        self._began = time.monotonic()
+        self._seen: float | None = None
+        """When k6 was first seen."""
+        self._hold_on_to = hold
+        self._events = events
+        self._log = log
+        self._ours = own_lineage()
+        self._alive: dict[psutil.Process, ProcessHandle | None] = {}
+        """What we wait for; without a handle where the kernel has no pidfd."""
+        self._leaders: set[psutil.Process] = set()
+        self._codes: dict[psutil.Process, int | None] = {}
+        """How what we waited for has ended."""
+        self._missed = False
+        """Whether a k6 was seen that ended before we could take hold of it: another may follow from its container."""
+
+    def run(self) -> K6Outcome:
+        """Wait for k6 to appear and then for it, and its container, to end.
+
+        Raises:
+            RefusedError: k6 is where its end would be ours.
+        """
+        if not self._appeared():
+            return K6Outcome(seen=False, ended=False)
+        self._seen = time.monotonic()
+        while True:
+            step = self._wait_for_known()
+            if self._alive:
+                self._log.warning("k6 is still running, but the time to wait for it is over")
+                return K6Outcome(seen=True, ended=False, broken_off=step is Step.STOP)
+            if not self._another_appears():
+                code = self._exit_code()
+                return K6Outcome(seen=True, ended=True, exit_code=code, ended_at=datetime.now(UTC))
+
+    def _decide(self) -> tuple[Step, float]:
+        """Return what to do, and for how many seconds at the longest before that is asked again."""
+        now = time.monotonic()
+        facts = Facts(self._began, self._seen, first_signal=self._events.first_signal, urgent=self._events.urgent)
+        step, until = self.budget.decide(facts, now)
+        return step, until - now
+
+    def _appeared(self) -> bool:
+        while True:
+            began = time.process_time()
+            if self._look():
+                return True
+            step, left = self._decide()
+            if step is not Step.WAIT:
+                return False
+            self._events.wait([], min(left, max(_SHORTEST_LOOK, (time.process_time() - began) * _LOOK_SHARE)))
+
+    def _another_appears(self) -> bool:
+        """Look once more, or for a while where a k6 was missed that another may follow; return whether one is there."""
+        until = time.monotonic() + (_PATIENCE_AFTER_A_MISS if self._missed and not self._leaders else 0)
+        while not self._look():
+            if time.monotonic() >= until:
+                return False
+            self._events.wait([], _SHORTEST_LOOK)
+        return True
+
+    def _look(self) -> bool:
+        """Take hold of every k6 in sight that we don't know; return whether one was seen that we didn't know."""
+        new = False
+        for found in find_k6(self._k6_process, self._ours):
+            if found.k6 in self._alive or found.k6 in self._codes:
+                continue
+            new = True
+            self._log.info("k6 is running", pid=found.k6.pid, container=found.leader.pid if found.leader else None)
+            self._hold(found)
+        return new
+
+    def _hold(self, found: Found) -> None:
+        for process in {found.k6, found.leader or found.k6}:
+            if process in self._alive or process in self._codes:
+                continue
+            if process == found.leader:
+                self._leaders.add(process)
+            try:
+                self._alive[process] = self._hold_on_to(process)
+            except Gone:
+                self._codes[process] = None
+                self._missed = True
+            except PidfdUnsupportedError:
+                self._alive[process] = None
+
+    def _wait_for_known(self) -> Step:
+        """Wait until all that we hold has ended, or the time for waiting is over; return what is next."""
+        while self._alive:
+            step, left = self._decide()
+            if step is not Step.WAIT:
+                return step
+            handles = {handle.fileno(): process for process, handle in self._alive.items() if handle is not None}
+            if len(handles) < len(self._alive):
+                left = min(left, _LOOK_WITHOUT_PIDFD)
+            ended = [handles[ready] for ready in self._events.wait(handles, left)]
+            ended += [process for process, handle in self._alive.items() if handle is None and not _lives(process)]
+            for process in ended:
+                self._end(process)
+        return Step.SWEEP
+
+    def _end(self, process: psutil.Process) -> None:
+        handle = self._alive.pop(process)
+        code = None
+        if handle is not None:
+            code = handle.exit_code()
+            handle.close()
+        self._codes[process] = code
+        what = "the k6 container's first process" if process in self._leaders else "k6"
+        self._log.info(f"{what} has ended", pid=process.pid, exit_code=code)
+        if self._alive and self._leaders & self._alive.keys() and not self._alive.keys() - self._leaders:
+            self._log.info("k6 has ended, its container has not: waiting for it")
+
+    def _exit_code(self) -> int | None:
+        """Return what the Job sees: the containers' codes where there are containers, else k6's; the first bad one."""
+        codes = [self._codes[process] for process in (self._leaders or self._codes)]
+        bad = [code for code in codes if code]
+        return bad[0] if bad else (None if None in codes or not codes else 0)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
