@@ -10,9 +10,9 @@ from collections.abc import Callable
 from rich.console import Console
 
 from bench.rig import Cost, measure
+from k6_sweep.cluster.link import pack
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster
-from k6_sweep.sweep.link import pack
 
 KEEPERS = 50_000
 ENTRIES = 1_000_000

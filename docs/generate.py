@@ -5,15 +5,15 @@ from pathlib import Path
 
 from docs import chart
 from k6_sweep.cli import COMMANDS
-from k6_sweep.inject_settings import InjectSettings
-from k6_sweep.options import default_text, flag_name, options_of, variable_name
+from k6_sweep.inject.settings import InjectSettings
+from k6_sweep.settings.options import default_text, flag_name, options_of, variable_name
 
 TARGET = Path(__file__).parent / "settings.md"
 
 HEAD = """\
 # Settings
 
-<!-- Generated from sidecar/k6_sweep/settings.py by `make docs`. -->
+<!-- Generated from sidecar/k6_sweep/settings/ by `make docs`. -->
 
 Every option is also an environment variable; the option beats the variable. An empty variable counts as not set. Lists
 are repeated as options and separated by commas or newlines in variables. Times are seconds, or carry a unit: `500ms`,

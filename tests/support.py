@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from k6_sweep.cluster.link import Connect, Connector, Link
 from k6_sweep.demo.keys import all_keys
 from k6_sweep.demo.servers import Node, find_redis_server, start_server, stop
 from k6_sweep.log import Log, open_log
-from k6_sweep.options import Parser
-from k6_sweep.parse import parse
-from k6_sweep.settings import Settings
-from k6_sweep.sweep.link import Connect, Connector, Link
+from k6_sweep.settings.all import Settings
+from k6_sweep.settings.options import Parser
+from k6_sweep.settings.parse import parse
 from k6_sweep.sweep.result import Progress, SweepReport
 from k6_sweep.sweep.sweeper import sweep
 

@@ -7,14 +7,14 @@ from typing import Final
 
 from k6_sweep import commands
 from k6_sweep.errors import SettingsError, SweepError
+from k6_sweep.kube.own_pod import OwnPod
 from k6_sweep.lifecycle import forbid_inspection
 from k6_sweep.log import Log, open_log
 from k6_sweep.message import TerminationMessage
-from k6_sweep.options import Parser
-from k6_sweep.parse import parse
-from k6_sweep.pod import OwnPod
 from k6_sweep.report import Report, log_end
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
+from k6_sweep.settings.options import Parser
+from k6_sweep.settings.parse import parse
 
 COMMANDS: Final[Mapping[str, tuple[str, Callable[[commands.Context], Report]]]] = {
     "watch": ("wait until k6 has ended, then sweep: the sidecar", commands.watch),

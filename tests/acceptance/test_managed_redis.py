@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from k6_sweep.cluster.link import Connector
+from k6_sweep.cluster.topology import read_topology
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import (
     CLUSTER_OPTIONS,
@@ -25,9 +27,7 @@ from k6_sweep.demo.servers import (
     start_server,
     stop,
 )
-from k6_sweep.redis_url import IamCache
-from k6_sweep.sweep.link import Connector
-from k6_sweep.sweep.topology import read_topology
+from k6_sweep.settings.redis_url import IamCache
 from tests.acceptance.pod import start_sidecar
 from tests.certificates import Authority
 from tests.support import settings_for, sweep_now, until

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from k6_sweep.cluster.slots import SLOT_COUNT, TAGS
 from k6_sweep.demo.servers import Node
-from k6_sweep.sweep.slots import SLOT_COUNT, TAGS
 from tests.chaos.world import NODE_TIMEOUT, World, until
 from tests.support import move_slot
 

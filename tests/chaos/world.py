@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from k6_sweep.cluster.link import Connect, Link
+from k6_sweep.cluster.slots import ALL_SLOTS, key_slot, parse_ranges
+from k6_sweep.cluster.topology import Shard, read_topology
 from k6_sweep.demo.keys import all_keys, write_keys
 from k6_sweep.demo.servers import CLUSTER_OPTIONS, LocalCluster, Node, start_server, stop
 from k6_sweep.errors import RedisError
-from k6_sweep.sweep.link import Connect, Link
 from k6_sweep.sweep.result import SweepReport
-from k6_sweep.sweep.slots import ALL_SLOTS, key_slot, parse_ranges
-from k6_sweep.sweep.topology import Shard, read_topology
 from tests.support import Pipeline, step_between
 
 NODE_TIMEOUT = 2.0

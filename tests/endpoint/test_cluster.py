@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from k6_sweep.cluster.slots import TAGS, key_slot
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster
-from k6_sweep.sweep.slots import TAGS, key_slot
 from tests.acceptance.command import k6_sweep
 from tests.endpoint.served import Served, served
 from tests.support import keys_of, move_slot, until

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from k6_sweep.cluster.link import Connector, Link
+from k6_sweep.cluster.slots import TAGS
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster
-from k6_sweep.sweep.link import Connector, Link
 from k6_sweep.sweep.result import Progress
-from k6_sweep.sweep.slots import TAGS
 from tests.support import Pipeline, keys_of, move_slot, settings_for, step_between, sweep_now
 
 

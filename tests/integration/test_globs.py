@@ -2,9 +2,9 @@
 
 import random
 
+from k6_sweep.cluster.link import pack
 from k6_sweep.demo.servers import Node
 from k6_sweep.patterns import Pattern
-from k6_sweep.sweep.link import pack
 from k6_sweep.sweep.matcher import Matcher
 
 LETTERS = b"ab-]^[\\*?\x00\n\x7f\x80\xff"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from redis import exceptions
 
+from k6_sweep.cluster.slots import TAGS
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster, local_cluster
 from k6_sweep.errors import DeniedError
 from k6_sweep.sweep.result import SweepReport
-from k6_sweep.sweep.slots import TAGS
 from tests.support import keys_of, move_slot, settings_for, sweep_now
 
 DOCUMENTED = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()

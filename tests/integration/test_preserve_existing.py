@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from k6_sweep.cluster.link import Connector
+from k6_sweep.cluster.slots import TAGS, key_slot
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster, Node
 from k6_sweep.errors import RefusedError
-from k6_sweep.sweep.link import Connector
 from k6_sweep.sweep.result import SweepReport
-from k6_sweep.sweep.slots import TAGS, key_slot
 from k6_sweep.sweep.snapshot import Snapshot
 from k6_sweep.sweep.sweeper import take_snapshot
 from tests.integration.test_least_privilege import permit

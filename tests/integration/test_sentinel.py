@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from k6_sweep.cluster.link import Connector, pack
 from k6_sweep.demo.keys import all_keys
 from k6_sweep.demo.servers import Node, free_port, start_server, stop
 from k6_sweep.errors import DeniedError, UnreachableError
-from k6_sweep.sweep.link import Connector, pack
 from tests.integration.test_sweep_cluster import Interfering
 from tests.support import settings_for, sweep_now, until
 

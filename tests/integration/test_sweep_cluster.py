@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from k6_sweep.cluster.link import Connector, Link, pack
+from k6_sweep.cluster.slots import TAGS, key_slot
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import CLUSTER_OPTIONS, LocalCluster, local_cluster, start_server, stop
 from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
-from k6_sweep.sweep.link import Connector, Link, pack
 from k6_sweep.sweep.result import Progress
-from k6_sweep.sweep.slots import TAGS, key_slot
 from k6_sweep.sweep.sweeper import sweep
 from tests.integration.test_least_privilege import LEAST, permit
 from tests.support import KINDS, Pipeline, keys_of, move_slot, quiet_log, settings_for, step_between, sweep_now, until

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from k6_sweep.cluster.link import pack
 from k6_sweep.demo.keys import all_keys
 from k6_sweep.demo.servers import Node, start_server, stop
-from k6_sweep.sweep.link import pack
 from tests.integration.test_sweep_cluster import binary_keys, matching
 from tests.support import KINDS, settings_for, sweep_now
 

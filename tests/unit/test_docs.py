@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from k6_sweep.inject_settings import InjectSettings
-from k6_sweep.options import flag_name, options_of, variable_name
+from k6_sweep.inject.settings import InjectSettings
+from k6_sweep.settings.options import flag_name, options_of, variable_name
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.yaml"), *ROOT.glob("charts/*/*.md")]

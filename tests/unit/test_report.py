@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k6_sweep.report import EXIT_CODES, Report
-from k6_sweep.settings import SMALLEST_MESSAGE
+from k6_sweep.settings.all import SMALLEST_MESSAGE
 from k6_sweep.sweep.result import SweepReport, SweepStatus
 from k6_sweep.watch.outcome import K6Outcome
 

@@ -19,7 +19,7 @@ from k6_sweep.api.sweeps import BusyError, StoppingError, Sweep, Sweeps
 from k6_sweep.api.wire import BadBodyError, Order, ProblemAnswer, SweepAnswer, read_order
 from k6_sweep.metrics import ServerMetrics
 from k6_sweep.patterns import Pattern
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
 
 CLEANUP: Final = ("/internal/admin/redis/cleanup", "/internal/redis/cleanup")
 CODES: Final[Mapping[str, int]] = {

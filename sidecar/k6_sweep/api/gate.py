@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from k6_sweep.api.wire import MOST_BYTES
 from k6_sweep.log import Log
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
 
 TOKEN_HEADER: Final = "X-Admin-Token"  # noqa: S105  # its name
 _SCHEME: Final = APIKeyHeader(name=TOKEN_HEADER, auto_error=False, description="The admin token.")

@@ -4,11 +4,11 @@ import asyncio
 import time
 from typing import Final
 
+from k6_sweep.cluster.link import Connect, Link
+from k6_sweep.cluster.sentinel import seeds
+from k6_sweep.cluster.topology import hello
 from k6_sweep.errors import RedisError
-from k6_sweep.settings import Settings
-from k6_sweep.sweep.link import Connect, Link
-from k6_sweep.sweep.sentinel import seeds
-from k6_sweep.sweep.topology import hello
+from k6_sweep.settings.all import Settings
 
 _FRESH: Final = 2.0
 """An answer holds for so many seconds."""

@@ -13,8 +13,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from k6_sweep.errors import SettingsError
 from k6_sweep.log import LOGGER_NAME
-from k6_sweep.settings import Settings
-from k6_sweep.values import Address
+from k6_sweep.settings.all import Settings
+from k6_sweep.settings.values import Address
 
 REQUEST_SECONDS: Final = 10.0
 """A request must be there, to the last byte of its body, so long after its connection or its first byte."""

@@ -13,7 +13,7 @@ from k6_sweep.errors import RedisError
 from k6_sweep.log import Log
 from k6_sweep.patterns import Pattern
 from k6_sweep.report import Report, log_end
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
 from k6_sweep.sweep.result import OnProgress, Progress
 
 REMEMBERED: Final = 100

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from k6_sweep.api.sweeps import Sweep
 from k6_sweep.patterns import Pattern
 from k6_sweep.report import EXIT_CODES
-from k6_sweep.values import pattern_of
+from k6_sweep.settings.values import pattern_of
 
 MOST_BYTES: Final = 64 * 1024
 """The longest body that is read."""

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from k6_sweep.errors import SettingsError, SweepError
+from k6_sweep.kube.own_pod import OwnPod
 from k6_sweep.log import Log
-from k6_sweep.pod import OwnPod
 from k6_sweep.report import Report
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
 
 
 @dataclass(frozen=True)

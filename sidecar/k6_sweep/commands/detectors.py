@@ -5,14 +5,14 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
-from k6_sweep.commands.aside import Stop, aside
+from k6_sweep.commands.background import Stop, aside
 from k6_sweep.commands.context import Context
 from k6_sweep.errors import RefusedError, SettingsError
+from k6_sweep.kube.own_pod import TELL_THE_NAME
 from k6_sweep.lifecycle import Events
-from k6_sweep.pod import TELL_THE_NAME
 from k6_sweep.report import Report
-from k6_sweep.settings import Settings
-from k6_sweep.target import Target
+from k6_sweep.settings.all import Settings
+from k6_sweep.settings.target import Target
 from k6_sweep.watch.outcome import K6Outcome
 
 ASK_SECONDS: Final = 5.0
@@ -91,7 +91,7 @@ def _by_process(context: Context, events: Events, board: Board) -> tuple[Watch, 
 
 def _own_pod_told(context: Context) -> dict[str, Any]:
     from k6_sweep.kube.api import ApiError  # noqa: PLC0415  # loads urllib3, which watching processes doesn't need
-    from k6_sweep.watch.own_pod import read_own_pod  # noqa: PLC0415  # the same
+    from k6_sweep.kube.read_own_pod import read_own_pod  # noqa: PLC0415  # the same
 
     try:
         pod = read_own_pod(context.pod, context.settings.k6_container, ASK_SECONDS)

@@ -13,7 +13,7 @@ from k6_sweep.errors import RedisError, RefusedError
 from k6_sweep.lifecycle import Events
 from k6_sweep.log import Log
 from k6_sweep.report import Report
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
 from k6_sweep.sweep.guard import check_namespace
 from k6_sweep.sweep.result import OnProgress, Progress
 from k6_sweep.watch.outcome import K6Outcome
@@ -78,7 +78,7 @@ def sweep_once(
         on_progress: Called a few times a second, on the calling thread.
         ours: Keys of k6-sweep's own: neither swept nor counted.
     """
-    from k6_sweep.sweep.link import Connector  # noqa: PLC0415  # loads redis, which waiting doesn't need
+    from k6_sweep.cluster.link import Connector  # noqa: PLC0415  # loads redis, which waiting doesn't need
     from k6_sweep.sweep.sweeper import sweep  # noqa: PLC0415  # the same
 
     log.info("the sweep begins", dry_run=settings.dry_run)

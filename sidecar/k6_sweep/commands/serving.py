@@ -16,6 +16,8 @@ from k6_sweep.api.readiness import Readiness
 from k6_sweep.api.server import bind, make_server
 from k6_sweep.api.sweeps import Sweeps
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
+from k6_sweep.cluster.link import Connector
+from k6_sweep.cluster.lock import SweepLock
 from k6_sweep.commands.context import Context
 from k6_sweep.commands.preflight import problems_of
 from k6_sweep.commands.progress import ProgressLines
@@ -23,9 +25,7 @@ from k6_sweep.commands.run import sweep_once
 from k6_sweep.log import Log
 from k6_sweep.metrics import ServerMetrics
 from k6_sweep.report import Report
-from k6_sweep.settings import Settings
-from k6_sweep.sweep.link import Connector
-from k6_sweep.sweep.lock import SweepLock
+from k6_sweep.settings.all import Settings
 from k6_sweep.sweep.result import OnProgress, Progress
 
 _PROBE_PATIENCE: Final = 1.0

@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from k6_sweep.budget import Budget
 from k6_sweep.commands.announce import announce
-from k6_sweep.commands.aside import Stop, aside
+from k6_sweep.commands.background import Stop, aside
 from k6_sweep.commands.context import Context, failure
 from k6_sweep.commands.detectors import ASK_SECONDS, DETECTORS, Board
 from k6_sweep.commands.run import sweep_in_time
 from k6_sweep.errors import SweepError
 from k6_sweep.lifecycle import Events, on_our_clock
 from k6_sweep.report import Report
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
 from k6_sweep.sweep.guard import check_breadth, check_namespace
 from k6_sweep.watch.outcome import K6Outcome
 
@@ -40,7 +40,7 @@ def watch(context: Context) -> Report:
 
 
 def _watch(context: Context, events: Events) -> Report:
-    from k6_sweep.watch.choose import choose  # noqa: PLC0415  # loads psutil, which other commands don't need
+    from k6_sweep.watch.choose_detector import choose  # noqa: PLC0415  # loads psutil, which other commands don't need
 
     settings, log = context.settings, context.log
     check_breadth(settings)
@@ -106,7 +106,7 @@ def _against(settings: Settings, k6: K6Outcome) -> Report | None:
 
 
 def _why_not_readable(context: Context) -> str | None:
-    from k6_sweep.watch.own_pod import why_not_readable  # noqa: PLC0415  # loads urllib3
+    from k6_sweep.kube.read_own_pod import why_not_readable  # noqa: PLC0415  # loads urllib3
 
     return why_not_readable(context.pod, context.settings.k6_container)
 
@@ -116,7 +116,7 @@ def _ask_for_the_code(context: Context, events: Events, budget: Budget, k6: K6Ou
     if k6.detector != "process" or not k6.ended or k6.exit_code is not None or not context.pod.account:
         return k6
     from k6_sweep.kube.api import ApiError  # noqa: PLC0415  # loads urllib3
-    from k6_sweep.watch.own_pod import read_own_pod  # noqa: PLC0415  # the same
+    from k6_sweep.kube.read_own_pod import read_own_pod  # noqa: PLC0415  # the same
 
     deadline = time.monotonic() + _STATUS_SECONDS
     while time.monotonic() < budget.sweep_until(deadline, events.first_signal) and not events.urgent:
@@ -139,7 +139,7 @@ def _ask_for_our_end(context: Context, budget: Budget) -> Budget:
     if not context.pod.account:
         return budget
     from k6_sweep.kube.api import ApiError  # noqa: PLC0415  # loads urllib3
-    from k6_sweep.watch.own_pod import read_own_pod  # noqa: PLC0415  # the same
+    from k6_sweep.kube.read_own_pod import read_own_pod  # noqa: PLC0415  # the same
 
     try:
         pod = read_own_pod(context.pod, context.settings.k6_container, _QUICKLY)

@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
+from k6_sweep.cluster.link import Link, pack
+from k6_sweep.cluster.slots import key_slot
+from k6_sweep.cluster.topology import read_topology
 from k6_sweep.demo.servers import LocalCluster, Node
-from k6_sweep.sweep.link import Link, pack
-from k6_sweep.sweep.slots import key_slot
-from k6_sweep.sweep.topology import read_topology
 
 _AT_ONCE = 5000
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from k6_sweep.cluster.link import Link, open_plain
+from k6_sweep.cluster.slots import SLOT_COUNT
+from k6_sweep.cluster.topology import read_topology
 from k6_sweep.errors import SweepError
-from k6_sweep.sweep.link import Link, open_plain
-from k6_sweep.sweep.slots import SLOT_COUNT
-from k6_sweep.sweep.topology import read_topology
-from k6_sweep.values import Address
+from k6_sweep.settings.values import Address
 
 _START_TIMEOUT: Final = 30.0
 _BUS_OFFSET: Final = 10_000

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from k6_sweep.inject_settings import InjectSettings
+from k6_sweep.inject.settings import InjectSettings
 from k6_sweep.kube.roles import EVENTS, JOBS, PODS, TEST_RUNS, VERBS, Resource
-from k6_sweep.options import options_of, variable_name
-from k6_sweep.settings import SMALLEST_MESSAGE, Settings
+from k6_sweep.settings.all import SMALLEST_MESSAGE, Settings
+from k6_sweep.settings.options import options_of, variable_name
 
 Manifest = dict[str, Any]
 

@@ -11,8 +11,8 @@ from k6_sweep.inject.cleanup import Cleanup
 from k6_sweep.inject.documents import Document
 from k6_sweep.inject.edit import inject as add
 from k6_sweep.inject.edit import uninject
+from k6_sweep.inject.settings import InjectSettings, parse_inject
 from k6_sweep.inject.workload import Workload, malformations, reasons_against, workloads
-from k6_sweep.inject_settings import InjectSettings, parse_inject
 
 
 @dataclass(frozen=True)

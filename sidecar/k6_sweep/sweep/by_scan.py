@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from redis import exceptions
 
-from k6_sweep.sweep.job import Job, Tally, WriteSize
-from k6_sweep.sweep.link import Link, pack
+from k6_sweep.cluster.link import Link, pack
+from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.replies import Verdict, denial, judge
+from k6_sweep.cluster.scan import SlotCursorError, scan_node, scan_slot
+from k6_sweep.cluster.slots import ALL_SLOTS, key_slot
 from k6_sweep.sweep.matcher import Counts
-from k6_sweep.sweep.replies import Verdict, denial, judge
-from k6_sweep.sweep.scan import SlotCursorError, scan_node, scan_slot
-from k6_sweep.sweep.slots import ALL_SLOTS, key_slot
+from k6_sweep.sweep.orders import Job, Tally
 from k6_sweep.sweep.write import send
 
 _PROBED_AT_ONCE: Final = 256

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from k6_sweep.sweep.job import Job, Tally, WriteSize
-from k6_sweep.sweep.link import Link, pack
+from k6_sweep.cluster.link import Link, pack
+from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.replies import Trouble, Verdict, denial, is_denied, judge
 from k6_sweep.sweep.matcher import Split
-from k6_sweep.sweep.replies import Trouble, Verdict, denial, is_denied, judge
+from k6_sweep.sweep.orders import Job, Tally
 from k6_sweep.sweep.write import send
 
 LIST_LIMIT: Final = 5000

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 
 from k6_sweep.errors import RefusedError
 from k6_sweep.patterns import MIN_LITERAL_START
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
 
 
 def check_breadth(settings: Settings) -> None:

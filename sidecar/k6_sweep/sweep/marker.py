@@ -2,11 +2,11 @@
 
 from redis import exceptions
 
+from k6_sweep.cluster.link import Connect, pack
+from k6_sweep.cluster.replies import judge, text_of
+from k6_sweep.cluster.slots import key_slot
+from k6_sweep.cluster.topology import Topology
 from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
-from k6_sweep.sweep.link import Connect, pack
-from k6_sweep.sweep.replies import judge, text_of
-from k6_sweep.sweep.slots import key_slot
-from k6_sweep.sweep.topology import Topology
 
 
 def check_marker(marker: str | None, topology: Topology, connect: Connect) -> None:

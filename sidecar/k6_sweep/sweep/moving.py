@@ -11,14 +11,15 @@ from typing import Any, Final
 
 from redis import exceptions
 
+from k6_sweep.cluster.link import Link, pack
+from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.replies import Verdict, denial, judge
+from k6_sweep.cluster.scan import SlotCursorError, scan_node, scan_slot
+from k6_sweep.cluster.slots import key_slot
 from k6_sweep.errors import DeniedError
 from k6_sweep.sweep.by_slot import LIST_LIMIT
-from k6_sweep.sweep.job import Job, Tally, WriteSize
-from k6_sweep.sweep.link import Link, pack
 from k6_sweep.sweep.matcher import Counts
-from k6_sweep.sweep.replies import Verdict, denial, judge
-from k6_sweep.sweep.scan import SlotCursorError, scan_node, scan_slot
-from k6_sweep.sweep.slots import key_slot
+from k6_sweep.sweep.orders import Job, Tally
 from k6_sweep.sweep.write import send
 
 _ASKING: Final = pack((b"ASKING",))

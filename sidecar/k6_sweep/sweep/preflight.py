@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from redis import exceptions
 
+from k6_sweep.cluster.link import Connect, Link, pack
+from k6_sweep.cluster.replies import denial, is_denied, judge, text_of
+from k6_sweep.cluster.sentinel import seeds
+from k6_sweep.cluster.slots import TAGS, Probes, key_slot, reachable_slots
+from k6_sweep.cluster.topology import Shard, discover
 from k6_sweep.errors import DeniedError
 from k6_sweep.patterns import Pattern
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
 from k6_sweep.sweep.guard import check_breadth
-from k6_sweep.sweep.link import Connect, Link, pack
 from k6_sweep.sweep.marker import check_marker
-from k6_sweep.sweep.replies import denial, is_denied, judge, text_of
-from k6_sweep.sweep.sentinel import seeds
-from k6_sweep.sweep.slots import TAGS, Probes, key_slot, reachable_slots
-from k6_sweep.sweep.topology import Shard, discover
 
 
 @dataclass(frozen=True)

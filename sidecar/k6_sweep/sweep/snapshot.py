@@ -27,10 +27,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Literal
 
+from k6_sweep.cluster.slots import ALL_SLOTS, SLOT_COUNT, format_ranges, key_slot, parse_ranges
 from k6_sweep.errors import RefusedError
 from k6_sweep.patterns import Pattern
-from k6_sweep.sweep.job import LimitReachedError
-from k6_sweep.sweep.slots import ALL_SLOTS, SLOT_COUNT, format_ranges, key_slot, parse_ranges
+from k6_sweep.sweep.orders import LimitReachedError
 
 _FIRST_LINE: Final = b"k6-sweep snapshot 1\n"
 _DIGEST_SIZE: Final = 32

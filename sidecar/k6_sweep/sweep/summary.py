@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from k6_sweep.cluster.slots import format_ranges
+from k6_sweep.cluster.topology import Topology
 from k6_sweep.errors import RedisError, UnreachableError
-from k6_sweep.settings import Settings
-from k6_sweep.sweep.passes import PassResult
+from k6_sweep.settings.all import Settings
+from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.result import SweepReport, SweepStatus
-from k6_sweep.sweep.slots import format_ranges
-from k6_sweep.sweep.topology import Topology
 
 _MOST_REASONS: Final = 5
 """So many different errors of servers are told; the rest is in the log."""

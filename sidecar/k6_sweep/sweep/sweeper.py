@@ -5,20 +5,20 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from k6_sweep.cluster.link import Connect
+from k6_sweep.cluster.lock import lock_keys
+from k6_sweep.cluster.slots import Probes, reachable_slots
 from k6_sweep.errors import RedisError, RefusedError, UnreachableError
 from k6_sweep.log import Log
 from k6_sweep.patterns import Pattern
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
 from k6_sweep.sweep.guard import check_breadth
-from k6_sweep.sweep.job import Allowance, Job, Pace
-from k6_sweep.sweep.link import Connect
-from k6_sweep.sweep.lock import lock_keys
 from k6_sweep.sweep.marker import check_marker
 from k6_sweep.sweep.matcher import Matcher
-from k6_sweep.sweep.passes import PassResult
+from k6_sweep.sweep.one_pass import Rounds
+from k6_sweep.sweep.orders import Allowance, Job, Pace
+from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.result import OnProgress, Progress, SweepReport
-from k6_sweep.sweep.rounds import Rounds
-from k6_sweep.sweep.slots import Probes, reachable_slots
 from k6_sweep.sweep.snapshot import Notebook, Snapshot, read_snapshot
 from k6_sweep.sweep.summary import Ending, cause_of_nothing, matched_by_pattern, summarize
 

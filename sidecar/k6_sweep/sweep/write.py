@@ -4,9 +4,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from k6_sweep.cluster.link import Link
+from k6_sweep.cluster.links import WriteSize
 from k6_sweep.errors import UnreachableError
-from k6_sweep.sweep.job import Tally, WriteSize
-from k6_sweep.sweep.link import Link
+from k6_sweep.sweep.orders import Tally
 
 
 def send(link: Link, commands: Sequence[bytes], size: WriteSize, tally: Tally, deletes: bool = True) -> list[Any]:

@@ -8,15 +8,15 @@ from typing import Any, Final
 from k6_sweep.budget import Budget, Facts, Step
 from k6_sweep.errors import SettingsError
 from k6_sweep.kube.account import Account
+from k6_sweep.kube.controllers import is_helper, read_controller
 from k6_sweep.kube.follow import Changed, Follower, Listed, Mailbox, News, Trouble
+from k6_sweep.kube.pods import K6Pod, read_pod
 from k6_sweep.kube.roles import PODS, Resource
 from k6_sweep.lifecycle import Events, on_our_clock
 from k6_sweep.log import Log
-from k6_sweep.target import Target
-from k6_sweep.watch.controllers import is_helper, read_controller
-from k6_sweep.watch.known import Known
+from k6_sweep.settings.target import Target
 from k6_sweep.watch.outcome import K6Outcome
-from k6_sweep.watch.pods import K6Pod, read_pod
+from k6_sweep.watch.target_state import Known
 
 LATE_NEWS: Final = 10.0
 """Seconds that the kubelet may take to tell the API server of what has happened."""

@@ -11,7 +11,7 @@ from k6_sweep.errors import UnreachableError
 from k6_sweep.log import Log
 from k6_sweep.patterns import Pattern
 from k6_sweep.report import Report
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
 from k6_sweep.sweep.result import Progress
 from tests.support import quiet_log, settings_for
 

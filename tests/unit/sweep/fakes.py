@@ -5,11 +5,11 @@ from typing import Any
 
 import hiredis
 
+from k6_sweep.cluster.link import Link
+from k6_sweep.cluster.slots import Probes
 from k6_sweep.patterns import Pattern
-from k6_sweep.sweep.job import Allowance, Job, Pace, Tally
-from k6_sweep.sweep.link import Link
 from k6_sweep.sweep.matcher import Matcher
-from k6_sweep.sweep.slots import Probes
+from k6_sweep.sweep.orders import Allowance, Job, Pace, Tally
 
 Answer = Callable[[list[bytes]], Any]
 

@@ -7,11 +7,12 @@ import fakeredis
 import pytest
 from redis import exceptions
 
+from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.slots import ALL_SLOTS, reachable_slots
 from k6_sweep.errors import DeniedError
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.by_scan import ScanSweep
-from k6_sweep.sweep.job import Job, Tally, WriteSize
-from k6_sweep.sweep.slots import ALL_SLOTS, reachable_slots
+from k6_sweep.sweep.orders import Job, Tally
 from tests.unit.sweep.fakes import Answer, FakeLink, job, tally
 
 

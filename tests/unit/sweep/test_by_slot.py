@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from redis import exceptions
 
+from k6_sweep.cluster.links import WriteSize
 from k6_sweep.errors import DeniedError
 from k6_sweep.sweep.by_slot import ListingDeniedError, SlotSweep
-from k6_sweep.sweep.job import Job, LimitReachedError, Tally, WriteSize
+from k6_sweep.sweep.orders import Job, LimitReachedError, Tally
 from tests.unit.sweep.fakes import FakeCluster, FakeLink, job, tally
 
 

@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import exceptions
 
+from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.replies import Verdict, judge
+from k6_sweep.cluster.slots import ALL_SLOTS, TAGS, Probes, format_ranges, key_slot, pinned_slot, reachable_slots
+from k6_sweep.cluster.topology import discover, importing, read_topology
 from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
 from k6_sweep.patterns import Pattern
+from k6_sweep.settings.values import Address
 from k6_sweep.sweep.guard import check_namespace
-from k6_sweep.sweep.job import Allowance, LimitReachedError, Pace, WriteSize
 from k6_sweep.sweep.matcher import Matcher
-from k6_sweep.sweep.replies import Verdict, judge
-from k6_sweep.sweep.slots import ALL_SLOTS, TAGS, Probes, format_ranges, key_slot, pinned_slot, reachable_slots
-from k6_sweep.sweep.topology import discover, importing, read_topology
-from k6_sweep.values import Address
+from k6_sweep.sweep.orders import Allowance, LimitReachedError, Pace
 from tests.unit.sweep.fakes import FakeLink
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from k6_sweep.cluster.slots import ALL_SLOTS, format_ranges, parse_ranges
 from k6_sweep.errors import RefusedError
 from k6_sweep.patterns import Pattern
-from k6_sweep.sweep.job import LimitReachedError
-from k6_sweep.sweep.slots import ALL_SLOTS, format_ranges, parse_ranges
+from k6_sweep.sweep.orders import LimitReachedError
 from k6_sweep.sweep.snapshot import Notebook, Snapshot, read_snapshot
 
 PATTERNS = [Pattern("test:*"), Pattern("queue:*")]

@@ -2,11 +2,11 @@
 
 import re
 
-from k6_sweep.sweep.job import Tally
-from k6_sweep.sweep.passes import PassResult
+from k6_sweep.cluster.topology import Shard, Topology
+from k6_sweep.settings.values import Address
+from k6_sweep.sweep.orders import Tally
+from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.summary import Ending, summarize
-from k6_sweep.sweep.topology import Shard, Topology
-from k6_sweep.values import Address
 from tests.support import settings_for
 
 NODE = Address("redis-0", 6379)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from k6_sweep.options import option
-from k6_sweep.serve_settings import ServeSettings
-from k6_sweep.sweep_settings import IN_PLACE, ONCE, SweepSettings
-from k6_sweep.values import http_url, one_of, whole_number
-from k6_sweep.watch_settings import WatchSettings
+from k6_sweep.settings.options import option
+from k6_sweep.settings.serve import ServeSettings
+from k6_sweep.settings.sweep import IN_PLACE, ONCE, SweepSettings
+from k6_sweep.settings.values import http_url, one_of, whole_number
+from k6_sweep.settings.watch import WatchSettings
 
 KUBELET_TERMINATION_LOG: Final = Path("/dev/termination-log")
 SMALLEST_MESSAGE: Final = 512

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
 
-from k6_sweep.watch.pods import K6Pod, dig
+from k6_sweep.kube.pods import K6Pod, dig
 
 _BACKOFF_LIMIT: Final = 6
 """The Job's own default."""

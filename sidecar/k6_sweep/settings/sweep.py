@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from k6_sweep.options import option
 from k6_sweep.patterns import MIN_LITERAL_START, Pattern
-from k6_sweep.redis_url import IamCache, RedisUrl, Secret
-from k6_sweep.values import pattern_of, positive_seconds, readable_file, seconds, whole_number
+from k6_sweep.settings.options import option
+from k6_sweep.settings.redis_url import IamCache, RedisUrl, Secret
+from k6_sweep.settings.values import pattern_of, positive_seconds, readable_file, seconds, whole_number
 
 SETTLE_AFTER_K6: Final = 2.0
 

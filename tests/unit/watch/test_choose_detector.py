@@ -3,8 +3,8 @@
 import pytest
 
 from k6_sweep.errors import SettingsError
-from k6_sweep.pod import OwnPod
-from k6_sweep.watch.choose import choose
+from k6_sweep.kube.own_pod import OwnPod
+from k6_sweep.watch.choose_detector import choose
 from tests.support import settings_for
 
 IN_POD = OwnPod(inside=True, name="pod", namespace="test")

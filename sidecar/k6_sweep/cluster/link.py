@@ -9,10 +9,10 @@ import hiredis
 from redis import exceptions
 from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 
+from k6_sweep.cluster.replies import text_of
 from k6_sweep.errors import DeniedError, UnreachableError
-from k6_sweep.redis_url import RedisUrl
-from k6_sweep.settings import Settings
-from k6_sweep.sweep.replies import text_of
+from k6_sweep.settings.all import Settings
+from k6_sweep.settings.redis_url import RedisUrl
 
 _MORE: Final = object()
 _READ_SIZE: Final = 64 * 1024
@@ -209,7 +209,7 @@ class Connector:
         """Return the password as it is now; an empty one where there is only a user, for whom none is needed."""
         settings = self._settings
         if settings.redis_iam is not None:
-            from k6_sweep.sweep.iam import token  # noqa: PLC0415  # loads botocore
+            from k6_sweep.cluster.iam import token  # noqa: PLC0415  # loads botocore
 
             return token(settings.redis_iam, settings.username or "")
         if settings.redis_password_file is not None:

@@ -1,10 +1,36 @@
 """Keeps one link to each server, so that never more than one write is under way on any of them."""
 
 import threading
+from typing import Final
 
-from k6_sweep.sweep.job import WriteSize
-from k6_sweep.sweep.link import Connect, Link
-from k6_sweep.values import Address
+from k6_sweep.cluster.link import Connect, Link
+from k6_sweep.settings.values import Address
+
+_FIRST_WRITE: Final = 250
+_LEAST_WRITE: Final = 16
+
+
+class WriteSize:
+    """How many keys one write to one server may hold, steered by how long the last writes took.
+
+    What another client feels of us is the work of one write, which it may have to wait for. The shortest round trip so
+    far stands for the way there and back, which nobody waits for.
+    """
+
+    def __init__(self, most: int, budget: float) -> None:
+        """Begin carefully; `most` bounds the keys, `budget` is how many seconds a write may take on the server."""
+        self._most = most
+        self._budget = budget
+        self._shortest = float("inf")
+        self.keys = min(most, _FIRST_WRITE)
+
+    def learn(self, seconds: float) -> None:
+        """Take a round trip into account: halve after one that was too long, else grow by an eighth."""
+        self._shortest = min(self._shortest, seconds)
+        if seconds - self._shortest > self._budget:
+            self.keys = max(min(self._most, _LEAST_WRITE), self.keys // 2)
+        else:
+            self.keys = min(self._most, self.keys + self.keys // 8 + 1)
 
 
 class Links:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k6_sweep.target import Target
-from k6_sweep.watch.controllers import Job
-from k6_sweep.watch.controllers import TestRun as Run
-from k6_sweep.watch.known import LINGER, Known
-from k6_sweep.watch.pods import K6Pod, read_pod
+from k6_sweep.kube.controllers import Job
+from k6_sweep.kube.controllers import TestRun as Run
+from k6_sweep.kube.pods import K6Pod, read_pod
+from k6_sweep.settings.target import Target
+from k6_sweep.watch.target_state import LINGER, Known
 
 NEW = replace(read_pod({"metadata": {"uid": "a", "name": "a"}}, "k6"), has_k6=True, grace_period=5, own_grace_period=5)
 RUNS = replace(NEW, ran=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD
-from k6_sweep.options import option
-from k6_sweep.target import Target
-from k6_sweep.values import one_of, positive_seconds, seconds
+from k6_sweep.settings.options import option
+from k6_sweep.settings.target import Target
+from k6_sweep.settings.values import one_of, positive_seconds, seconds
 
 _WATCH: Final = ("watch",)
 _HANDED_ON: Final = (*_WATCH, "inject")

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from k6_sweep.target import Target
-from k6_sweep.watch.controllers import Controller
+from k6_sweep.kube.controllers import Controller
+from k6_sweep.kube.pods import K6Pod
+from k6_sweep.settings.target import Target
 from k6_sweep.watch.outcome import K6Outcome
-from k6_sweep.watch.pods import K6Pod
 
 LINGER: Final = 60.0
 """Seconds that k6 may live on, beyond its grace period, after its Job or TestRun is over: then it is overdue."""

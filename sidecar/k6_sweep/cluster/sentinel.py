@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from redis import exceptions
 
+from k6_sweep.cluster.link import Connect
+from k6_sweep.cluster.replies import text_of
 from k6_sweep.errors import DeniedError, UnreachableError
-from k6_sweep.redis_url import RedisUrl
-from k6_sweep.sweep.link import Connect
-from k6_sweep.sweep.replies import text_of
-from k6_sweep.values import Address
+from k6_sweep.settings.redis_url import RedisUrl
+from k6_sweep.settings.values import Address
 
 
 def seeds(url: RedisUrl, connect: Connect) -> Iterator[Address]:

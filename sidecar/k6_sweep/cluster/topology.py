@@ -7,11 +7,11 @@ from typing import Any
 
 from redis import exceptions
 
+from k6_sweep.cluster.link import Connect, Link, pack
+from k6_sweep.cluster.replies import denial, text_of
+from k6_sweep.cluster.slots import ALL_SLOTS
 from k6_sweep.errors import DeniedError, UnreachableError
-from k6_sweep.sweep.link import Connect, Link, pack
-from k6_sweep.sweep.replies import denial, text_of
-from k6_sweep.sweep.slots import ALL_SLOTS
-from k6_sweep.values import Address
+from k6_sweep.settings.values import Address
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 
-from k6_sweep.options import Parser, add_options, read
-from k6_sweep.settings import KUBELET_TERMINATION_LOG, Settings
-from k6_sweep.sweep_settings import SETTLE_AFTER_K6
+from k6_sweep.settings.all import KUBELET_TERMINATION_LOG, Settings
+from k6_sweep.settings.options import Parser, add_options, read
+from k6_sweep.settings.sweep import SETTLE_AFTER_K6
 
 
 def parse(command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, list[str]]:

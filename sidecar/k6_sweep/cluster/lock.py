@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from redis import exceptions
 
+from k6_sweep.cluster.link import Connect, pack
+from k6_sweep.cluster.replies import Verdict, denial, judge
+from k6_sweep.cluster.sentinel import seeds
+from k6_sweep.cluster.slots import key_slot
+from k6_sweep.cluster.topology import discover
 from k6_sweep.errors import UnreachableError
 from k6_sweep.patterns import Pattern
-from k6_sweep.settings import Settings
-from k6_sweep.sweep.link import Connect, pack
-from k6_sweep.sweep.replies import Verdict, denial, judge
-from k6_sweep.sweep.sentinel import seeds
-from k6_sweep.sweep.slots import key_slot
-from k6_sweep.sweep.topology import discover
-from k6_sweep.values import Address
+from k6_sweep.settings.all import Settings
+from k6_sweep.settings.values import Address
 
 _NAME: Final = b"k6-sweep-lock"
 _HOPS: Final = 5

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from k6_sweep.options import option
-from k6_sweep.redis_url import Secret
-from k6_sweep.values import Address, readable_file
+from k6_sweep.settings.options import option
+from k6_sweep.settings.redis_url import Secret
+from k6_sweep.settings.values import Address, readable_file
 
 _SERVE: Final = ("serve",)
 _HTTP = "The HTTP endpoint"

@@ -9,20 +9,20 @@ from typing import Final
 
 from redis import exceptions
 
+from k6_sweep.cluster.link import Connect, Link
+from k6_sweep.cluster.links import Links
+from k6_sweep.cluster.replies import text_of
+from k6_sweep.cluster.sentinel import seeds
+from k6_sweep.cluster.topology import Shard, Topology, discover, importing, read_topology
 from k6_sweep.errors import DeniedError, RedisError, UnreachableError
 from k6_sweep.log import Log
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
+from k6_sweep.settings.values import Address
 from k6_sweep.sweep.by_scan import ScanSweep
 from k6_sweep.sweep.by_slot import ListingDeniedError, SlotSweep
-from k6_sweep.sweep.job import Job, LimitReachedError, Tally
-from k6_sweep.sweep.link import Connect, Link
-from k6_sweep.sweep.links import Links
 from k6_sweep.sweep.moving import MovingSlot, way_of
-from k6_sweep.sweep.passes import PassResult
-from k6_sweep.sweep.replies import text_of
-from k6_sweep.sweep.sentinel import seeds
-from k6_sweep.sweep.topology import Shard, Topology, discover, importing, read_topology
-from k6_sweep.values import Address
+from k6_sweep.sweep.orders import Job, LimitReachedError, Tally
+from k6_sweep.sweep.pass_result import PassResult
 
 _FIRST_BACKOFF: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k6_sweep.watch.pods import K6Pod, read_pod
+from k6_sweep.kube.pods import K6Pod, read_pod
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

@@ -4,9 +4,9 @@ import time
 from typing import Final
 
 from k6_sweep.kube.api import ApiError, ApiServer, DeniedError
+from k6_sweep.kube.own_pod import TELL_THE_NAME, OwnPod
+from k6_sweep.kube.pods import K6Pod, read_pod
 from k6_sweep.kube.roles import PODS
-from k6_sweep.pod import TELL_THE_NAME, OwnPod
-from k6_sweep.watch.pods import K6Pod, read_pod
 
 _LIMIT: Final = 5.0
 _PAUSES: Final = (0.5, 1.0)

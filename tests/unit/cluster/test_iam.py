@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import pytest
 from botocore.session import Session
 
+from k6_sweep.cluster.iam import token
 from k6_sweep.errors import DeniedError
-from k6_sweep.redis_url import IamCache
-from k6_sweep.sweep.iam import token
+from k6_sweep.settings.redis_url import IamCache
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from k6_sweep.sweep.job import WriteSize
-from k6_sweep.sweep.link import Link
-from k6_sweep.sweep.slots import SLOT_COUNT, key_slot
-from k6_sweep.sweep.topology import hello
+from k6_sweep.cluster.link import Link
+from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.slots import SLOT_COUNT, key_slot
+from k6_sweep.cluster.topology import hello
 
 _FIRST_WITH_SLOT_CURSORS: Final = {"redis": (7, 4), "valkey": (8, 0)}
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from k6_sweep.errors import SettingsError
+from k6_sweep.kube.own_pod import OwnPod
 from k6_sweep.kube.roles import PODS, rule
-from k6_sweep.pod import OwnPod
-from k6_sweep.settings import Settings
+from k6_sweep.settings.all import Settings
 from k6_sweep.watch.find import SHARE_THE_NAMESPACE, sees_only_own_container
 
 

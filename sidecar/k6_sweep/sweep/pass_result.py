@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from k6_sweep.errors import DeniedError
-from k6_sweep.sweep.job import Tally
-from k6_sweep.values import Address
+from k6_sweep.settings.values import Address
+from k6_sweep.sweep.orders import Tally
 
 
 @dataclass

@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from k6_sweep.cluster.slots import Probes
 from k6_sweep.sweep.matcher import Counts, Matcher
-from k6_sweep.sweep.slots import Probes
 
 _NAP: Final = 0.1
 """A signal is noticed after so many seconds of waiting."""
-_FIRST_WRITE: Final = 250
-_LEAST_WRITE: Final = 16
 
 
 class LimitReachedError(Exception):
@@ -68,29 +66,6 @@ class Pace:
             self._free_at = start + keys / self._rate
         while (left := min(start - self._clock(), remaining())) > 0:
             self._sleep(min(left, _NAP))
-
-
-class WriteSize:
-    """How many keys one write to one server may hold, steered by how long the last writes took.
-
-    What another client feels of us is the work of one write, which it may have to wait for. The shortest round trip so
-    far stands for the way there and back, which nobody waits for.
-    """
-
-    def __init__(self, most: int, budget: float) -> None:
-        """Begin carefully; `most` bounds the keys, `budget` is how many seconds a write may take on the server."""
-        self._most = most
-        self._budget = budget
-        self._shortest = float("inf")
-        self.keys = min(most, _FIRST_WRITE)
-
-    def learn(self, seconds: float) -> None:
-        """Take a round trip into account: halve after one that was too long, else grow by an eighth."""
-        self._shortest = min(self._shortest, seconds)
-        if seconds - self._shortest > self._budget:
-            self.keys = max(min(self._most, _LEAST_WRITE), self.keys // 2)
-        else:
-            self.keys = min(self._most, self.keys + self.keys // 8 + 1)
 
 
 @dataclass(frozen=True)

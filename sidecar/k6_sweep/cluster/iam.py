@@ -14,7 +14,7 @@ from botocore.session import Session, get_session
 from botocore.signers import RequestSigner
 
 from k6_sweep.errors import DeniedError, UnreachableError
-from k6_sweep.redis_url import IamCache
+from k6_sweep.settings.redis_url import IamCache
 
 _SECONDS_VALID: Final = 900
 

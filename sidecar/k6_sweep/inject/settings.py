@@ -5,10 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from k6_sweep.options import Parser, add_options, flag_name, given, missing, option, options_of, read, variable_name
-from k6_sweep.parse import contradictions
-from k6_sweep.settings import Settings
-from k6_sweep.values import seconds
+from k6_sweep.settings.all import Settings
+from k6_sweep.settings.options import (
+    Parser,
+    add_options,
+    flag_name,
+    given,
+    missing,
+    option,
+    options_of,
+    read,
+    variable_name,
+)
+from k6_sweep.settings.parse import contradictions
+from k6_sweep.settings.values import seconds
 
 _INJECT: Final = ("inject",)
 _MANIFESTS: Final = "Manifests"

@@ -1,0 +1,1 @@
+"""What users say: options, variables, URLs, and their contradictions."""
