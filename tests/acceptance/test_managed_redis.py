@@ -28,6 +28,7 @@ from k6_sweep.demo.servers import (
     stop,
 )
 from k6_sweep.settings.redis_url import IamCache
+from k6_sweep.settings.values import Address
 from tests.acceptance.pod import start_sidecar
 from tests.certificates import Authority
 from tests.support import settings_for, sweep_now, until
@@ -89,7 +90,7 @@ def tls_port(node: Node) -> int:
 def _addresses_known_to(node: Node) -> set[str]:
     """Ask as a TLS client does: who comes by the plain port is told the plain ports."""
     connect = Connector(settings_for(f"rediss://127.0.0.1:{tls_port(node)}", "--redis-tls-insecure"))
-    link = connect("127.0.0.1", tls_port(node))
+    link = connect(Address("127.0.0.1", tls_port(node)))
     try:
         return {str(shard.address) for shard in read_topology(link, node.address).shards}
     finally:
@@ -199,5 +200,5 @@ def test_a_login_by_iam_uses_a_fresh_token_each_time(redis_node: Node, monkeypat
     settings = dataclasses.replace(
         settings_for(f"redis://by-iam@127.0.0.1:{redis_node.port}"), redis_iam=IamCache("elasticache", "my-cache")
     )
-    assert Connector(settings)("127.0.0.1", redis_node.port).ask("ACL", "WHOAMI") == b"by-iam"
+    assert Connector(settings)(redis_node.address).ask("ACL", "WHOAMI") == b"by-iam"
     assert sweep_now(settings).deleted == 1

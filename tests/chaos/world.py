@@ -18,6 +18,7 @@ from k6_sweep.cluster.topology import Shard, read_topology
 from k6_sweep.demo.keys import all_keys, write_keys
 from k6_sweep.demo.servers import CLUSTER_OPTIONS, LocalCluster, Node, start_server, stop
 from k6_sweep.errors import RedisError
+from k6_sweep.settings.values import Address
 from k6_sweep.sweep.result import SweepReport
 from tests.support import Pipeline, step_between
 
@@ -219,8 +220,8 @@ class Meddling:
         self._done.set()
         self._finished.wait()  # servers that it started end with the thread that started them
 
-    def __call__(self, host: str, port: int) -> Link:
-        return step_between(self._real(host, port), self._around)
+    def __call__(self, address: Address) -> Link:
+        return step_between(self._real(address), self._around)
 
     def _around(self, pipeline: Pipeline, commands: Sequence[bytes]) -> list[Any]:
         with self._lock:

@@ -13,6 +13,7 @@ from k6_sweep.cluster.link import Connector, Link
 from k6_sweep.cluster.slots import TAGS
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster
+from k6_sweep.settings.values import Address
 from k6_sweep.sweep.result import Progress
 from tests.support import Pipeline, keys_of, move_slot, settings_for, step_between, sweep_now
 
@@ -27,8 +28,8 @@ class Recording:
         self.most_keys_in_a_write = 0
         self.most_keys_listed_in_a_write = 0
 
-    def __call__(self, host: str, port: int) -> Link:
-        return step_between(self._real(host, port), self._around)
+    def __call__(self, address: Address) -> Link:
+        return step_between(self._real(address), self._around)
 
     def _around(self, pipeline: Pipeline, commands: Sequence[bytes]) -> list[Any]:
         replies = pipeline(commands)
@@ -59,8 +60,8 @@ class Counting:
         self._now = 0
         self.most = 0
 
-    def __call__(self, host: str, port: int) -> Link:
-        return step_between(self._real(host, port), self._around)
+    def __call__(self, address: Address) -> Link:
+        return step_between(self._real(address), self._around)
 
     def _around(self, pipeline: Pipeline, commands: Sequence[bytes]) -> list[Any]:
         with self._lock:

@@ -18,6 +18,7 @@ from k6_sweep.cluster.slots import TAGS, key_slot
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import CLUSTER_OPTIONS, LocalCluster, local_cluster, start_server, stop
 from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
+from k6_sweep.settings.values import Address
 from k6_sweep.sweep.result import Progress
 from k6_sweep.sweep.sweeper import sweep
 from tests.integration.test_least_privilege import LEAST, permit
@@ -225,8 +226,8 @@ class Interfering:
         self._left = moment
         self._action = action
 
-    def __call__(self, host: str, port: int) -> Link:
-        return step_between(self._real(host, port), self._around)
+    def __call__(self, address: Address) -> Link:
+        return step_between(self._real(address), self._around)
 
     def _around(self, pipeline: Pipeline, commands: Sequence[bytes]) -> list[Any]:
         self._left -= 1
@@ -259,8 +260,8 @@ def test_a_stranger_at_a_nodes_address_is_not_swept(cluster: LocalCluster, small
     settings = settings_for(cluster.url)
     real, lost = Connector(settings), cluster.primaries[1].port
 
-    def connect(host: str, port: int) -> Link:
-        return real(host, small_cluster.primaries[1].port if port == lost else port)
+    def connect(address: Address) -> Link:
+        return real(small_cluster.primaries[1].address if address.port == lost else address)
 
     report = sweep_now(settings, connect, seconds=3)
     assert report.status == "incomplete"
@@ -279,8 +280,8 @@ def test_one_dead_target_does_not_hold_up_other_slots(small_cluster: LocalCluste
     settings = settings_for(small_cluster.url)
     real = Connector(settings)
 
-    def connect(host: str, port: int) -> Link:
-        return real(host, 1 if port == second.port else port)
+    def connect(address: Address) -> Link:
+        return real(Address(address.host, 1) if address == second.address else address)
 
     report = sweep_now(settings, connect, seconds=6)
     assert report.status == "incomplete"
@@ -294,10 +295,10 @@ def test_a_connect_that_hangs_does_not_hold_up_the_report(cluster: LocalCluster)
     settings = settings_for(cluster.url)
     real, hanging, released = Connector(settings), cluster.primaries[1].port, threading.Event()
 
-    def connect(host: str, port: int) -> Link:
-        if port == hanging:
+    def connect(address: Address) -> Link:
+        if address.port == hanging:
             released.wait()
-        return real(host, port)
+        return real(address)
 
     try:
         report = sweep_now(settings, connect, seconds=2)

@@ -48,4 +48,4 @@ class Readiness:
 
     def _opened(self) -> Link:
         address = next(seeds(self._url, self._connect))
-        return self._connect(address.host, address.port)
+        return self._connect(address)

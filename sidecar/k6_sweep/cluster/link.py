@@ -12,7 +12,7 @@ from redis.connection import AbstractConnection, Connection, SSLConnection, Unix
 from k6_sweep.cluster.replies import text_of
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.settings.all import Settings
-from k6_sweep.settings.redis_url import RedisUrl
+from k6_sweep.settings.values import Address
 
 _MORE: Final = object()
 _READ_SIZE: Final = 64 * 1024
@@ -31,7 +31,7 @@ pack: Callable[[tuple[bytes | str | int, ...]], bytes] = hiredis.pack_command  #
 class Connect(Protocol):
     """Opens links; the real one is `Connector`."""
 
-    def __call__(self, host: str, port: int) -> "Link":
+    def __call__(self, address: Address) -> "Link":
         """Open a link to one server."""
         ...
 
@@ -150,10 +150,10 @@ class Link:
         return replies
 
 
-def open_plain(host: str, port: int, timeout: float) -> Link:
+def open_plain(address: Address, timeout: float) -> Link:
     """Open a link without login or TLS, as to a server of one's own."""
-    connection = _Tcp(host=host, port=port, protocol=2, driver_info=None, socket_timeout=timeout)
-    return Link(connection, f"{host}:{port}")
+    connection = _Tcp(host=address.host, port=address.port, protocol=2, driver_info=None, socket_timeout=timeout)
+    return Link(connection, str(address))
 
 
 class Connector:
@@ -163,7 +163,7 @@ class Connector:
         self._settings = settings
         self._remaining = remaining
 
-    def __call__(self, host: str, port: int) -> Link:
+    def __call__(self, address: Address) -> Link:
         """Open a link to one server and log in; an empty host stands for the Unix socket.
 
         Raises:
@@ -171,21 +171,21 @@ class Connector:
             DeniedError: Login or TLS failed.
         """
         settings, url = self._settings, self._settings.redis_url
-        name = str(RedisUrl(host=host, port=port, socket_path=None if host else url.socket_path))
+        name = str(address if address.host else url)
         login = {"username": settings.username, "password": self._password()}
-        sentinel = (host, port) in url.sentinels
+        sentinel = address in url.sentinels
         try:
             try:
-                connection = self._connected(host, port, login | ({} if sentinel else {"db": url.database}))
+                connection = self._connected(address, login | ({} if sentinel else {"db": url.database}))
             except exceptions.AuthenticationError:
                 if not sentinel:
                     raise
-                connection = self._connected(host, port, {})  # Sentinels often know no users
+                connection = self._connected(address, {})  # Sentinels often know no users
         except (exceptions.RedisError, OSError) as error:
             _refuse(error, name, settings)
         return Link(connection, name, hint="" if url.tls else _TRY_TLS)
 
-    def _connected(self, host: str, port: int, options: Mapping[str, Any]) -> PipelinedConnection:
+    def _connected(self, address: Address, options: Mapping[str, Any]) -> PipelinedConnection:
         url = self._settings.redis_url
         timeout = min(_PATIENCE, max(_LEAST_PATIENCE, self._remaining()))
         all_options: dict[str, Any] = {
@@ -196,12 +196,12 @@ class Connector:
             "driver_info": None,  # no CLIENT SETINFO: managed Redis may forbid it
         }
         connection: PipelinedConnection
-        if not host and url.socket_path is not None:
+        if not address.host and url.socket_path is not None:
             connection = _UnixSocket(path=url.socket_path, **all_options)
         elif url.tls:
-            connection = _Tls(host=host, port=port, **all_options, **_tls(self._settings))
+            connection = _Tls(host=address.host, port=address.port, **all_options, **_tls(self._settings))
         else:
-            connection = _Tcp(host=host, port=port, **all_options)
+            connection = _Tcp(host=address.host, port=address.port, **all_options)
         connection.connect()
         return connection
 

@@ -54,7 +54,7 @@ class Links:
         with self._lock:
             if link := self._open.get(address):
                 return link
-        fresh = self._connect(address.host, address.port)  # not under the lock: others need not wait for it
+        fresh = self._connect(address)  # not under the lock: others need not wait for it
         with self._lock:
             link = self._open.setdefault(address, fresh)
         if link is not fresh:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from redis import exceptions
 
 from k6_sweep.cluster.link import Connect, pack
-from k6_sweep.cluster.replies import Verdict, denial, judge
+from k6_sweep.cluster.replies import ReplyKind, denial, judge
 from k6_sweep.cluster.sentinel import seeds
 from k6_sweep.cluster.slots import key_slot
 from k6_sweep.cluster.topology import discover
@@ -72,7 +72,7 @@ class SweepLock:
         value: bytes | None = self._ask(patience, b"GET")
         return None if value is None else value.decode("ascii", "replace")
 
-    def _ask(self, patience: float, word: bytes, *more: bytes | str | int) -> Any:  # noqa: ANN401  # a reply has any shape
+    def _ask(self, patience: float, command: bytes, *more: bytes | str | int) -> Any:  # noqa: ANN401  # a reply has any shape
         """Ask the node that has the key."""
         connect = self._connect_within(patience)
         shard = discover(connect, seeds(self._url, connect)).shard_of(key_slot(self.key))
@@ -81,16 +81,16 @@ class SweepLock:
         address, asking = shard.address, False
         said = ""
         for _ in range(_HOPS):
-            link = connect(address.host, address.port)
+            link = connect(address)
             try:
-                reply = link.pipeline([pack((b"ASKING",))] * asking + [pack((word, self.key, *more))])[-1]
+                reply = link.pipeline([pack((b"ASKING",))] * asking + [pack((command, self.key, *more))])[-1]
             finally:
                 link.close()
             trouble = judge(reply)
             if trouble is None:
                 return reply
-            said = f"{link.name} does not take the lock's {word.decode()}: {trouble.text}"
-            if trouble.verdict is Verdict.DENIED:
+            said = f"{link.name} does not take the lock's {command.decode()}: {trouble.text}"
+            if trouble.verdict is ReplyKind.DENIED:
                 raise denial(link.name, f"{trouble.text} (the lock of the sweep needs SET and GET)")
             if not isinstance(reply, exceptions.AskError):
                 break

@@ -7,6 +7,7 @@ from typing import Any, Final
 from redis import exceptions
 
 from k6_sweep.errors import DeniedError
+from k6_sweep.settings.values import Address
 
 _COME_BACK: Final = ("CLUSTERDOWN", "MASTERDOWN", "READONLY", "NOREPLICAS", "MISCONF", "BUSY", "LOADING", "TRYAGAIN")
 """States that pass.
@@ -15,7 +16,7 @@ Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spe
 """
 
 
-class Verdict(enum.Enum):
+class ReplyKind(enum.Enum):
     """What to do with a slot after an error."""
 
     LATER = "ask again later, of whoever owns it then"
@@ -24,12 +25,12 @@ class Verdict(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Trouble:
+class ErrorReply:
     """An error reply, judged."""
 
-    verdict: Verdict
+    verdict: ReplyKind
     text: str
-    target: tuple[str, int] | None = None
+    target: Address | None = None
     """Where the slot is moving to, where the reply says so; an empty host means the answering node's."""
 
 
@@ -39,18 +40,18 @@ def text_of(error: Exception) -> str:
     return " ".join(f"{code or ''} {error}".split())
 
 
-def judge(reply: Any) -> Trouble | None:  # noqa: ANN401  # any reply
+def judge(reply: Any) -> ErrorReply | None:  # noqa: ANN401  # any reply
     """Return the trouble that a reply tells of; None for a clean one."""
     if not isinstance(reply, Exception):
         return None
     text = text_of(reply)
     if isinstance(reply, exceptions.MovedError):  # before AskError, which it derives from
-        return Trouble(Verdict.LATER, text)
+        return ErrorReply(ReplyKind.LATER, text)
     if isinstance(reply, exceptions.AskError):
-        return Trouble(Verdict.MOVING, text, (reply.host, reply.port))
+        return ErrorReply(ReplyKind.MOVING, text, Address(reply.host, reply.port))
     if isinstance(reply, exceptions.TryAgainError):
-        return Trouble(Verdict.MOVING, text)
-    return Trouble(Verdict.LATER if text.startswith(_COME_BACK) else Verdict.DENIED, text)
+        return ErrorReply(ReplyKind.MOVING, text)
+    return ErrorReply(ReplyKind.LATER if text.startswith(_COME_BACK) else ReplyKind.DENIED, text)
 
 
 def denial(server: str, text: str) -> DeniedError:

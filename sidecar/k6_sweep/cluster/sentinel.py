@@ -22,12 +22,12 @@ def seeds(url: RedisUrl, connect: Connect) -> Iterator[Address]:
         DeniedError: None of them did, and one refused for good.
     """
     if not url.sentinels:
-        yield Address(url.host, url.port)
+        yield url.address
         return
     failures: list[UnreachableError | DeniedError] = []
-    for host, port in url.sentinels:
+    for sentinel in url.sentinels:
         try:
-            primary = _primary(host, port, url.master, connect)
+            primary = _primary(sentinel, url.master, connect)
         except (UnreachableError, DeniedError) as error:
             failures.append(error)
         else:
@@ -38,8 +38,8 @@ def seeds(url: RedisUrl, connect: Connect) -> Iterator[Address]:
     raise (DeniedError if denied else UnreachableError)("; ".join(map(str, failures)))
 
 
-def _primary(host: str, port: int, master: str, connect: Connect) -> Address:
-    link = connect(host, port)
+def _primary(sentinel: Address, master: str, connect: Connect) -> Address:
+    link = connect(sentinel)
     try:
         found = link.ask(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", master)
     except exceptions.ResponseError as error:

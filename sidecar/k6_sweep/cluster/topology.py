@@ -167,7 +167,7 @@ def discover(connect: Connect, addresses: Iterable[Address], known: frozenset[st
     for address in addresses:
         link: Link | None = None
         try:
-            link = connect(address.host, address.port)
+            link = connect(address)
             topology = read_topology(link, address)
         except UnreachableError as error:
             failures.append(error)

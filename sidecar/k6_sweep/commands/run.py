@@ -66,7 +66,7 @@ def sweep_once(
     log: Log,
     remaining: Callable[[], float],
     on_progress: OnProgress,
-    ours: frozenset[bytes] = frozenset(),
+    own_keys: frozenset[bytes] = frozenset(),
 ) -> Report:
     """Sweep, or return the report of why not.
 
@@ -76,7 +76,7 @@ def sweep_once(
         log: Where steps are told.
         remaining: Tells the seconds left; it may drop at any time.
         on_progress: Called a few times a second, on the calling thread.
-        ours: Keys of k6-sweep's own: neither swept nor counted.
+        own_keys: Keys of k6-sweep's own: neither swept nor counted.
     """
     from k6_sweep.cluster.link import Connector  # noqa: PLC0415  # loads redis, which waiting doesn't need
     from k6_sweep.sweep.sweeper import sweep  # noqa: PLC0415  # the same
@@ -84,7 +84,7 @@ def sweep_once(
     log.info("the sweep begins", dry_run=settings.dry_run)
     try:
         check_namespace(settings.allowed_namespace, namespace)
-        result = sweep(settings, Connector(settings, remaining), remaining, log, on_progress, ours)
+        result = sweep(settings, Connector(settings, remaining), remaining, log, on_progress, own_keys)
     except (RefusedError, RedisError) as error:
         return Report(error.status, dry_run=settings.dry_run, errors=(str(error),), code=error.exit_code)
     for pattern, matched in result.patterns.items():

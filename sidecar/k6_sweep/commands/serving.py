@@ -49,7 +49,7 @@ def serve_until_told(context: Context) -> Report:
             lines(progress)
             on_progress(progress)
 
-        return sweep_once(asked, context.pod.namespace, log, remaining, told, ours=frozenset([lock.key]))
+        return sweep_once(asked, context.pod.namespace, log, remaining, told, own_keys=frozenset([lock.key]))
 
     sweeps = Sweeps(settings, work, lock, log, metrics.note_sweep)
     readiness = Readiness(settings, Connector(settings, lambda: _PROBE_PATIENCE))

@@ -126,7 +126,7 @@ def _ask_for_the_code(context: Context, events: Events, budget: Budget, k6: K6Ou
             context.log.debug("the API doesn't tell k6's exit code", why=str(error))
             return k6
         if pod.exit_code is not None:
-            return replace(k6, exit_code=pod.exit_code, told_reason=pod.reason)
+            return replace(k6, exit_code=pod.exit_code, api_reason=pod.reason)
         events.wait([], _QUICKLY / 2)
     return k6
 

@@ -57,7 +57,7 @@ class Node:
 
     def link(self) -> Link:
         """Open a connection to it."""
-        return open_plain(self.address.host, self.port, timeout=60)
+        return open_plain(self.address, timeout=60)
 
     def ask(self, *command: bytes | str | int) -> Any:  # noqa: ANN401  # a reply has any shape
         """Send one command over a connection of its own."""

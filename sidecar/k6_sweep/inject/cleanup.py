@@ -57,13 +57,13 @@ class Cleanup:
     """What is to be added: the settings, and what of them the sidecar is told, by the variables' names."""
 
     settings: InjectSettings
-    told: Mapping[str, str]
+    env: Mapping[str, str]
     image: str
 
     @property
     def knows_k6_by_image(self) -> bool:
         """Whether a container may be taken for k6 by its image: unless the user has named it."""
-        return "SWEEP_K6_CONTAINER" not in self.told
+        return "SWEEP_K6_CONTAINER" not in self.env
 
     @property
     def knows_native(self) -> bool:
@@ -87,31 +87,31 @@ class Cleanup:
 
     def sidecar(self, grace_period: int, backoff_limit: int, containers: int) -> Manifest:
         """Return the sidecar of a pod with so many containers."""
-        told: dict[str, str] = {"SWEEP_PRESERVE_EXISTING": "/snapshot/keys"} if self.settings.only_new else {}
-        told["SWEEP_GRACE_PERIOD"] = str(grace_period)
+        env: dict[str, str] = {"SWEEP_PRESERVE_EXISTING": "/snapshot/keys"} if self.settings.only_new else {}
+        env["SWEEP_GRACE_PERIOD"] = str(grace_period)
         if not self.native and backoff_limit:
-            told["SWEEP_FAILURE_POLICY"] = "ignore"  # else a Redis that is away would run the load test again
+            env["SWEEP_FAILURE_POLICY"] = "ignore"  # else a Redis that is away would run the load test again
         native = {"restartPolicy": "Always"} if self.native else {}
         args = ["watch", "--native"] if self.native else ["watch"]
-        return self._container(CONTAINER, args, {**self.told, **told}, containers, in_pod=True, **native)
+        return self._container(CONTAINER, args, {**self.env, **env}, containers, in_pod=True, **native)
 
     def before_the_test(self, containers: int) -> list[Manifest]:
         """Return the init containers that do their work before the test."""
-        told = {name: value for name, value in self.told.items() if name not in _BY_POD | _AT_THE_END}
+        env = {name: value for name, value in self.env.items() if name not in _BY_POD | _AT_THE_END}
         wanted = []
         if self.settings.preflight:
             wanted.append(("k6-sweep-check", ["check"]))
         if self.settings.only_new:
             wanted.append(("k6-sweep-snapshot", ["snapshot", "--out", "/snapshot/keys"]))
-        return [self._container(name, args, told, containers, in_pod=True) for name, args in wanted]
+        return [self._container(name, args, env, containers, in_pod=True) for name, args in wanted]
 
     def _container(
-        self, name: str, args: Sequence[str], told: Mapping[str, str], containers: int, *, in_pod: bool, **more: str
+        self, name: str, args: Sequence[str], env: Mapping[str, str], containers: int, *, in_pod: bool, **more: str
     ) -> Manifest:
         limit = max(SMALLEST_MESSAGE, min(_LARGEST_MESSAGE, _POD_MESSAGES // containers))
         files = {"SWEEP_REDIS_" + what: f"/etc/k6-sweep/{path}" for what, path in self._files()}
         timeout = {"SWEEP_TIMEOUT": f"{self.settings.timeout:g}"}
-        env = {**timeout, **files, **told, "SWEEP_MESSAGE_LIMIT": str(limit)}
+        env = {**timeout, **files, **env, "SWEEP_MESSAGE_LIMIT": str(limit)}
         mounts = [{"name": _FILES, "mountPath": "/etc/k6-sweep", "readOnly": True}] if self._sources() else []
         if in_pod and self.settings.only_new:
             mounts.append({"name": _SNAPSHOT, "mountPath": "/snapshot"})
@@ -180,9 +180,9 @@ class Cleanup:
     def watcher(self, resource: Resource, name: str, namespace: str, ttl: int | None) -> list[Manifest]:
         """Return the Job that waits for all pods of a test, and what it needs; `ttl` is the test's own."""
         target = f"{ {JOBS: 'job', TEST_RUNS: 'testrun'}[resource] }/{name}"
-        told = {key: value for key, value in self.told.items() if key != "SWEEP_DETECTOR"}  # a target has just one
-        told["SWEEP_GRACE_PERIOD"] = str(self.own_grace_period)
-        container = self._container(CONTAINER, ["watch", "--target", target], told, 1, in_pod=False)
+        env = {key: value for key, value in self.env.items() if key != "SWEEP_DETECTOR"}  # a target has just one
+        env["SWEEP_GRACE_PERIOD"] = str(self.own_grace_period)
+        container = self._container(CONTAINER, ["watch", "--target", target], env, 1, in_pod=False)
         volumes = self.volumes(in_pod=False)
         spec = {
             "restartPolicy": "Never",

@@ -31,11 +31,11 @@ def inject(argv: Sequence[str], environ: Mapping[str, str], standard_input: Text
     Raises:
         SettingsError: Settings that cannot be used, or manifests that cannot be served right; all of them.
     """
-    wanted, told, problems = parse_inject(argv, environ)
+    wanted, env, problems = parse_inject(argv, environ)
     read = _read(wanted, problems, standard_input)
     if wanted.uninject:
         return Injected(documents.write(read), tuple(f"{title} has no k6-sweep in it" for _, _, title in _titled(read)))
-    cleanup = Cleanup(wanted, told, wanted.image or f"k6-sweep:{version('k6-sweep')}")
+    cleanup = Cleanup(wanted, env, wanted.image or f"k6-sweep:{version('k6-sweep')}")
     return _inject(read, cleanup)
 
 
@@ -81,8 +81,8 @@ def _inject(read: Sequence[Document], cleanup: Cleanup) -> Injected:
     after: list[Document] = []
     for document, workload, title in found:
         (k6,) = [wanted] if workload.is_test_run else workload.k6(wanted)
-        told = dict(cleanup.told) if k6 == wanted else {**cleanup.told, "SWEEP_K6_CONTAINER": k6}
-        added = add(workload, replace(cleanup, told=told), _namespace(workload, cleanup.settings))
+        env = dict(cleanup.env) if k6 == wanted else {**cleanup.env, "SWEEP_K6_CONTAINER": k6}
+        added = add(workload, replace(cleanup, env=env), _namespace(workload, cleanup.settings))
         # A Pod is refused while its account isn't there; a Job tries again.
         beside = before if workload.kind == "Pod" else after
         beside += [Document(document.source, documents.in_short(each), document.offset) for each in added]

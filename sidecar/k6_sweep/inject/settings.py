@@ -56,7 +56,7 @@ def kube_version(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class InjectSettings(Settings):
-    """All that `inject` takes: what the sidecar is told, and what the pod needs for it."""
+    """All that `inject` takes: what the sidecar is env, and what the pod needs for it."""
 
     filename: tuple[str, ...] = option(
         _MANIFESTS,
@@ -192,15 +192,15 @@ def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Injec
         return settings, {}, problems
     handed_on = options_of(Settings)
     texts = given(InjectSettings, "inject", parser, argv, environ)
-    told = {name: each for name, each in texts.items() if name in handed_on}
+    env = {name: each for name, each in texts.items() if name in handed_on}
     problems = [
         f"{flag_name(name)}: {text!r} cannot be handed on: in a variable, commas and newlines separate, and blanks "
         "around don't count; ? stands for any character"
-        for name, each in told.items()
+        for name, each in env.items()
         for text in each
         if handed_on[name].many and not re.fullmatch(r"[^\s,]([^,\n]*[^\s,])?", text)
     ]
-    return settings, {variable_name(name): "\n".join(each) for name, each in told.items()}, problems
+    return settings, {variable_name(name): "\n".join(each) for name, each in env.items()}, problems
 
 
 def _problems(settings: InjectSettings) -> Iterator[str]:

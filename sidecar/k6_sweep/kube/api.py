@@ -1,7 +1,7 @@
 """Asks the API server, in raw JSON, with a limit to every wait.
 
 ApiError              no answer, or one that helps nobody; it may be better next time
-├── DeniedError       401 or 403: the message names the rule that a Role lacks
+├── ForbiddenError       401 or 403: the message names the rule that a Role lacks
 └── MistakenError     400 or 404: there is no such thing to ask for
 """
 
@@ -34,7 +34,7 @@ class ApiError(Exception):
         """Seconds that the server asks to wait."""
 
 
-class DeniedError(ApiError):
+class ForbiddenError(ApiError):
     """The service account may not do this."""
 
 
@@ -136,7 +136,7 @@ class ApiServer:
             said = str(error)
         what = f"{verb} {resource.plural} in namespace {self._namespace}"
         if response.status in {401, 403}:
-            return DeniedError(
+            return ForbiddenError(
                 f"the service account may not {what} ({response.status}: {said}); its Role needs this rule: "
                 f"{rule(resource)}"
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from k6_sweep.kube.account import Account
-from k6_sweep.kube.api import WATCH_SECONDS, ApiError, ApiServer, DeniedError, MistakenError
+from k6_sweep.kube.api import WATCH_SECONDS, ApiError, ApiServer, ForbiddenError, MistakenError
 from k6_sweep.kube.roles import Resource
 
 _FIRST_PAUSE: Final = 0.5
@@ -42,7 +42,7 @@ class Changed:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class NoNews:
     """Why there is no news."""
 
     resource: Resource
@@ -58,7 +58,7 @@ class Broken:
     error: Exception
 
 
-News = Listed | Changed | Trouble
+News = Listed | Changed | NoNews
 
 
 class Mailbox:
@@ -153,11 +153,11 @@ class Follower:
         try:
             self._follow(api, self._list(api))
         except ApiError as error:
-            refused = isinstance(error, DeniedError | MistakenError)
+            refused = isinstance(error, ForbiddenError | MistakenError)
             if self._refusals is not None:
                 self._refusals = self._refusals + 1 if refused else 0
             lasting = self._refusals is not None and self._refusals >= _BELIEVED_REFUSALS
-            self._mailbox.put(Trouble(self.resource, str(error), lasting))
+            self._mailbox.put(NoNews(self.resource, str(error), lasting))
             return max(min(error.retry_after, _LONGEST_OBEYED), min(2 * pause, _LONGEST_PAUSE))
         self._refusals = None
         return _FIRST_PAUSE

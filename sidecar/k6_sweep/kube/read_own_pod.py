@@ -3,7 +3,7 @@
 import time
 from typing import Final
 
-from k6_sweep.kube.api import ApiError, ApiServer, DeniedError
+from k6_sweep.kube.api import ApiError, ApiServer, ForbiddenError
 from k6_sweep.kube.own_pod import TELL_THE_NAME, OwnPod
 from k6_sweep.kube.pods import K6Pod, read_pod
 from k6_sweep.kube.roles import PODS
@@ -23,7 +23,7 @@ def why_not_readable(pod: OwnPod, k6_container: str) -> str | None:
     for pause in (*_PAUSES, None):
         try:
             read_own_pod(pod, k6_container, _LIMIT)
-        except DeniedError as error:
+        except ForbiddenError as error:
             why = str(error)
         except ApiError:
             return None  # out of reach for now; the watch goes on asking
@@ -43,7 +43,7 @@ def read_own_pod(pod: OwnPod, k6_container: str, limit: float) -> K6Pod:
         limit: Seconds that each step of asking may take.
 
     Raises:
-        ApiError: It is not to be had: DeniedError where it never will be.
+        ApiError: It is not to be had: ForbiddenError where it never will be.
     """
     if not pod.account:
         raise ApiError("the pod has no service account mounted")

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from k6_sweep.settings.values import Address
+
 DEFAULT_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 _SCHEMES: Final = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix")
@@ -32,19 +34,15 @@ class Secret:
         return self._text
 
 
-Place = tuple[str, int]
-"""A host and a port."""
-
-
 @dataclass(frozen=True)
 class RedisUrl:
     """Where to begin: a node, a cluster's configuration endpoint, a Unix socket, or Sentinels that know the primary."""
 
-    host: str = ""
-    port: int = DEFAULT_PORT
+    address: Address = Address("", DEFAULT_PORT)
+    """One node; without a host where there is a Unix socket, or Sentinels."""
     tls: bool = False
     socket_path: str | None = None
-    sentinels: tuple[Place, ...] = ()
+    sentinels: tuple[Address, ...] = ()
     master: str = ""
     """What the Sentinels call the primary."""
     database: int = 0
@@ -54,8 +52,8 @@ class RedisUrl:
     def __str__(self) -> str:
         """Name the place without a secret: `redis-0:6379`, the socket's path, or the Sentinels' name for it."""
         if self.master:
-            return f"{self.master} of {','.join(map(_write_place, self.sentinels))}"
-        return self.socket_path if self.socket_path is not None else _write_place((self.host, self.port))
+            return f"{self.master} of {','.join(map(str, self.sentinels))}"
+        return str(self.address) if self.socket_path is None else self.socket_path
 
     @classmethod
     def parse(cls, text: str) -> "RedisUrl":
@@ -81,7 +79,7 @@ class RedisUrl:
             return cls(socket_path=unquote(parts.path), username=username, password=password)
         tls = scheme.startswith("rediss")
         if "+" in scheme:
-            sentinels = tuple(_place(place, SENTINEL_PORT) for place in places.split(","))
+            sentinels = tuple(_address(place, SENTINEL_PORT) for place in places.split(","))
             master, _, database = parts.path.strip("/").partition("/")
             if not master:
                 raise ValueError("names no master; write redis+sentinel://HOST:PORT,HOST:PORT/MASTER")
@@ -93,10 +91,8 @@ class RedisUrl:
                 username=username,
                 password=password,
             )
-        host, port = _place(places, DEFAULT_PORT)
         return cls(
-            host=host,
-            port=port,
+            address=_address(places, DEFAULT_PORT),
             tls=tls,
             database=_database(parts.path.strip("/")),
             username=username,
@@ -138,7 +134,7 @@ def _split(text: str) -> SplitResult:
     return parts
 
 
-def _place(text: str, default_port: int) -> Place:
+def _address(text: str, default_port: int) -> Address:
     """Read `host[:port]`, an IPv6 address in brackets."""
     try:
         parts = urlsplit(f"//{text}")
@@ -147,12 +143,7 @@ def _place(text: str, default_port: int) -> Place:
         raise ValueError(_MALFORMED) from error
     if not host:
         raise ValueError("names no host")
-    return host, default_port if port is None else port
-
-
-def _write_place(place: Place) -> str:
-    host, port = place
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return Address(host, default_port if port is None else port)
 
 
 def _database(text: str) -> int:

@@ -10,11 +10,11 @@ from redis import exceptions
 
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.replies import Verdict, denial, judge
+from k6_sweep.cluster.replies import ReplyKind, denial, judge
 from k6_sweep.cluster.scan import SlotCursorError, scan_node, scan_slot
 from k6_sweep.cluster.slots import ALL_SLOTS, key_slot
 from k6_sweep.sweep.matcher import Counts
-from k6_sweep.sweep.orders import Job, Tally
+from k6_sweep.sweep.orders import Orders, Tally
 from k6_sweep.sweep.write import send
 
 _PROBED_AT_ONCE: Final = 256
@@ -23,9 +23,9 @@ _PROBED_AT_ONCE: Final = 256
 class ScanSweep:
     """Sweeps all keys of one server, or of some of its slots, over one link, from the first cursor to the last."""
 
-    def __init__(self, link: Link, job: Job, tally: Tally, clustered: bool, write_size: WriteSize) -> None:
+    def __init__(self, link: Link, orders: Orders, tally: Tally, clustered: bool, write_size: WriteSize) -> None:
         self._link = link
-        self._job = job
+        self._orders = orders
         self._tally = tally
         self._clustered = clustered
         self._write_size = write_size
@@ -49,7 +49,7 @@ class ScanSweep:
             DeniedError: The server forbids a command.
             LimitReachedError: The allowance is used up.
         """
-        if not self._job.delete:
+        if not self._orders.delete:
             self._tally.unsure.append("keys of very full slots were counted with SCAN, which may name one twice")
         rest = []
         for slot in slots:
@@ -57,7 +57,7 @@ class ScanSweep:
                 self._sweep([slot], scan_slot(self._link, slot, self._write_size), {slot})
             except SlotCursorError:
                 rest.append(slot)
-        if rest and self._job.remaining() > 0:
+        if rest and self._orders.remaining() > 0:
             self._sweep(rest, scan_node(self._link, self._write_size), frozenset(rest))
 
     def _sweep(self, slots: Sequence[int], pages: Iterator[list[bytes]], only: Container[int]) -> None:
@@ -73,11 +73,11 @@ class ScanSweep:
 
     def _answered(self, slots: Sequence[int]) -> Sequence[int]:
         """Return the slots whose probe this server answers cleanly; outside a cluster one answer is for all."""
-        word = b"UNLINK" if self._job.delete else b"EXISTS"
+        command = b"UNLINK" if self._orders.delete else b"EXISTS"
         answered = []
         for start in range(0, len(slots) if self._clustered else 1, _PROBED_AT_ONCE):
             part = slots[start : start + _PROBED_AT_ONCE] if self._clustered else slots[:1]
-            replies = self._link.pipeline([pack((word, self._job.probes.key(slot))) for slot in part])
+            replies = self._link.pipeline([pack((command, self._orders.probes.key(slot))) for slot in part])
             answered += [slot for slot, reply in zip(part, replies, strict=True) if self._is_clean(slot, reply)]
             self._raise_denial()
         return answered if self._clustered or not answered else slots
@@ -85,7 +85,7 @@ class ScanSweep:
     def _walk(self, pages: Iterator[list[bytes]], only: Container[int]) -> bool:
         """Walk over the pages, sweeping keys of `only` these slots; return whether it came to the end."""
         spared: list[Counts] = []
-        while self._job.remaining() > 0:
+        while self._orders.remaining() > 0:
             try:
                 page = next(pages, None)
             except exceptions.ResponseError as error:
@@ -96,24 +96,24 @@ class ScanSweep:
                 for counts in spared:
                     self._tally.spare(counts)
                 return True
-            split = self._job.matcher.split([key for key in page if key_slot(key) in only])
+            split = self._orders.matcher.split([key for key in page if key_slot(key) in only])
             spared.append(split.spared)
-            if not self._job.delete:
-                self._tally.own(split.counts)
-                if self._job.on_found:
-                    self._job.on_found(split.chosen)
+            if not self._orders.delete:
+                self._tally.count(split.counts)
+                if self._orders.on_found:
+                    self._orders.on_found(split.chosen)
             elif not self._delete(split.chosen):
                 return False
         return False
 
     def _delete(self, keys: Sequence[bytes]) -> bool:
         """Delete the keys of one page; return whether there was time for it."""
-        size = min(self._job.most_at_once, self._write_size.keys)
+        size = min(self._orders.most_at_once, self._write_size.keys)
         for start in range(0, len(keys), size):
             part = keys[start : start + size]
-            self._job.allowance.take(len(part))
-            self._job.pace.wait(len(part), self._job.remaining)
-            if self._job.remaining() <= 0:
+            self._orders.allowance.take(len(part))
+            self._orders.pace.wait(len(part), self._orders.remaining)
+            if self._orders.remaining() <= 0:
                 return False
             self._unlink(part)
         return True
@@ -127,16 +127,16 @@ class ScanSweep:
         for (slot, batch), reply in zip(by_slot.items(), replies, strict=True):
             if self._is_clean(slot, reply):
                 self._tally.deleted += reply
-                self._tally.own(self._job.matcher.split(batch).counts)
+                self._tally.count(self._orders.matcher.split(batch).counts)
             else:
-                self._job.allowance.give_back(len(batch))
+                self._orders.allowance.give_back(len(batch))
         self._raise_denial()
 
     def _is_clean(self, slot: int, reply: Any) -> bool:  # noqa: ANN401  # any reply
         trouble = judge(reply)
         if trouble:
             self._tally.trouble[slot] = trouble.text
-        if trouble and trouble.verdict is Verdict.DENIED:
+        if trouble and trouble.verdict is ReplyKind.DENIED:
             self._denied = trouble.text
         return trouble is None
 

@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.replies import Trouble, Verdict, denial, is_denied, judge
+from k6_sweep.cluster.replies import ErrorReply, ReplyKind, denial, is_denied, judge
 from k6_sweep.sweep.matcher import Split
-from k6_sweep.sweep.orders import Job, Tally
+from k6_sweep.sweep.orders import Orders, Tally
 from k6_sweep.sweep.write import send
 
 LIST_LIMIT: Final = 5000
@@ -58,19 +58,19 @@ class SlotSweep:
     delete, and if the list was whole: a listing alone is also given, stale or empty, by a node that owns nothing.
     """
 
-    def __init__(self, link: Link, job: Job, tally: Tally, sizes: dict[int, int], write_size: WriteSize) -> None:
+    def __init__(self, link: Link, orders: Orders, tally: Tally, sizes: dict[int, int], write_size: WriteSize) -> None:
         """Prepare; `sizes` holds the number of keys of slots where it is known from before, and learns of others."""
         self._link = link
-        self._job = job
+        self._orders = orders
         self._tally = tally
         self._sizes = sizes
         self._write_size = write_size
-        self._write = b"UNLINK" if job.delete else b"EXISTS"
+        self._write = b"UNLINK" if orders.delete else b"EXISTS"
         self._deletes: deque[_Delete] = deque()
         self._again: deque[int] = deque()
         """Slots whose list was not whole, and has been deleted."""
         self._denied: str | None = None
-        self.moving: dict[int, Trouble] = {}
+        self.moving: dict[int, ErrorReply] = {}
         """The slots that turned out to be on their way to another node."""
         self.fat: list[int] = []
         """The slots that hold more keys than a list, most of them to stay."""
@@ -95,7 +95,7 @@ class SlotSweep:
             if not group and not deletes:
                 return
             self._permit(deletes)
-            if self._job.remaining() <= 0:
+            if self._orders.remaining() <= 0:
                 return
             replies = iter(self._send(deletes, group))
             for delete in deletes:
@@ -138,15 +138,15 @@ class SlotSweep:
     def _next_deletes(self) -> list[_Delete]:
         """Take as many of the waiting deletes as fit into one write, at least one."""
         taken: list[_Delete] = []
-        room = min(self._write_size.keys, self._job.most_at_once)
+        room = min(self._write_size.keys, self._orders.most_at_once)
         while self._deletes and (not taken or len(self._deletes[0].keys) <= room):
             taken.append(self._deletes.popleft())
             room -= len(taken[-1].keys)
         return taken
 
     def _deletes_of(self, listed: _Listed) -> list[_Delete]:
-        keys = listed.split.chosen if self._job.delete else ()
-        size = min(self._job.most_at_once, self._write_size.keys)
+        keys = listed.split.chosen if self._orders.delete else ()
+        size = min(self._orders.most_at_once, self._write_size.keys)
         if len(keys) <= size:
             return [_Delete(listed, keys, last=True)]
         starts = range(0, len(keys), size)
@@ -154,25 +154,27 @@ class SlotSweep:
 
     def _permit(self, deletes: Sequence[_Delete]) -> None:
         if keys := sum(len(delete.keys) for delete in deletes):
-            self._job.allowance.take(keys)
-            self._job.pace.wait(keys, self._job.remaining)
+            self._orders.allowance.take(keys)
+            self._orders.pace.wait(keys, self._orders.remaining)
 
     def _send(self, deletes: Sequence[_Delete], group: Sequence[int]) -> list[Any]:
         commands = [self._delete_command(delete) for delete in deletes]
         for slot in group:
             commands += (self._probe_command(slot), pack((b"CLUSTER", b"GETKEYSINSLOT", slot, LIST_LIMIT)))
-        return send(self._link, commands, self._write_size, self._tally, deletes=self._job.delete and bool(deletes))
+        return send(self._link, commands, self._write_size, self._tally, deletes=self._orders.delete and bool(deletes))
 
     def _delete_command(self, delete: _Delete) -> bytes:
         slot = delete.listed.slot
         if not delete.keys:
             return self._probe_command(slot)
-        return pack((b"UNLINK", *delete.keys, self._job.probes.key(slot)) if delete.last else (b"UNLINK", *delete.keys))
+        return pack(
+            (b"UNLINK", *delete.keys, self._orders.probes.key(slot)) if delete.last else (b"UNLINK", *delete.keys)
+        )
 
     def _probe_command(self, slot: int) -> bytes:
-        command = self._job.probe_commands.get(slot)
+        command = self._orders.probe_commands.get(slot)
         if command is None:
-            command = self._job.probe_commands[slot] = pack((self._write, self._job.probes.key(slot)))
+            command = self._orders.probe_commands[slot] = pack((self._write, self._orders.probes.key(slot)))
         return command
 
     def _sort(self, slot: int, probe: Any, listing: Any) -> _Listed | None:  # noqa: ANN401  # any reply
@@ -182,12 +184,12 @@ class SlotSweep:
         if self._is_troubled(slot, probe) or self._is_troubled(slot, listing):
             return None
         listed = len(listing)
-        split = self._job.matcher.split(listing)
+        split = self._orders.matcher.split(listing)
         return _Listed(slot, split, whole=listed < LIST_LIMIT, stay=listed - len(split.chosen))
 
     def _is_worked_off(self, listed: _Listed) -> bool:
         """Whether deleting comes to an end: not where keys that stay fill the list."""
-        if listed.whole or (self._job.delete and len(listed.split.chosen) > listed.stay):
+        if listed.whole or (self._orders.delete and len(listed.split.chosen) > listed.stay):
             return True
         self.fat.append(listed.slot)
         return False
@@ -198,21 +200,21 @@ class SlotSweep:
         slot, split = listed.slot, listed.split
         if self._is_troubled(slot, reply):
             listed.clean = False
-            self._job.allowance.give_back(len(delete.keys))
-        elif self._job.delete:
+            self._orders.allowance.give_back(len(delete.keys))
+        elif self._orders.delete:
             tally.deleted += reply
             whole = len(delete.keys) == len(split.chosen)
-            tally.own(split.counts if whole else self._job.matcher.split(list(delete.keys)).counts)
+            tally.count(split.counts if whole else self._orders.matcher.split(list(delete.keys)).counts)
         if not delete.last or not listed.clean:
             return
         if not listed.whole:
             self._again.append(slot)
         else:
-            if not self._job.delete:
-                tally.own(split.counts)
-                if self._job.on_found:
-                    self._job.on_found(split.chosen)
-            self._sizes[slot] = listed.stay + (0 if self._job.delete else len(split.chosen))
+            if not self._orders.delete:
+                tally.count(split.counts)
+                if self._orders.on_found:
+                    self._orders.on_found(split.chosen)
+            self._sizes[slot] = listed.stay + (0 if self._orders.delete else len(split.chosen))
             tally.spare(split.spared)
             tally.finish(slot)
 
@@ -223,8 +225,8 @@ class SlotSweep:
         if trouble is None:
             return False
         self._tally.trouble[slot] = trouble.text
-        if trouble.verdict is Verdict.MOVING:
+        if trouble.verdict is ReplyKind.MOVING:
             self.moving[slot] = trouble
-        if trouble.verdict is Verdict.DENIED:
+        if trouble.verdict is ReplyKind.DENIED:
             self._denied = trouble.text
         return True

@@ -23,7 +23,7 @@ def check_marker(marker: str | None, topology: Topology, connect: Connect) -> No
     shard = topology.shard_of(key_slot(key))
     if shard is None:
         raise UnreachableError(f"no primary owns slot {key_slot(key)}, where the marker of --require-marker belongs")
-    link = connect(shard.address.host, shard.address.port)
+    link = connect(shard.address)
     try:
         (reply,) = link.pipeline([pack((b"EXISTS", key))])
     finally:

@@ -35,23 +35,23 @@ class Matcher:
         patterns: Sequence[Pattern],
         keep: Sequence[Pattern] = (),
         existing: Container[bytes] | None = None,
-        ours: frozenset[bytes] = frozenset(),
+        own_keys: frozenset[bytes] = frozenset(),
     ) -> None:
-        """Prepare; what a `keep` pattern matches, and what is `existing`, is spared; `ours` don't even count."""
+        """Prepare; what a `keep` pattern matches, and what is `existing`, is spared; `own_keys` don't even count."""
         self.size = len(patterns)
         """How many patterns there are."""
         self._ranges = _disjoint_ranges(patterns)
         self._match = re.compile(b"|".join(b"(" + pattern.regex + b")" for pattern in patterns)).match
         self._kept = re.compile(b"|".join(pattern.regex for pattern in keep)).match if keep else None
         self._existing = existing
-        self._ours = ours
+        self._own_keys = own_keys
 
     def split(self, keys: list[bytes]) -> Split:
         """Sort out a list of keys; its order may change."""
         if not keys:
             return _NOTHING
-        if not self._ours.isdisjoint(keys):
-            keys = [key for key in keys if key not in self._ours]
+        if not self._own_keys.isdisjoint(keys):
+            keys = [key for key in keys if key not in self._own_keys]
         find = self._by_match if self._ranges is None else self._by_range
         found, counts = find(keys)
         if not found:

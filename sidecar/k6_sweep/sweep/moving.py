@@ -13,29 +13,26 @@ from redis import exceptions
 
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.replies import Verdict, denial, judge
+from k6_sweep.cluster.replies import ReplyKind, denial, judge
 from k6_sweep.cluster.scan import SlotCursorError, scan_node, scan_slot
 from k6_sweep.cluster.slots import key_slot
 from k6_sweep.errors import DeniedError
+from k6_sweep.settings.values import Address
 from k6_sweep.sweep.by_slot import LIST_LIMIT
 from k6_sweep.sweep.matcher import Counts
-from k6_sweep.sweep.orders import Job, Tally
+from k6_sweep.sweep.orders import Orders, Tally
 from k6_sweep.sweep.write import send
 
 _ASKING: Final = pack((b"ASKING",))
 
 
-Way = tuple[str, int]
-"""Where a slot is going: a host, empty where it is the answering node's, and a port."""
-
-
-def way_of(source: Link, slot: int, job: Job) -> Way | None:
+def where_to(source: Link, slot: int, orders: Orders) -> Address | None:
     """Ask the source where a slot is going; None if it has arrived, or came back: then its owner is to be asked.
 
     Raises:
         UnreachableError: The source cannot be reached.
     """
-    (reply,) = source.pipeline([pack((b"UNLINK" if job.delete else b"EXISTS", job.probes.key(slot)))])
+    (reply,) = source.pipeline([pack((b"UNLINK" if orders.delete else b"EXISTS", orders.probes.key(slot)))])
     trouble = judge(reply)
     return trouble.target if trouble else None
 
@@ -44,17 +41,18 @@ class MovingSlot:
     """One moving slot, with a link to both of its nodes.
 
     Keys only ever go from the source to the target, so the source is listed first. The slot is finished if at the end
-    it is still on the same way: then every key was on one of the two when that one was listed.
+    it still moves to the same target: then every key was on one of the two when that one was listed.
     """
 
     def __init__(
-        self, source: Link, target: Link, way: Way, slot: int, job: Job, tally: Tally, write_size: WriteSize
+        self, source: Link, target: Link, named: Address, slot: int, orders: Orders, tally: Tally, write_size: WriteSize
     ) -> None:
         self._source = source
         self._target = target
-        self._way = way
+        self._named = named
+        """The target as the source names it: with an empty host where that is the source's own."""
         self._slot = slot
-        self._job = job
+        self._orders = orders
         self._tally = tally
         self._write_size = write_size
         self._denied: DeniedError | None = None
@@ -72,22 +70,22 @@ class MovingSlot:
         for node in (self._source, self._target):
             try:
                 for page in self._pages(node):
-                    split = self._job.matcher.split(page)
+                    split = self._orders.matcher.split(page)
                     spared.append(split.spared)
-                    if not self._job.delete:
+                    if not self._orders.delete:
                         found.update(split.chosen)
                     elif not self._delete(node, split.chosen):
                         return
-                    if self._job.remaining() <= 0:
+                    if self._orders.remaining() <= 0:
                         return
             except exceptions.ResponseError as error:
                 self._is_clean(node, error)
                 self._raise_denial()
                 return
         if self._still_moving():
-            self._tally.own(self._job.matcher.split(list(found)).counts)
-            if self._job.on_found:
-                self._job.on_found(list(found))
+            self._tally.count(self._orders.matcher.split(list(found)).counts)
+            if self._orders.on_found:
+                self._orders.on_found(list(found))
             for counts in spared:
                 self._tally.spare(counts)
             self._tally.finish(self._slot)
@@ -107,12 +105,12 @@ class MovingSlot:
 
     def _delete(self, node: Link, keys: Sequence[bytes]) -> bool:
         """Delete keys one by one, wherever each is by now; return whether every one was answered cleanly."""
-        size = min(self._job.most_at_once, max(1, self._write_size.keys // 2))
+        size = min(self._orders.most_at_once, max(1, self._write_size.keys // 2))
         for start in range(0, len(keys), size):
             batch = keys[start : start + size]
-            self._job.allowance.take(len(batch))
-            self._job.pace.wait(len(batch), self._job.remaining)
-            if self._job.remaining() <= 0:
+            self._orders.allowance.take(len(batch))
+            self._orders.pace.wait(len(batch), self._orders.remaining)
+            if self._orders.remaining() <= 0:
                 return False
             replies = self._unlink(node, batch)
             if node is self._source:
@@ -123,8 +121,8 @@ class MovingSlot:
             clean = [self._is_clean(node, reply) for reply in replies]
             self._tally.deleted += sum(reply for reply, fine in zip(replies, clean, strict=True) if fine)
             gone_keys = [key for key, fine in zip(batch, clean, strict=True) if fine]
-            self._tally.own(self._job.matcher.split(gone_keys).counts)
-            self._job.allowance.give_back(len(batch) - len(gone_keys))
+            self._tally.count(self._orders.matcher.split(gone_keys).counts)
+            self._orders.allowance.give_back(len(batch) - len(gone_keys))
             self._raise_denial()
             if not all(clean):
                 return False
@@ -148,7 +146,7 @@ class MovingSlot:
         trouble = judge(reply)
         if trouble:
             self._tally.trouble[self._slot] = trouble.text
-        if trouble and trouble.verdict is Verdict.DENIED:
+        if trouble and trouble.verdict is ReplyKind.DENIED:
             self._denied = denial(node.name, trouble.text)
         return trouble is None
 
@@ -158,14 +156,16 @@ class MovingSlot:
             raise self._denied
 
     def _still_moving(self) -> bool:
-        """Whether the slot is on the same way as before, and both nodes know it."""
+        """Whether the slot still moves to the same target, and both nodes know it."""
         on_target, on_source = (
-            link.pipeline([pack((b"UNLINK" if self._job.delete else b"EXISTS", self._job.probes.key(self._slot)))])[0]
+            link.pipeline(
+                [pack((b"UNLINK" if self._orders.delete else b"EXISTS", self._orders.probes.key(self._slot)))]
+            )[0]
             for link in (self._target, self._source)
         )
         there = judge(on_source)
-        if isinstance(on_target, exceptions.MovedError) and there and there.verdict is Verdict.MOVING:
-            return there.target == self._way
+        if isinstance(on_target, exceptions.MovedError) and there and there.verdict is ReplyKind.MOVING:
+            return there.target == self._named
         for node, reply in ((self._source, on_source), (self._target, on_target)):
             self._is_clean(node, reply)
         self._raise_denial()

@@ -20,8 +20,8 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.settings.values import Address
 from k6_sweep.sweep.by_scan import ScanSweep
 from k6_sweep.sweep.by_slot import ListingDeniedError, SlotSweep
-from k6_sweep.sweep.moving import MovingSlot, way_of
-from k6_sweep.sweep.orders import Job, LimitReachedError, Tally
+from k6_sweep.sweep.moving import MovingSlot, where_to
+from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
 from k6_sweep.sweep.pass_result import PassResult
 
 _FIRST_BACKOFF: Final = 0.05
@@ -77,16 +77,16 @@ class Rounds:
             self._nodes |= self.topology.node_ids
         self.by_scan = self.by_scan or not self.topology.clustered
 
-    def _connect_to_member(self, host: str, port: int) -> Link:
+    def _connect_to_member(self, address: Address) -> Link:
         """Open a link to a node of the cluster, and to no other server that has its address by now.
 
         Raises:
             UnreachableError: Nobody answers there, or a stranger does.
             DeniedError: Login, TLS or CLUSTER SLOTS was refused.
         """
-        link = self._connect(host, port)
+        link = self._connect(address)
         try:
-            member = not self.topology.clustered or self._nodes & read_topology(link, Address(host, port)).node_ids
+            member = not self.topology.clustered or self._nodes & read_topology(link, address).node_ids
         except BaseException:
             link.close()
             raise
@@ -100,21 +100,21 @@ class Rounds:
         """What tells this Redis from others: the ids of the cluster's nodes; the address of a single server."""
         return self._nodes or frozenset([f"{self._url}/{self._url.database}"])
 
-    def run(self, job: Job, result: PassResult, tick: Tick) -> None:
+    def run(self, orders: Orders, result: PassResult, tick: Tick) -> None:
         """Sweep the result's open slots once; `tick` is called now and then, on this thread."""
         backoff = _FIRST_BACKOFF
         while True:
             before = len(result.open)
             walking_slots = not self.by_scan
-            self._round(job, result, tick)
-            if not result.open or result.final or job.remaining() <= 0:
+            self._round(orders, result, tick)
+            if not result.open or result.final or orders.remaining() <= 0:
                 return
             if walking_slots and self.by_scan:
                 self._log.warning("listing a slot's keys is not permitted: using SCAN")
                 continue
             backoff = _FIRST_BACKOFF if len(result.open) < before else min(backoff * 2, _LONGEST_BACKOFF)
             self._log.debug("some slots are still open", slots=len(result.open), again_in_seconds=round(backoff, 2))
-            time.sleep(max(0.0, min(backoff * random.uniform(0.5, 1.0), job.remaining())))  # noqa: S311  # jitter
+            time.sleep(max(0.0, min(backoff * random.uniform(0.5, 1.0), orders.remaining())))  # noqa: S311  # jitter
             try:
                 self.refresh()
             except UnreachableError as error:
@@ -123,7 +123,7 @@ class Rounds:
                 result.denied = error
                 return
 
-    def _round(self, job: Job, result: PassResult, tick: Tick) -> None:
+    def _round(self, orders: Orders, result: PassResult, tick: Tick) -> None:
         result.unreachable = {}
         result.rounds += 1
         self._suspects.clear()
@@ -131,14 +131,14 @@ class Rounds:
         for shard in self.topology.shards:
             slots = [slot for slot in shard.slots if slot in result.open]
             if slots:
-                tally = Tally([0] * job.matcher.size, asked=len(slots))
+                tally = Tally([0] * orders.matcher.size, asked=len(slots))
                 result.tallies.setdefault(shard.address, []).append(tally)
-                workers[self._pool.submit(self._work, shard, slots, job, tally)] = (shard, tally)
+                workers[self._pool.submit(self._work, shard, slots, orders, tally)] = (shard, tally)
         waiting = set(workers)
-        while waiting and job.remaining() > -_TOO_LATE:
+        while waiting and orders.remaining() > -_TOO_LATE:
             _, waiting = wait(waiting, timeout=_TICK)
             tick()
-            if waiting and job.remaining() < -_LATE:
+            if waiting and orders.remaining() < -_LATE:
                 self._links.close()
         for worker, (shard, tally) in workers.items():
             result.open -= tally.finished
@@ -179,45 +179,46 @@ class Rounds:
         except ListingDeniedError:
             self.by_scan = True
 
-    def _work(self, shard: Shard, slots: Sequence[int], job: Job, tally: Tally) -> None:
+    def _work(self, shard: Shard, slots: Sequence[int], orders: Orders, tally: Tally) -> None:
         """Sweep one primary's open slots, on a thread of its own."""
         link = self._links.get(shard.address)
         try:
-            self._sweep(link, shard, slots, job, tally)
-            if job.delete and shard.replicas:
-                _await_replica(link, job, tally)
+            self._sweep(link, shard, slots, orders, tally)
+            if orders.delete and shard.replicas:
+                _await_replica(link, orders, tally)
         except UnreachableError:
             self._links.drop(shard.address)
             tally.broken = True
-            if job.delete:  # a server that has restarted may have forgotten them, and WAIT counts its own connection's
+            # A server that has restarted may have forgotten them, and WAIT counts its own connection's.
+            if orders.delete:
                 tally.unsure.append(f"the connection to {link.name} broke, so its last deletes may not have lasted")
             raise
 
-    def _sweep(self, link: Link, shard: Shard, slots: Sequence[int], job: Job, tally: Tally) -> None:
+    def _sweep(self, link: Link, shard: Shard, slots: Sequence[int], orders: Orders, tally: Tally) -> None:
         size = self._links.write_size(shard.address)
-        scan = ScanSweep(link, job, tally, self.topology.clustered, size)
+        scan = ScanSweep(link, orders, tally, self.topology.clustered, size)
         if self.by_scan:
             scan.run(slots)
             return
         self._importing[shard.address] = importing(link)
-        sweep = SlotSweep(link, job, tally, self._sizes, size)
+        sweep = SlotSweep(link, orders, tally, self._sizes, size)
         sweep.run(slots)
         for slot in sweep.moving:
-            if job.remaining() > 0:
-                self._sweep_moving(link, shard, slot, job, tally)
-        if sweep.fat and job.remaining() > 0:
+            if orders.remaining() > 0:
+                self._sweep_moving(link, shard, slot, orders, tally)
+        if sweep.fat and orders.remaining() > 0:
             scan.run_fat(sweep.fat)
 
-    def _sweep_moving(self, source: Link, shard: Shard, slot: int, job: Job, tally: Tally) -> None:
-        way = way_of(source, slot, job)
-        if way is None:
+    def _sweep_moving(self, source: Link, shard: Shard, slot: int, orders: Orders, tally: Tally) -> None:
+        named = where_to(source, slot, orders)
+        if named is None:
             return
-        address = Address(way[0] if way[0] not in {"", "?"} else shard.address.host, way[1])
+        address = Address(named.host if named.host not in {"", "?"} else shard.address.host, named.port)
         try:
             target = self._links.get(address)
-            MovingSlot(source, target, way, slot, job, tally, self._links.write_size(address)).sweep()
-            if job.delete and any(each.replicas for each in self.topology.shards if each.address == address):
-                _await_replica(target, job, tally)
+            MovingSlot(source, target, named, slot, orders, tally, self._links.write_size(address)).sweep()
+            if orders.delete and any(each.replicas for each in self.topology.shards if each.address == address):
+                _await_replica(target, orders, tally)
         except UnreachableError as error:
             if source.closed:
                 raise
@@ -225,12 +226,12 @@ class Rounds:
             tally.trouble[slot] = str(error)
 
 
-def _await_replica(link: Link, job: Job, tally: Tally) -> None:
+def _await_replica(link: Link, orders: Orders, tally: Tally) -> None:
     """See that a replica has what was deleted: if the primary died now, it would not all come back.
 
     Source: https://redis.io/docs/latest/commands/wait/
     """
-    patience = int(min(_REPLICA_ACK_MS, max(1, job.remaining() * 1000)))
+    patience = int(min(_REPLICA_ACK_MS, max(1, orders.remaining() * 1000)))
     try:
         if link.ask(b"WAIT", 1, patience) < 1:
             tally.unsure.append(f"no replica of {link.name} has acknowledged the deletes")

@@ -69,7 +69,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Job:
+class Orders:
     """One sweep's orders, the same for all shards."""
 
     matcher: Matcher
@@ -111,7 +111,7 @@ class Tally:
     trouble: dict[int, str] = field(default_factory=dict)
     """For slots that could not be finished, what the server said."""
 
-    def own(self, counts: Counts) -> None:
+    def count(self, counts: Counts) -> None:
         """Count keys for the patterns that own them."""
         for owner, count in counts:
             self.matched[owner] += count

@@ -40,22 +40,22 @@ class PassResult:
     @property
     def preserved(self) -> int:
         """Keys spared, over all shards and patterns."""
-        return sum(self.preserved_by_owner.values())
+        return sum(self.preserved_by_pattern.values())
 
     @property
-    def preserved_by_owner(self) -> Counter[int]:
+    def preserved_by_pattern(self) -> Counter[int]:
         """Keys spared, over all shards, by the pattern's index."""
         return sum((tally.preserved for tally in self._all), Counter())
 
     @property
-    def matched_by_owner(self) -> Counter[int]:
+    def matched_by_pattern(self) -> Counter[int]:
         """Keys matched, over all shards, by the pattern's index."""
         return sum((Counter(dict(enumerate(tally.matched))) for tally in self._all), Counter())
 
     @property
     def matched(self) -> int:
         """Keys matched, over all shards and patterns."""
-        return sum(self.matched_by_owner.values())
+        return sum(self.matched_by_pattern.values())
 
     @property
     def finished(self) -> int:

@@ -43,7 +43,7 @@ def preflight(settings: Settings, connect: Connect) -> Readiness:
     if missing := len(topology.uncovered()):
         warnings[f"{missing} of the cluster's slots have no primary; {covered} have"] = None
     for shard in topology.shards:
-        link = connect(shard.address.host, shard.address.port)
+        link = connect(shard.address)
         try:
             warnings.update(dict.fromkeys(_try_writes(link, shard, settings)))
             if topology.clustered and shard.slots:
@@ -65,14 +65,14 @@ def _try_writes(link: Link, shard: Shard, settings: Settings) -> Iterator[str]:
         if key := _absent_key(pattern, shard, nonce):
             tries[key] = f"keys like {pattern.text!r}"
     reading = settings.dry_run or settings.max_keys is not None
-    words = [b"UNLINK"] * (not settings.dry_run) + [b"EXISTS"] * reading
+    commands = [b"UNLINK"] * (not settings.dry_run) + [b"EXISTS"] * reading
     for key, what in tries.items():
-        for word in words:
-            (reply,) = link.pipeline([pack((word, key))])
+        for command in commands:
+            (reply,) = link.pipeline([pack((command, key))])
             if isinstance(reply, exceptions.NoPermissionError):
-                raise denial(link.name, f"{text_of(reply)} ({word.decode()} of {what})")
+                raise denial(link.name, f"{text_of(reply)} ({command.decode()} of {what})")
             if trouble := judge(reply):
-                yield f"{link.name} does not take {word.decode()} now: {trouble.text}"
+                yield f"{link.name} does not take {command.decode()} now: {trouble.text}"
 
 
 def _absent_key(pattern: Pattern, shard: Shard, nonce: bytes) -> bytes | None:

@@ -69,9 +69,9 @@ def summarize(
         remaining=None if left is None else sum(left.values()),
         remaining_by_pattern=None if left is None else _by_pattern(settings, left),
         preserved=last.preserved,
-        preserved_by_pattern=_by_pattern(settings, last.preserved_by_owner),
+        preserved_by_pattern=_by_pattern(settings, last.preserved_by_pattern),
         exact=ending.exact,
-        patterns=matched_by_pattern(settings, passes),
+        patterns=matched_by_text(settings, passes),
         slots_done=None if by_scan else len(slots_asked) - len(unproven) - len(last.open),
         slots_asked=len(slots_asked),
         shards=dict(shards),
@@ -94,9 +94,9 @@ def cause_of_nothing(passes: Sequence[PassResult], ending: Ending) -> RedisError
     return UnreachableError("; ".join(last.unreachable.values())) if last.unreachable else None
 
 
-def matched_by_pattern(settings: Settings, passes: Sequence[PassResult]) -> dict[str, int]:
+def matched_by_text(settings: Settings, passes: Sequence[PassResult]) -> dict[str, int]:
     """Return how many keys each pattern owns, over all passes."""
-    return _by_pattern(settings, sum((each.matched_by_owner for each in passes), Counter()))
+    return _by_pattern(settings, sum((each.matched_by_pattern for each in passes), Counter()))
 
 
 def _by_pattern(settings: Settings, counts: Counter[int]) -> dict[str, int]:
@@ -109,10 +109,10 @@ def _by_pattern(settings: Settings, counts: Counter[int]) -> dict[str, int]:
 def _left(settings: Settings, passes: Sequence[PassResult], verified: bool, whole: bool) -> Counter[int] | None:
     """Return what remains, by the pattern's index; None where no pass looked again."""
     if settings.dry_run:
-        return passes[-1].matched_by_owner if whole else None
+        return passes[-1].matched_by_pattern if whole else None
     if verified:
         return Counter()
-    return passes[-1].matched_by_owner if len(passes) > 1 else None
+    return passes[-1].matched_by_pattern if len(passes) > 1 else None
 
 
 def _reasons(

@@ -16,11 +16,11 @@ from k6_sweep.sweep.guard import check_breadth
 from k6_sweep.sweep.marker import check_marker
 from k6_sweep.sweep.matcher import Matcher
 from k6_sweep.sweep.one_pass import Rounds
-from k6_sweep.sweep.orders import Allowance, Job, Pace
+from k6_sweep.sweep.orders import Allowance, Orders, Pace
 from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.result import OnProgress, Progress, SweepReport
 from k6_sweep.sweep.snapshot import Notebook, Snapshot, read_snapshot
-from k6_sweep.sweep.summary import Ending, cause_of_nothing, matched_by_pattern, summarize
+from k6_sweep.sweep.summary import Ending, cause_of_nothing, matched_by_text, summarize
 
 _RETRY: Final = 0.5
 _NAP: Final = 0.1
@@ -35,7 +35,7 @@ def sweep(
     remaining: Callable[[], float],
     log: Log,
     on_progress: OnProgress,
-    ours: frozenset[bytes] = frozenset(),
+    own_keys: frozenset[bytes] = frozenset(),
 ) -> SweepReport:
     """Delete the keys that match, until a pass finds none for `settle` seconds or no time remains.
 
@@ -45,7 +45,7 @@ def sweep(
         remaining: Tells the seconds left; it may drop at any time, and at 0 the sweep stops before its next write.
         log: Where steps are told.
         on_progress: Called a few times a second, on the calling thread.
-        ours: Keys of k6-sweep's own, besides the locks of endpoints for these patterns: neither swept nor counted.
+        own_keys: Keys of k6-sweep's own, besides the locks of endpoints for these patterns: neither swept nor counted.
 
     Raises:
         RefusedError: A guard said no; nothing was deleted.
@@ -58,9 +58,9 @@ def sweep(
         existing = read_snapshot(settings.preserve_existing)
         existing.check_patterns(settings.pattern, settings.preserve_existing)
     rounds = Rounds(settings, connect, log)
-    ours = ours.union(lock_keys(settings.pattern))
+    own_keys = own_keys.union(lock_keys(settings.pattern))
     try:
-        return _Sweep(settings, connect, remaining, log, on_progress, rounds, existing, ours).run()
+        return _Sweep(settings, connect, remaining, log, on_progress, rounds, existing, own_keys).run()
     finally:
         rounds.close()
 
@@ -93,7 +93,7 @@ class _Sweep:
         on_progress: OnProgress,
         rounds: Rounds,
         existing: Snapshot | None,
-        ours: frozenset[bytes] = frozenset(),
+        own_keys: frozenset[bytes] = frozenset(),
     ) -> None:
         self._settings = settings
         self._connect = connect
@@ -102,7 +102,7 @@ class _Sweep:
         self._on_progress = on_progress
         self._rounds = rounds
         self._existing = existing
-        self._ours = ours
+        self._own_keys = own_keys
         self._started = time.monotonic()
         self._reachable = reachable_slots(settings.pattern)
         unproven = frozenset(() if existing is None else existing.unproven)
@@ -116,7 +116,7 @@ class _Sweep:
             self._log.info("what existed is spared", snapshot=str(self._existing))
         check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
         if self._settings.dry_run:
-            return self._report(self._counted(self._pass(self._job(delete=False))))
+            return self._report(self._counted(self._pass(self._orders_to(delete=False))))
         if not self._is_within_max_keys():
             return self._report(Ending(exact=True, verified=False, may_delete=False))
         return self._report(self._sweep_until_quiet())
@@ -125,7 +125,7 @@ class _Sweep:
         self._find_cluster()
         check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
         notebook = Notebook(self._settings.snapshot_limit)
-        result = self._pass(self._job(delete=False, on_found=notebook.add))
+        result = self._pass(self._orders_to(delete=False, on_found=notebook.add))
         if result.over_limit:
             raise RefusedError(
                 f"more keys match than the {self._settings.snapshot_limit} of --snapshot-limit, so no snapshot was "
@@ -153,12 +153,12 @@ class _Sweep:
             else:
                 return
 
-    def _job(self, delete: bool, on_found: Callable[[Sequence[bytes]], None] | None = None) -> Job:
+    def _orders_to(self, delete: bool, on_found: Callable[[Sequence[bytes]], None] | None = None) -> Orders:
         settings = self._settings
         marker = () if settings.require_marker is None else (Pattern.exactly(settings.require_marker),)
         keep = () if on_found else (*settings.keep, *marker)
-        return Job(
-            matcher=Matcher(settings.pattern, keep, self._existing, self._ours),
+        return Orders(
+            matcher=Matcher(settings.pattern, keep, self._existing, self._own_keys),
             probes=Probes(settings.pattern, secrets.token_hex(8).encode()),
             delete=delete,
             batch_size=settings.batch_size,
@@ -169,10 +169,10 @@ class _Sweep:
             on_found=on_found,
         )
 
-    def _pass(self, job: Job) -> PassResult:
+    def _pass(self, orders: Orders) -> PassResult:
         result = PassResult(open=set(self._slots), started=time.monotonic())
         self._passes.append(result)
-        self._rounds.run(job, result, self._tick)
+        self._rounds.run(orders, result, self._tick)
         self._tick()
         return result
 
@@ -184,7 +184,7 @@ class _Sweep:
                 slots_asked=None if self._rounds.by_scan else len(self._slots),
                 deleted=sum(each.deleted for each in self._passes),
                 matched=sum(each.matched for each in self._passes),
-                patterns=matched_by_pattern(self._settings, self._passes),
+                patterns=matched_by_text(self._settings, self._passes),
                 shards=self._passes[-1].slots_by_primary(),
                 seconds=time.monotonic() - self._started,
             )
@@ -199,7 +199,7 @@ class _Sweep:
         bound = self._settings.max_keys
         if bound is None:
             return True
-        count = self._pass(self._job(delete=False))
+        count = self._pass(self._orders_to(delete=False))
         if count.matched > bound:
             raise RefusedError(
                 f"{count.matched} keys match, more than the {bound} of --max-keys; nothing was deleted. See what "
@@ -212,12 +212,12 @@ class _Sweep:
 
     def _sweep_until_quiet(self) -> Ending:
         """Run passes until one finds nothing."""
-        job = self._job(delete=True)
+        orders = self._orders_to(delete=True)
         owners: dict[int, str] | None = self._rounds.topology.owners()
         quiet_since = self._started
         exact, doubted = True, False
         while True:
-            result = self._pass(job)
+            result = self._pass(orders)
             before, owners = owners, self._owners_now()
             changed, doubtful = owners is None or owners != before, bool(result.unsure)
             exact = exact and not changed and not doubtful and not result.final

@@ -57,7 +57,7 @@ def own_lineage() -> frozenset[int]:
     return frozenset(process.pid for process in lineage(psutil.Process()))
 
 
-def find_k6(k6_process: str, ours: frozenset[int]) -> Iterator[Found]:
+def find_k6(k6_process: str, own_pids: frozenset[int]) -> Iterator[Found]:
     """Yield every k6 that runs a test, with its container's first process.
 
     Raises:
@@ -65,7 +65,7 @@ def find_k6(k6_process: str, ours: frozenset[int]) -> Iterator[Found]:
             would end us together with it.
     """
     for process in psutil.process_iter():
-        if process.pid in ours:
+        if process.pid in own_pids:
             continue
         try:
             if not is_k6(process.name(), process.cmdline(), k6_process):
@@ -74,12 +74,12 @@ def find_k6(k6_process: str, ours: frozenset[int]) -> Iterator[Found]:
             continue
         line = lineage(process)
         if os.getpid() not in {above.pid for above in line}:  # a child of ours has our command line
-            yield Found(process, _leader(line[-1], ours))
+            yield Found(process, _leader(line[-1], own_pids))
 
 
-def _leader(top: psutil.Process, ours: frozenset[int]) -> psutil.Process | None:
+def _leader(top: psutil.Process, own_pids: frozenset[int]) -> psutil.Process | None:
     """Return k6's topmost ancestor if it is the first process of a container, which ends with it."""
-    if top.pid in ours:
+    if top.pid in own_pids:
         return None  # the same session, shell or machine: what is above k6 there doesn't end with it
     if top.pid == 1:
         _refuse_to_be_a_guest(top)

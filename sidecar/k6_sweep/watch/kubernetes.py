@@ -9,14 +9,14 @@ from k6_sweep.budget import Budget, Facts, Step
 from k6_sweep.errors import SettingsError
 from k6_sweep.kube.account import Account
 from k6_sweep.kube.controllers import is_helper, read_controller
-from k6_sweep.kube.follow import Changed, Follower, Listed, Mailbox, News, Trouble
+from k6_sweep.kube.follow import Changed, Follower, Listed, Mailbox, News, NoNews
 from k6_sweep.kube.pods import K6Pod, read_pod
 from k6_sweep.kube.roles import PODS, Resource
 from k6_sweep.lifecycle import Events, on_our_clock
 from k6_sweep.log import Log
 from k6_sweep.settings.target import Target
 from k6_sweep.watch.outcome import K6Outcome
-from k6_sweep.watch.target_state import Known
+from k6_sweep.watch.target_state import TargetState
 
 LATE_NEWS: Final = 10.0
 """Seconds that the kubelet may take to tell the API server of what has happened."""
@@ -65,7 +65,7 @@ class KubernetesWatch:
         self._log = log
         self._mailbox = Mailbox()
         self._began = time.monotonic()
-        self._known = Known(target, self._began + (budget.start_timeout or 0.0))
+        self._known = TargetState(target, self._began + (budget.start_timeout or 0.0))
         self._strangers: set[str] = set()
         """Containers of pods that have none of k6's name."""
         self._earlier: set[str] | None = None
@@ -165,7 +165,7 @@ class KubernetesWatch:
         return replace(outcome, why=trouble or self._lacking() or earlier or outcome.why)
 
     def _take_in(self, news: News) -> None:
-        if isinstance(news, Trouble):
+        if isinstance(news, NoNews):
             self._take_in_trouble(news)
             return
         if self._troubles.pop(news.resource, None):
@@ -199,7 +199,7 @@ class KubernetesWatch:
             else:
                 self._known.pod_is(pod)
 
-    def _take_in_trouble(self, news: Trouble) -> None:
+    def _take_in_trouble(self, news: NoNews) -> None:
         if news.lasting:
             raise SettingsError([news.why])
         if not self._troubles:

@@ -45,9 +45,9 @@ class K6Outcome:
     exit_code: int | None = None
     """The code of the k6 container, which the Job sees; None where it cannot be known."""
     ended_at: datetime | None = None
-    told_reason: str | None = None
+    api_reason: str | None = None
     """Why it ended, as the Kubernetes API has it: OOMKilled, Evicted…"""
-    called: bool | None = None
+    controller_passed: bool | None = None
     """Whether it passed by the word of what made its pods, a Job or a TestRun; None where that says nothing."""
     broken_off: bool = False
     """Whether the wait was broken off, so that nothing may be swept."""
@@ -57,15 +57,15 @@ class K6Outcome:
     @property
     def passed(self) -> bool | None:
         """Whether the test passed; None where nothing tells."""
-        if self.called is not None or self.exit_code is None:
-            return self.called
+        if self.controller_passed is not None or self.exit_code is None:
+            return self.controller_passed
         return self.exit_code == 0
 
     @property
     def reason(self) -> str | None:
         """Why it ended, in words; None for an unknown reason."""
-        if self.told_reason and self.told_reason not in _VAGUE:
-            return self.told_reason
+        if self.api_reason and self.api_reason not in _VAGUE:
+            return self.api_reason
         if self.exit_code is None:
             return None
         if self.exit_code in EXIT_REASONS:

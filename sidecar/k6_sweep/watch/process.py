@@ -39,7 +39,7 @@ class ProcessWatch:
         self._hold_on_to = hold
         self._events = events
         self._log = log
-        self._ours = own_lineage()
+        self._own_pids = own_lineage()
         self._alive: dict[psutil.Process, ProcessHandle | None] = {}
         """What we wait for; without a handle where the kernel has no pidfd."""
         self._leaders: set[psutil.Process] = set()
@@ -95,7 +95,7 @@ class ProcessWatch:
     def _look(self) -> bool:
         """Take hold of every k6 in sight that we don't know; return whether one was seen that we didn't know."""
         new = False
-        for found in find_k6(self._k6_process, self._ours):
+        for found in find_k6(self._k6_process, self._own_pids):
             if found.k6 in self._alive or found.k6 in self._codes:
                 continue
             new = True

@@ -15,7 +15,7 @@ LINGER: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TargetVerdict:
     """What follows at one moment."""
 
     seen: bool
@@ -28,7 +28,7 @@ class Verdict:
     """When this may change without any news; infinity for never."""
 
 
-class Known:
+class TargetState:
     """Collects what is told of a target's pods, and of what makes them. Times are of one clock, in seconds.
 
     What may still run is never forgotten: a pod leaves by its end, or by its disappearance once its grace period has
@@ -81,7 +81,7 @@ class Known:
         """Return the pods whose k6 may still run, or run later."""
         return [pod for uid, pod in self.pods.items() if not pod.ended and now < self._gone.get(uid, float("inf"))]
 
-    def verdict(self, now: float) -> Verdict:
+    def verdict(self, now: float) -> TargetVerdict:
         """Say how things stand."""
         alive = self.alive(now)
         if not self._is_over(alive, now):
@@ -91,7 +91,7 @@ class Known:
         lingers = LINGER + max((_may_run_on(pod) for pod in alive), default=0.0)
         moments = [until for uid, until in self._gone.items() if not self.pods[uid].ended]
         waits = [moment for moment in (*moments, self._believes_absence_from) if moment > now]
-        return Verdict(
+        return TargetVerdict(
             seen=any(pod.ran for pod in self._own_pods()) or bool(self._controller and self._controller.ran),
             ended=not alive and self._no_more_to_come(now),
             overdue=None if self._over_since is None else self._over_since + lingers,
@@ -115,8 +115,8 @@ class Known:
             detector="kubernetes",
             exit_code=bad[0].exit_code if bad else (None if unknown and not passed else 0),
             ended_at=max(times, default=datetime.now(UTC)) if ended else None,
-            told_reason=next(iter(reasons), None) or (self._controller.reason if self._controller else None),
-            called=passed,
+            api_reason=next(iter(reasons), None) or (self._controller.reason if self._controller else None),
+            controller_passed=passed,
             why=self.waits_for(now),
         )
 

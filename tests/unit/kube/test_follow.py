@@ -12,7 +12,7 @@ import pytest
 
 from k6_sweep.kube.account import Account
 from k6_sweep.kube.api import ApiServer
-from k6_sweep.kube.follow import Broken, Changed, Follower, Listed, Mailbox, News, Trouble
+from k6_sweep.kube.follow import Broken, Changed, Follower, Listed, Mailbox, News, NoNews
 from k6_sweep.kube.roles import PODS
 from tests.certificates import Authority
 
@@ -106,7 +106,7 @@ def test_a_bad_list_is_asked_again(bad: Answer, scripted: Scripted) -> None:
     """After any bad answer the list is asked for again, and what kept the news away is told."""
     scripted.answers = [bad, LIST]
     first, second = scripted.news(cycles=2)[:2]
-    assert isinstance(first, Trouble)
+    assert isinstance(first, NoNews)
     assert not first.lasting
     assert isinstance(second, Listed)
     assert second.objects == (POD,)
@@ -157,7 +157,7 @@ def test_a_denial_lasts_only_where_nothing_ever_worked(scripted: Scripted) -> No
     watched: Answer = (200, {}, line("MODIFIED"))
     scripted.answers = [denied] * 3 + [LIST, watched] + [denied] * 4 + [LIST]
     found = scripted.news(cycles=9)
-    troubles = [each for each in found if isinstance(each, Trouble)]
+    troubles = [each for each in found if isinstance(each, NoNews)]
     assert [trouble.lasting for trouble in troubles] == [False, False, True, False, False, False, False]
     assert "verbs: [list, watch]" in troubles[0].why
 
@@ -168,7 +168,7 @@ def test_the_token_is_read_for_each_request(scripted: Scripted) -> None:
     scripted.answers = [(500, {}, "{}"), LIST]
     token.rename(token.with_name("away"))
     (trouble,) = scripted.news(cycles=1)
-    assert isinstance(trouble, Trouble)
+    assert isinstance(trouble, NoNews)
     assert scripted.asked == []
     for text in ("first", "second"):
         token.write_text(text)
@@ -182,7 +182,7 @@ def test_a_certificate_of_somebody_else_is_not_trusted(scripted: Scripted, tmp_p
     elsewhere.mkdir()
     (scripted.account.folder / "ca.crt").write_bytes(Authority(elsewhere).file.read_bytes())
     (trouble,) = scripted.news(cycles=1)
-    assert isinstance(trouble, Trouble)
+    assert isinstance(trouble, NoNews)
     assert "CERTIFICATE_VERIFY_FAILED" in trouble.why
     assert scripted.tokens == []
 

@@ -14,6 +14,7 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.settings.options import Parser, flag_name, options_of, variable_name
 from k6_sweep.settings.parse import parse
 from k6_sweep.settings.redis_url import RedisUrl, Secret
+from k6_sweep.settings.values import Address
 
 NEEDED = {"SWEEP_REDIS_URL": "redis://redis", "SWEEP_PATTERN": "test:*"}
 
@@ -73,9 +74,9 @@ def test_service_links_are_not_settings() -> None:
 @pytest.mark.parametrize(
     ("text", "url"),
     [
-        ("redis://h", RedisUrl(host="h")),
-        ("rediss://h:1/2", RedisUrl(host="h", port=1, tls=True, database=2)),
-        ("redis://u:p%40%2Fss@[::1]:7", RedisUrl(host="::1", port=7, username="u", password=Secret("p@/ss"))),
+        ("redis://h", RedisUrl(Address("h", 6379))),
+        ("rediss://h:1/2", RedisUrl(Address("h", 1), tls=True, database=2)),
+        ("redis://u:p%40%2Fss@[::1]:7", RedisUrl(Address("::1", 7), username="u", password=Secret("p@/ss"))),
         ("unix:///run/redis.sock", RedisUrl(socket_path="/run/redis.sock")),
     ],
 )

@@ -9,7 +9,7 @@ from k6_sweep.cluster.link import Link
 from k6_sweep.cluster.slots import Probes
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.matcher import Matcher
-from k6_sweep.sweep.orders import Allowance, Job, Pace, Tally
+from k6_sweep.sweep.orders import Allowance, Orders, Pace, Tally
 
 Answer = Callable[[list[bytes]], Any]
 
@@ -35,11 +35,11 @@ class FakeLink(Link):
         return [self._answer(command) for command in words]
 
 
-def job(
+def orders_for(
     *globs: str, delete: bool = True, remaining: Callable[[], float] = lambda: 60.0, limit: int | None = None
-) -> Job:
+) -> Orders:
     patterns = [Pattern(glob) for glob in globs or ("test:*",)]
-    return Job(
+    return Orders(
         matcher=Matcher(patterns),
         probes=Probes(patterns, b"nonce"),
         delete=delete,

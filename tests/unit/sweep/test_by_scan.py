@@ -12,8 +12,8 @@ from k6_sweep.cluster.slots import ALL_SLOTS, reachable_slots
 from k6_sweep.errors import DeniedError
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.by_scan import ScanSweep
-from k6_sweep.sweep.orders import Job, Tally
-from tests.unit.sweep.fakes import Answer, FakeLink, job, tally
+from k6_sweep.sweep.orders import Orders, Tally
+from tests.unit.sweep.fakes import Answer, FakeLink, orders_for, tally
 
 
 class FakeServer:
@@ -34,8 +34,8 @@ class FakeServer:
         return [b"%d" % int(reply[0]), reply[1]] if words[0] == "SCAN" else reply
 
 
-def run(server: FakeServer, orders: Job | None = None, slots: Sequence[int] = ALL_SLOTS) -> Tally:
-    orders = orders or job()
+def run(server: FakeServer, orders: Orders | None = None, slots: Sequence[int] = ALL_SLOTS) -> Tally:
+    orders = orders or orders_for()
     counts = tally(orders.matcher.size)
     ScanSweep(FakeLink(server), orders, counts, clustered=False, write_size=WriteSize(10, 1.0)).run(slots)
     return counts
@@ -52,7 +52,7 @@ def test_matching_keys_go() -> None:
 def test_a_dry_run_counts() -> None:
     """A dry run deletes nothing."""
     server = FakeServer(60)
-    counts = run(server, job(delete=False))
+    counts = run(server, orders_for(delete=False))
     assert (counts.deleted, counts.matched, len(counts.finished)) == (0, [60], 16384)
     assert server.redis.dbsize() == 120
 
@@ -70,7 +70,7 @@ def test_a_server_that_answers_with_an_error_is_not_finished(word: bytes, globs:
         )
 
     slots = reachable_slots([Pattern(glob) for glob in globs])
-    assert run(FakeServer(60, once), job(*globs), slots).finished == set()
+    assert run(FakeServer(60, once), orders_for(*globs), slots).finished == set()
 
 
 def test_a_denial_is_final() -> None:
@@ -82,4 +82,4 @@ def test_a_denial_is_final() -> None:
 
 def test_time_up() -> None:
     """Without time nothing is walked."""
-    assert run(FakeServer(60), job(remaining=lambda: 0.0)).finished == set()
+    assert run(FakeServer(60), orders_for(remaining=lambda: 0.0)).finished == set()

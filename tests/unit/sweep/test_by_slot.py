@@ -9,13 +9,15 @@ from redis import exceptions
 from k6_sweep.cluster.links import WriteSize
 from k6_sweep.errors import DeniedError
 from k6_sweep.sweep.by_slot import ListingDeniedError, SlotSweep
-from k6_sweep.sweep.orders import Job, LimitReachedError, Tally
-from tests.unit.sweep.fakes import FakeCluster, FakeLink, job, tally
+from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
+from tests.unit.sweep.fakes import FakeCluster, FakeLink, orders_for, tally
 
 
-def run(cluster: FakeCluster, orders: Job | None = None, slots: range = range(4)) -> tuple[Tally, SlotSweep, FakeLink]:
+def run(
+    cluster: FakeCluster, orders: Orders | None = None, slots: range = range(4)
+) -> tuple[Tally, SlotSweep, FakeLink]:
     link, counts = FakeLink(cluster), tally()
-    sweep = SlotSweep(link, orders or job(), counts, {}, WriteSize(10, 1.0))
+    sweep = SlotSweep(link, orders or orders_for(), counts, {}, WriteSize(10, 1.0))
     sweep.run(slots)
     return counts, sweep, link
 
@@ -36,7 +38,7 @@ def test_all_slots_are_finished_and_counted() -> None:
 def test_a_dry_run_never_writes() -> None:
     """Counting uses EXISTS for its probes and sends no UNLINK."""
     keys = four_slots()
-    counts, _, link = run(FakeCluster(keys), job(delete=False))
+    counts, _, link = run(FakeCluster(keys), orders_for(delete=False))
     assert (counts.deleted, counts.matched, counts.finished) == (0, [100], {0, 1, 2, 3})
     assert not [command for command in link.sent if command[0] == b"UNLINK"]
 
@@ -45,7 +47,7 @@ class Once:
     """Answers with an error when a probe of one slot is asked for the n-th time."""
 
     def __init__(self, slot: int, moment: int, error: Exception) -> None:
-        self._key = job().probes.key(slot)
+        self._key = orders_for().probes.key(slot)
         self._left = moment
         self._error = error
 
@@ -90,7 +92,7 @@ def test_a_denial_is_raised_after_all_else_was_counted() -> None:
     keys = four_slots()
     link, counts = FakeLink(FakeCluster(keys, Once(0, 2, error))), tally()
     with pytest.raises(DeniedError, match=r"redis-0:6379 refuses: NOPERM .*docs/redis\.md"):
-        SlotSweep(link, job(), counts, {}, WriteSize(10, 1.0)).run(range(4))
+        SlotSweep(link, orders_for(), counts, {}, WriteSize(10, 1.0)).run(range(4))
     assert counts.deleted == 100 - sum(key.startswith(b"test") for held in keys.values() for key in held)
 
 
@@ -101,7 +103,7 @@ def test_a_forbidden_listing_is_a_matter_of_its_own(command: bytes) -> None:
     keys = four_slots()
     link = FakeLink(FakeCluster(keys, lambda sent: error if command in sent else None))
     with pytest.raises(ListingDeniedError):
-        SlotSweep(link, job(), tally(), {}, WriteSize(10, 1.0)).run(range(4))
+        SlotSweep(link, orders_for(), tally(), {}, WriteSize(10, 1.0)).run(range(4))
     assert keys == four_slots()
 
 
@@ -117,7 +119,7 @@ def test_a_node_that_owns_nothing_is_left() -> None:
 def test_no_time_no_write() -> None:
     """When the time is up, not one more delete is sent, and what was only listed is not counted."""
     keys = four_slots()
-    counts, _, _ = run(FakeCluster(keys), job(remaining=lambda: 0.0))
+    counts, _, _ = run(FakeCluster(keys), orders_for(remaining=lambda: 0.0))
     assert (counts.deleted, counts.matched, counts.finished) == (0, [0], set())
     assert keys == four_slots()
 
@@ -127,14 +129,14 @@ def test_the_allowance_is_never_overdrawn() -> None:
     keys = four_slots()
     link, counts = FakeLink(FakeCluster(keys)), tally()
     with pytest.raises(LimitReachedError):
-        SlotSweep(link, job(limit=55), counts, {}, WriteSize(10, 1.0)).run(range(4))
+        SlotSweep(link, orders_for(limit=55), counts, {}, WriteSize(10, 1.0)).run(range(4))
     assert counts.deleted == 50
 
 
 def test_what_was_refused_does_not_use_up_the_allowance() -> None:
     """Keys whose delete a server answered with an error may be deleted later: they are still there."""
     keys = four_slots()
-    orders = job(limit=100)
+    orders = orders_for(limit=100)
     counts, _, _ = run(FakeCluster(keys, Once(2, 2, exceptions.MovedError("2 10.0.0.2:6379"))), orders)
     assert counts.finished == {0, 1, 3}
     again, _, _ = run(FakeCluster(keys), orders)

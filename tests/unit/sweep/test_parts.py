@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from redis import exceptions
 
 from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.replies import Verdict, judge
+from k6_sweep.cluster.replies import ReplyKind, judge
 from k6_sweep.cluster.slots import ALL_SLOTS, TAGS, Probes, format_ranges, key_slot, pinned_slot, reachable_slots
 from k6_sweep.cluster.topology import discover, importing, read_topology
 from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
@@ -125,17 +125,17 @@ def test_the_allowance() -> None:
 @pytest.mark.parametrize(
     ("error", "verdict"),
     [
-        (exceptions.MovedError("1 h:1"), Verdict.LATER),
-        (exceptions.AskError("1 h:1"), Verdict.MOVING),
-        (exceptions.TryAgainError("Multiple keys"), Verdict.MOVING),
-        (exceptions.MasterDownError("Link with MASTER is down", status_code="MASTERDOWN"), Verdict.LATER),
-        (exceptions.ResponseError("NOREPLICAS Not enough good replicas"), Verdict.LATER),
-        (exceptions.ResponseError("BUSY Redis is busy running a script"), Verdict.LATER),
-        (exceptions.NoPermissionError("no", status_code="NOPERM"), Verdict.DENIED),
-        (exceptions.ResponseError("ERR unknown command"), Verdict.DENIED),
+        (exceptions.MovedError("1 h:1"), ReplyKind.LATER),
+        (exceptions.AskError("1 h:1"), ReplyKind.MOVING),
+        (exceptions.TryAgainError("Multiple keys"), ReplyKind.MOVING),
+        (exceptions.MasterDownError("Link with MASTER is down", status_code="MASTERDOWN"), ReplyKind.LATER),
+        (exceptions.ResponseError("NOREPLICAS Not enough good replicas"), ReplyKind.LATER),
+        (exceptions.ResponseError("BUSY Redis is busy running a script"), ReplyKind.LATER),
+        (exceptions.NoPermissionError("no", status_code="NOPERM"), ReplyKind.DENIED),
+        (exceptions.ResponseError("ERR unknown command"), ReplyKind.DENIED),
     ],
 )
-def test_errors_are_judged(error: Exception, verdict: Verdict) -> None:
+def test_errors_are_judged(error: Exception, verdict: ReplyKind) -> None:
     """Which errors pass, which tell of a move, and which are final."""
     trouble = judge(error)
     assert trouble is not None
@@ -251,8 +251,8 @@ def test_an_address_that_another_redis_took_over_is_not_believed() -> None:
         3: server(b"cluster", ENTRIES),
     }
     known = frozenset({"two", "gone"})
-    topology = discover(lambda _, port: links[port], [Address("h", port) for port in links], known)
+    topology = discover(lambda address: links[address.port], [Address("h", port) for port in links], known)
     assert topology.node_ids == {"one", "two", "four"}
     assert all(link.closed for link in links.values())
     with pytest.raises(UnreachableError, match="does not belong to the cluster"):
-        discover(lambda _, port: links[port], [Address("h", 1), Address("h", 2)], known)
+        discover(lambda address: links[address.port], [Address("h", 1), Address("h", 2)], known)

@@ -11,7 +11,7 @@ from k6_sweep.kube.controllers import Job
 from k6_sweep.kube.controllers import TestRun as Run
 from k6_sweep.kube.pods import K6Pod, read_pod
 from k6_sweep.settings.target import Target
-from k6_sweep.watch.target_state import LINGER, Known
+from k6_sweep.watch.target_state import LINGER, TargetState
 
 NEW = replace(read_pod({"metadata": {"uid": "a", "name": "a"}}, "k6"), has_k6=True, grace_period=5, own_grace_period=5)
 RUNS = replace(NEW, ran=True)
@@ -21,8 +21,8 @@ SOON = datetime(2026, 11, 22, 7, 5, tzinfo=UTC)
 TWO = [replace(ENDED, uid=uid, name=uid) for uid in "ab"]
 
 
-def known(target: str = "pod/a") -> Known:
-    return Known(Target.parse(target))
+def known(target: str = "pod/a") -> TargetState:
+    return TargetState(Target.parse(target))
 
 
 def test_a_pod_that_disappears_may_run_on() -> None:
@@ -123,7 +123,7 @@ def test_a_deleted_job_whose_pods_live_on_is_not_overdue() -> None:
 
 def test_a_job_that_was_gone_before_we_looked() -> None:
     """Its pods tell that there was one; when they have ended, nothing more comes."""
-    it = Known(Target.parse("job/x"), believes_absence_from=300)
+    it = TargetState(Target.parse("job/x"), believes_absence_from=300)
     it.controller_is(None)
     assert not it.verdict(0).ended
     it.pods_are([RUNS], 0)
