@@ -117,7 +117,7 @@ class Link:
         self.closed = True
         self._connection.disconnect()
 
-    def ask(self, *command: bytes | str | int) -> Any:  # noqa: ANN401  # a reply has any shape
+    def ask(self, *command: bytes | str | int) -> Any:  # a reply has any shape
         """Send one command and return its reply, bytes undecoded.
 
         Raises:

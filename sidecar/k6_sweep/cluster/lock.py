@@ -66,13 +66,13 @@ class SweepLock:
     def release(self, owner: str) -> None:
         """Give the lock back, if it is still the owner's."""
         if self._holder(_LAST_PATIENCE) == owner:
-            self._ask(_LAST_PATIENCE, b"UNLINK")
+            self._ask(_LAST_PATIENCE, b"SET", owner, b"XX", b"PX", 1)  # it expires; only a sweep deletes
 
     def _holder(self, patience: float) -> str | None:
         value: bytes | None = self._ask(patience, b"GET")
         return None if value is None else value.decode("ascii", "replace")
 
-    def _ask(self, patience: float, command: bytes, *more: bytes | str | int) -> Any:  # noqa: ANN401  # a reply has any shape
+    def _ask(self, patience: float, command: bytes, *more: bytes | str | int) -> Any:  # a reply has any shape
         """Ask the node that has the key."""
         connect = self._connect_within(patience)
         shard = discover(connect, seeds(self._url, connect)).shard_of(key_slot(self.key))
@@ -90,7 +90,7 @@ class SweepLock:
             if trouble is None:
                 return reply
             said = f"{link.name} does not take the lock's {command.decode()}: {trouble.text}"
-            if trouble.verdict is ReplyKind.DENIED:
+            if trouble.kind is ReplyKind.DENIED:
                 raise denial(link.name, f"{trouble.text} (the lock of the sweep needs SET and GET)")
             if not isinstance(reply, exceptions.AskError):
                 break

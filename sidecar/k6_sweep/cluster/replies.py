@@ -28,7 +28,7 @@ class ReplyKind(enum.Enum):
 class ErrorReply:
     """An error reply, judged."""
 
-    verdict: ReplyKind
+    kind: ReplyKind
     text: str
     target: Address | None = None
     """Where the slot is moving to, where the reply says so; an empty host means the answering node's."""
@@ -40,7 +40,7 @@ def text_of(error: Exception) -> str:
     return " ".join(f"{code or ''} {error}".split())
 
 
-def judge(reply: Any) -> ErrorReply | None:  # noqa: ANN401  # any reply
+def judge(reply: Any) -> ErrorReply | None:  # any reply
     """Return the trouble that a reply tells of; None for a clean one."""
     if not isinstance(reply, Exception):
         return None
@@ -60,7 +60,7 @@ def denial(server: str, text: str) -> DeniedError:
     return DeniedError(f"{server} refuses: {text}{advice}")
 
 
-def is_denied(reply: Any) -> bool:  # noqa: ANN401  # any reply
+def is_denied(reply: Any) -> bool:  # any reply
     """Whether the server forbids the command, or doesn't have it."""
     if not isinstance(reply, exceptions.ResponseError):
         return False

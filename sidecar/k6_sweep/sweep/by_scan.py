@@ -4,18 +4,17 @@ Source: https://redis.io/docs/latest/commands/scan/ (a full iteration returns ev
 """
 
 from collections.abc import Container, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from redis import exceptions
 
-from k6_sweep.cluster.link import Link, pack
+from k6_sweep.cluster.link import Link
 from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.replies import ReplyKind, denial, judge
 from k6_sweep.cluster.scan import SlotCursorError, scan_node, scan_slot
 from k6_sweep.cluster.slots import ALL_SLOTS, key_slot
+from k6_sweep.sweep.batch import Batches, Delete, probe_command
 from k6_sweep.sweep.matcher import Counts
 from k6_sweep.sweep.orders import Orders, Tally
-from k6_sweep.sweep.write import send
 
 _PROBED_AT_ONCE: Final = 256
 
@@ -29,7 +28,7 @@ class ScanSweep:
         self._tally = tally
         self._clustered = clustered
         self._write_size = write_size
-        self._denied: str | None = None
+        self._batches = Batches(link, orders, tally, write_size)
 
     def run(self, slots: Sequence[int]) -> None:
         """Sweep the server; the tally says which of its slots are finished: those that it owned before and after.
@@ -73,13 +72,12 @@ class ScanSweep:
 
     def _answered(self, slots: Sequence[int]) -> Sequence[int]:
         """Return the slots whose probe this server answers cleanly; outside a cluster one answer is for all."""
-        command = b"UNLINK" if self._orders.delete else b"EXISTS"
         answered = []
         for start in range(0, len(slots) if self._clustered else 1, _PROBED_AT_ONCE):
             part = slots[start : start + _PROBED_AT_ONCE] if self._clustered else slots[:1]
-            replies = self._link.pipeline([pack((command, self._orders.probes.key(slot))) for slot in part])
-            answered += [slot for slot, reply in zip(part, replies, strict=True) if self._is_clean(slot, reply)]
-            self._raise_denial()
+            replies = self._link.pipeline([probe_command(self._orders, slot) for slot in part])
+            answered += [slot for slot, reply in zip(part, replies, strict=True) if self._batches.is_clean(slot, reply)]
+            self._batches.raise_denial()
         return answered if self._clustered or not answered else slots
 
     def _walk(self, pages: Iterator[list[bytes]], only: Container[int]) -> bool:
@@ -89,8 +87,8 @@ class ScanSweep:
             try:
                 page = next(pages, None)
             except exceptions.ResponseError as error:
-                self._is_clean(ALL_SLOTS[0], error)
-                self._raise_denial()
+                self._batches.is_clean(ALL_SLOTS[0], error)
+                self._batches.raise_denial()
                 return False
             if page is None:
                 for counts in spared:
@@ -108,39 +106,15 @@ class ScanSweep:
 
     def _delete(self, keys: Sequence[bytes]) -> bool:
         """Delete the keys of one page; return whether there was time for it."""
-        size = min(self._orders.most_at_once, self._write_size.keys)
-        for start in range(0, len(keys), size):
-            part = keys[start : start + size]
-            self._orders.allowance.take(len(part))
-            self._orders.pace.wait(len(part), self._orders.remaining)
-            if self._orders.remaining() <= 0:
-                return False
-            self._unlink(part)
-        return True
+        room = self._batches.room
+        starts = range(0, len(keys), room)
+        return all(self._batches.write(self._by_slot(keys[start : start + room])) is not None for start in starts)
 
-    def _unlink(self, keys: Sequence[bytes]) -> None:
+    def _by_slot(self, keys: Sequence[bytes]) -> list[Delete]:
+        """Put keys that may share a command together; outside a cluster all may."""
+        if not self._clustered:
+            return [Delete(ALL_SLOTS[0], keys)]
         by_slot: dict[int, list[bytes]] = {}
         for key in keys:
-            by_slot.setdefault(key_slot(key) if self._clustered else ALL_SLOTS[0], []).append(key)
-        commands = [pack((b"UNLINK", *batch)) for batch in by_slot.values()]
-        replies = send(self._link, commands, self._write_size, self._tally)
-        for (slot, batch), reply in zip(by_slot.items(), replies, strict=True):
-            if self._is_clean(slot, reply):
-                self._tally.deleted += reply
-                self._tally.count(self._orders.matcher.split(batch).counts)
-            else:
-                self._orders.allowance.give_back(len(batch))
-        self._raise_denial()
-
-    def _is_clean(self, slot: int, reply: Any) -> bool:  # noqa: ANN401  # any reply
-        trouble = judge(reply)
-        if trouble:
-            self._tally.trouble[slot] = trouble.text
-        if trouble and trouble.verdict is ReplyKind.DENIED:
-            self._denied = trouble.text
-        return trouble is None
-
-    def _raise_denial(self) -> None:
-        """Raise what the server refused for good, after the other replies were counted."""
-        if self._denied:
-            raise denial(self._link.name, self._denied)
+            by_slot.setdefault(key_slot(key), []).append(key)
+        return [Delete(slot, batch) for slot, batch in by_slot.items()]

@@ -6,14 +6,14 @@ Source: https://redis.io/docs/latest/commands/cluster-getkeysinslot/ and …/clu
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.replies import ErrorReply, ReplyKind, denial, is_denied, judge
+from k6_sweep.cluster.replies import is_denied
+from k6_sweep.sweep.batch import Batches, Delete, probe_command
 from k6_sweep.sweep.matcher import Split
 from k6_sweep.sweep.orders import Orders, Tally
-from k6_sweep.sweep.write import send
 
 LIST_LIMIT: Final = 5000
 """Keys asked of a slot at once: GETKEYSINSLOT stalls the server for 0.5 to 2 ms at this number."""
@@ -42,15 +42,6 @@ class _Listed:
     """Whether every delete so far was answered by the slot's owner."""
 
 
-class _Delete(NamedTuple):
-    """One UNLINK of some of a slot's keys."""
-
-    listed: _Listed
-    keys: Sequence[bytes]
-    last: bool
-    """Whether it is the slot's last one, which has the probe too."""
-
-
 class SlotSweep:
     """Sweeps slots of one primary over one link.
 
@@ -65,15 +56,18 @@ class SlotSweep:
         self._tally = tally
         self._sizes = sizes
         self._write_size = write_size
-        self._write = b"UNLINK" if orders.delete else b"EXISTS"
-        self._deletes: deque[_Delete] = deque()
+        self._batches = Batches(link, orders, tally, write_size)
+        self._deletes: deque[tuple[_Listed, Delete]] = deque()
+        """What is still to be deleted; a slot's last delete has its probe, too."""
         self._again: deque[int] = deque()
         """Slots whose list was not whole, and has been deleted."""
-        self._denied: str | None = None
-        self.moving: dict[int, ErrorReply] = {}
-        """The slots that turned out to be on their way to another node."""
         self.fat: list[int] = []
         """The slots that hold more keys than a list, most of them to stay."""
+
+    @property
+    def moving(self) -> Sequence[int]:
+        """The slots that turned out to be moving to another node."""
+        return sorted(self._batches.moving)
 
     def run(self, slots: Sequence[int]) -> None:
         """Sweep the slots, as far as time and server allow; the tally says which are finished.
@@ -94,19 +88,18 @@ class SlotSweep:
                 group = [self._again.popleft()] if self._again else next(groups, [])
             if not group and not deletes:
                 return
-            self._permit(deletes)
-            if self._orders.remaining() <= 0:
+            written = self._batches.write([delete for _, delete in deletes], self._listing(group))
+            if written is None:
                 return
-            replies = iter(self._send(deletes, group))
-            for delete in deletes:
-                self._settle(delete, next(replies))
+            for (listed, delete), clean in zip(deletes, written.clean, strict=True):
+                self._settle(listed, delete, clean)
+            replies = iter(written.replies)
             for slot in group:
-                listed = self._sort(slot, probe=next(replies), listing=next(replies))
-                refused_in_a_row = refused_in_a_row + 1 if listed is None else 0
-                if listed is not None and self._is_worked_off(listed):
-                    self._deletes += self._deletes_of(listed)
-            if self._denied:  # told only now: the other replies of the write had to be counted first
-                raise denial(self._link.name, self._denied)
+                found = self._sort(slot, probe=next(replies), listing=next(replies))
+                refused_in_a_row = refused_in_a_row + 1 if found is None else 0
+                if found is not None and self._is_worked_off(found):
+                    self._deletes += self._deletes_of(found)
+            self._batches.raise_denial()
             if refused_in_a_row > _GIVE_UP_AFTER:
                 return  # this node has lost its place, or the cluster is down
 
@@ -135,53 +128,37 @@ class SlotSweep:
             if not isinstance(count, Exception):
                 self._sizes[slot] = count
 
-    def _next_deletes(self) -> list[_Delete]:
+    def _next_deletes(self) -> list[tuple[_Listed, Delete]]:
         """Take as many of the waiting deletes as fit into one write, at least one."""
-        taken: list[_Delete] = []
-        room = min(self._write_size.keys, self._orders.most_at_once)
-        while self._deletes and (not taken or len(self._deletes[0].keys) <= room):
+        taken: list[tuple[_Listed, Delete]] = []
+        room = self._batches.room
+        while self._deletes and (not taken or len(self._deletes[0][1].keys) <= room):
             taken.append(self._deletes.popleft())
-            room -= len(taken[-1].keys)
+            room -= len(taken[-1][1].keys)
         return taken
 
-    def _deletes_of(self, listed: _Listed) -> list[_Delete]:
+    def _deletes_of(self, listed: _Listed) -> list[tuple[_Listed, Delete]]:
         keys = listed.split.chosen if self._orders.delete else ()
-        size = min(self._orders.most_at_once, self._write_size.keys)
+        size = self._batches.room
         if len(keys) <= size:
-            return [_Delete(listed, keys, last=True)]
+            return [(listed, Delete(listed.slot, keys, probe=True, counts=listed.split.counts))]
         starts = range(0, len(keys), size)
-        return [_Delete(listed, keys[start : start + size], last=start == starts[-1]) for start in starts]
+        return [
+            (listed, Delete(listed.slot, keys[start : start + size], probe=start == starts[-1])) for start in starts
+        ]
 
-    def _permit(self, deletes: Sequence[_Delete]) -> None:
-        if keys := sum(len(delete.keys) for delete in deletes):
-            self._orders.allowance.take(keys)
-            self._orders.pace.wait(keys, self._orders.remaining)
-
-    def _send(self, deletes: Sequence[_Delete], group: Sequence[int]) -> list[Any]:
-        commands = [self._delete_command(delete) for delete in deletes]
+    def _listing(self, group: Sequence[int]) -> list[bytes]:
+        """Return the commands that prove who owns each slot, and list its keys."""
+        commands: list[bytes] = []
         for slot in group:
-            commands += (self._probe_command(slot), pack((b"CLUSTER", b"GETKEYSINSLOT", slot, LIST_LIMIT)))
-        return send(self._link, commands, self._write_size, self._tally, deletes=self._orders.delete and bool(deletes))
+            commands += (probe_command(self._orders, slot), pack((b"CLUSTER", b"GETKEYSINSLOT", slot, LIST_LIMIT)))
+        return commands
 
-    def _delete_command(self, delete: _Delete) -> bytes:
-        slot = delete.listed.slot
-        if not delete.keys:
-            return self._probe_command(slot)
-        return pack(
-            (b"UNLINK", *delete.keys, self._orders.probes.key(slot)) if delete.last else (b"UNLINK", *delete.keys)
-        )
-
-    def _probe_command(self, slot: int) -> bytes:
-        command = self._orders.probe_commands.get(slot)
-        if command is None:
-            command = self._orders.probe_commands[slot] = pack((self._write, self._orders.probes.key(slot)))
-        return command
-
-    def _sort(self, slot: int, probe: Any, listing: Any) -> _Listed | None:  # noqa: ANN401  # any reply
+    def _sort(self, slot: int, probe: Any, listing: Any) -> _Listed | None:  # any reply
         """Sort the keys of one slot; None where it cannot be swept now."""
         if is_denied(listing):
             raise ListingDeniedError
-        if self._is_troubled(slot, probe) or self._is_troubled(slot, listing):
+        if not self._batches.is_clean(slot, probe) or not self._batches.is_clean(slot, listing):
             return None
         listed = len(listing)
         split = self._orders.matcher.split(listing)
@@ -194,39 +171,19 @@ class SlotSweep:
         self.fat.append(listed.slot)
         return False
 
-    def _settle(self, delete: _Delete, reply: Any) -> None:  # noqa: ANN401  # any reply
-        """Count what a delete was answered, and after a slot's last one see whether the slot is finished."""
-        listed, tally = delete.listed, self._tally
+    def _settle(self, listed: _Listed, delete: Delete, clean: bool) -> None:
+        """After a slot's last delete, see whether the slot is finished."""
         slot, split = listed.slot, listed.split
-        if self._is_troubled(slot, reply):
-            listed.clean = False
-            self._orders.allowance.give_back(len(delete.keys))
-        elif self._orders.delete:
-            tally.deleted += reply
-            whole = len(delete.keys) == len(split.chosen)
-            tally.count(split.counts if whole else self._orders.matcher.split(list(delete.keys)).counts)
-        if not delete.last or not listed.clean:
+        listed.clean = listed.clean and clean
+        if not delete.probe or not listed.clean:
             return
         if not listed.whole:
             self._again.append(slot)
-        else:
-            if not self._orders.delete:
-                tally.count(split.counts)
-                if self._orders.on_found:
-                    self._orders.on_found(split.chosen)
-            self._sizes[slot] = listed.stay + (0 if self._orders.delete else len(split.chosen))
-            tally.spare(split.spared)
-            tally.finish(slot)
-
-    def _is_troubled(self, slot: int, reply: Any) -> bool:  # noqa: ANN401  # any reply
-        if not isinstance(reply, Exception):
-            return False
-        trouble = judge(reply)
-        if trouble is None:
-            return False
-        self._tally.trouble[slot] = trouble.text
-        if trouble.verdict is ReplyKind.MOVING:
-            self.moving[slot] = trouble
-        if trouble.verdict is ReplyKind.DENIED:
-            self._denied = trouble.text
-        return True
+            return
+        if not self._orders.delete:
+            self._tally.count(split.counts)
+            if self._orders.on_found:
+                self._orders.on_found(split.chosen)
+        self._sizes[slot] = listed.stay + (0 if self._orders.delete else len(split.chosen))
+        self._tally.spare(split.spared)
+        self._tally.finish(slot)

@@ -7,23 +7,19 @@ Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spe
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
 
 from redis import exceptions
 
-from k6_sweep.cluster.link import Link, pack
+from k6_sweep.cluster.link import Link
 from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.replies import ReplyKind, denial, judge
+from k6_sweep.cluster.replies import ReplyKind, judge
 from k6_sweep.cluster.scan import SlotCursorError, scan_node, scan_slot
 from k6_sweep.cluster.slots import key_slot
-from k6_sweep.errors import DeniedError
 from k6_sweep.settings.values import Address
+from k6_sweep.sweep.batch import Batches, Delete, probe_command
 from k6_sweep.sweep.by_slot import LIST_LIMIT
 from k6_sweep.sweep.matcher import Counts
 from k6_sweep.sweep.orders import Orders, Tally
-from k6_sweep.sweep.write import send
-
-_ASKING: Final = pack((b"ASKING",))
 
 
 def where_to(source: Link, slot: int, orders: Orders) -> Address | None:
@@ -32,9 +28,9 @@ def where_to(source: Link, slot: int, orders: Orders) -> Address | None:
     Raises:
         UnreachableError: The source cannot be reached.
     """
-    (reply,) = source.pipeline([pack((b"UNLINK" if orders.delete else b"EXISTS", orders.probes.key(slot)))])
-    trouble = judge(reply)
-    return trouble.target if trouble else None
+    (reply,) = source.pipeline([probe_command(orders, slot)])
+    error = judge(reply)
+    return error.target if error else None
 
 
 class MovingSlot:
@@ -47,15 +43,14 @@ class MovingSlot:
     def __init__(
         self, source: Link, target: Link, named: Address, slot: int, orders: Orders, tally: Tally, write_size: WriteSize
     ) -> None:
-        self._source = source
-        self._target = target
         self._named = named
         """The target as the source names it: with an empty host where that is the source's own."""
         self._slot = slot
         self._orders = orders
         self._tally = tally
         self._write_size = write_size
-        self._denied: DeniedError | None = None
+        self._source = source, Batches(source, orders, tally, write_size, onward=target)
+        self._target = target, Batches(target, orders, tally, write_size, asking=True)
 
     def sweep(self) -> None:
         """Sweep the slot on both nodes; the tally says whether it is finished.
@@ -67,20 +62,20 @@ class MovingSlot:
         """
         found: set[bytes] = set()
         spared: list[Counts] = []
-        for node in (self._source, self._target):
+        for node, batches in (self._source, self._target):
             try:
                 for page in self._pages(node):
                     split = self._orders.matcher.split(page)
                     spared.append(split.spared)
                     if not self._orders.delete:
                         found.update(split.chosen)
-                    elif not self._delete(node, split.chosen):
+                    elif not self._delete(batches, split.chosen):
                         return
                     if self._orders.remaining() <= 0:
                         return
             except exceptions.ResponseError as error:
-                self._is_clean(node, error)
-                self._raise_denial()
+                batches.is_clean(self._slot, error)
+                batches.raise_denial()
                 return
         if self._still_moving():
             self._tally.count(self._orders.matcher.split(list(found)).counts)
@@ -103,70 +98,23 @@ class MovingSlot:
             for page in scan_node(node, self._write_size):
                 yield [key for key in page if key_slot(key) == self._slot]
 
-    def _delete(self, node: Link, keys: Sequence[bytes]) -> bool:
+    def _delete(self, batches: Batches, keys: Sequence[bytes]) -> bool:
         """Delete keys one by one, wherever each is by now; return whether every one was answered cleanly."""
-        size = min(self._orders.most_at_once, max(1, self._write_size.keys // 2))
-        for start in range(0, len(keys), size):
-            batch = keys[start : start + size]
-            self._orders.allowance.take(len(batch))
-            self._orders.pace.wait(len(batch), self._orders.remaining)
-            if self._orders.remaining() <= 0:
-                return False
-            replies = self._unlink(node, batch)
-            if node is self._source:
-                gone = [index for index, reply in enumerate(replies) if isinstance(reply, exceptions.AskError)]
-                later = self._unlink(self._target, [batch[index] for index in gone])
-                for index, reply in zip(gone, later, strict=True):
-                    replies[index] = reply
-            clean = [self._is_clean(node, reply) for reply in replies]
-            self._tally.deleted += sum(reply for reply, fine in zip(replies, clean, strict=True) if fine)
-            gone_keys = [key for key, fine in zip(batch, clean, strict=True) if fine]
-            self._tally.count(self._orders.matcher.split(gone_keys).counts)
-            self._orders.allowance.give_back(len(batch) - len(gone_keys))
-            self._raise_denial()
-            if not all(clean):
+        room = max(1, batches.room // 2)
+        for start in range(0, len(keys), room):
+            written = batches.write([Delete(self._slot, [key]) for key in keys[start : start + room]])
+            if written is None or not all(written.clean):
                 return False
         return True
 
-    def _unlink(self, node: Link, keys: Sequence[bytes]) -> list[Any]:
-        commands = [pack((b"UNLINK", key)) for key in keys]
-        if not keys:
-            return []
-        if node is self._source:
-            return send(node, commands, self._write_size, self._tally)
-        answers = send(
-            node, [part for command in commands for part in (_ASKING, command)], self._write_size, self._tally
-        )
-        return [
-            asking if isinstance(asking, Exception) else reply
-            for asking, reply in zip(answers[::2], answers[1::2], strict=True)
-        ]
-
-    def _is_clean(self, node: Link, reply: Any) -> bool:  # noqa: ANN401  # any reply
-        trouble = judge(reply)
-        if trouble:
-            self._tally.trouble[self._slot] = trouble.text
-        if trouble and trouble.verdict is ReplyKind.DENIED:
-            self._denied = denial(node.name, trouble.text)
-        return trouble is None
-
-    def _raise_denial(self) -> None:
-        """Raise what was refused for good, after the other replies were counted."""
-        if self._denied:
-            raise self._denied
-
     def _still_moving(self) -> bool:
         """Whether the slot still moves to the same target, and both nodes know it."""
-        on_target, on_source = (
-            link.pipeline(
-                [pack((b"UNLINK" if self._orders.delete else b"EXISTS", self._orders.probes.key(self._slot)))]
-            )[0]
-            for link in (self._target, self._source)
-        )
+        nodes = (self._target, self._source)
+        on_target, on_source = (node.pipeline([probe_command(self._orders, self._slot)])[0] for node, _ in nodes)
         there = judge(on_source)
-        if isinstance(on_target, exceptions.MovedError) and there and there.verdict is ReplyKind.MOVING:
+        if isinstance(on_target, exceptions.MovedError) and there and there.kind is ReplyKind.MOVING:
             return there.target == self._named
-        for node, reply in ((self._source, on_source), (self._target, on_target)):
-            self._is_clean(node, reply)
-        self._raise_denial()
+        for (_, batches), reply in zip(nodes, (on_target, on_source), strict=True):
+            batches.is_clean(self._slot, reply)
+            batches.raise_denial()
         return False

@@ -75,8 +75,6 @@ class Orders:
     matcher: Matcher
     probes: Probes
     delete: bool
-    batch_size: int
-    """The most keys of one UNLINK, and of one write."""
     most_at_once: int
     """The most keys that are deleted in one write, so that a bounded rate is held evenly."""
     remaining: Callable[[], float]

@@ -14,6 +14,7 @@ from k6_sweep.cluster.topology import Shard, discover
 from k6_sweep.errors import DeniedError
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
+from k6_sweep.sweep.batch import try_commands
 from k6_sweep.sweep.guard import check_breadth
 from k6_sweep.sweep.marker import check_marker
 
@@ -64,15 +65,13 @@ def _try_writes(link: Link, shard: Shard, settings: Settings) -> Iterator[str]:
     for pattern in settings.pattern:
         if key := _absent_key(pattern, shard, nonce):
             tries[key] = f"keys like {pattern.text!r}"
-    reading = settings.dry_run or settings.max_keys is not None
-    commands = [b"UNLINK"] * (not settings.dry_run) + [b"EXISTS"] * reading
+    counts_first = settings.max_keys is not None
     for key, what in tries.items():
-        for command in commands:
-            (reply,) = link.pipeline([pack((command, key))])
+        for name, reply in try_commands(link, key, delete=not settings.dry_run, count=settings.dry_run or counts_first):
             if isinstance(reply, exceptions.NoPermissionError):
-                raise denial(link.name, f"{text_of(reply)} ({command.decode()} of {what})")
+                raise denial(link.name, f"{text_of(reply)} ({name} of {what})")
             if trouble := judge(reply):
-                yield f"{link.name} does not take {command.decode()} now: {trouble.text}"
+                yield f"{link.name} does not take {name} now: {trouble.text}"
 
 
 def _absent_key(pattern: Pattern, shard: Shard, nonce: bytes) -> bytes | None:

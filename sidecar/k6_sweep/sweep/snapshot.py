@@ -6,8 +6,8 @@ r"""The keys that existed before a test, as a file: 8 bytes a key, checked whole
     numbers of 8 bytes         the keys' hashes, slot after slot, in order within a slot
     32 bytes                   blake2b of all that
 
-Numbers are little-endian. Two keys with the same hash (one pair in 2**64) are taken for one: that spares a key, and
-never loses one.
+Numbers are in the machine's byte order: a snapshot is read in the pod that wrote it. Two keys with the same hash (one
+pair in 2**64) are taken for one: that spares a key, and never loses one.
 """
 
 import heapq
@@ -15,7 +15,6 @@ import itertools
 import json
 import os
 import socket
-import sys
 import tempfile
 import threading
 from array import array
@@ -25,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from k6_sweep.cluster.slots import ALL_SLOTS, SLOT_COUNT, format_ranges, key_slot, parse_ranges
 from k6_sweep.errors import RefusedError
@@ -34,7 +33,6 @@ from k6_sweep.sweep.orders import LimitReachedError
 
 _FIRST_LINE: Final = b"k6-sweep snapshot 1\n"
 _DIGEST_SIZE: Final = 32
-_HASH_SIZE: Final = 8
 _NONE: Final = array("Q")
 _SORTED_AT_ONCE: Final = 100_000
 _READABLE: Final = 0o644
@@ -119,7 +117,7 @@ class Snapshot:
             try:
                 counts = array("I", map(len, self.hashes))
                 beginning = _FIRST_LINE + json.dumps(header).encode() + b"\n"
-                for part in itertools.chain((beginning, _as_bytes(counts)), map(_as_bytes, self.hashes)):
+                for part in itertools.chain((beginning, counts), self.hashes):
                     digest.update(part)
                     draft.write(part)
                 draft.write(digest.digest())
@@ -152,10 +150,10 @@ def read_snapshot(file: Path) -> Snapshot:
     start = bytes(body).index(b"\n", len(_FIRST_LINE)) + 1
     header = json.loads(bytes(body[len(_FIRST_LINE) : start]))
     middle = start + 4 * SLOT_COUNT
-    counts = _as_numbers("I", body[start:middle])
+    counts = body[start:middle].cast("I")
     if 8 * sum(counts) != len(body) - middle:
         raise RefusedError(f"the snapshot {file} is damaged: it lacks keys")
-    hashes = _as_numbers("Q", body[middle:])
+    hashes = body[middle:].cast("Q")
     ends = list(itertools.accumulate(counts, initial=0))
     return Snapshot(
         patterns=tuple(header["patterns"]),
@@ -166,23 +164,6 @@ def read_snapshot(file: Path) -> Snapshot:
         taken_at=datetime.fromisoformat(header["taken_at"]),
         hashes=[hashes[start:end] for start, end in itertools.pairwise(ends)],
     )
-
-
-def _as_bytes(numbers: "array[int] | memoryview[int]") -> bytes:
-    """Return the numbers as they stand in the file: little-endian."""
-    if sys.byteorder == "big":
-        numbers = array("Q" if numbers.itemsize == _HASH_SIZE else "I", numbers)
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
-def _as_numbers(typecode: Literal["I", "Q"], content: memoryview) -> "memoryview[int]":
-    """Return the file's numbers, without a copy where the machine is little-endian, too."""
-    if sys.byteorder == "big":
-        numbers = array(typecode, content.tobytes())
-        numbers.byteswap()
-        return memoryview(numbers)
-    return content.cast(typecode)
 
 
 class Notebook:

@@ -161,7 +161,6 @@ class _Sweep:
             matcher=Matcher(settings.pattern, keep, self._existing, self._own_keys),
             probes=Probes(settings.pattern, secrets.token_hex(8).encode()),
             delete=delete,
-            batch_size=settings.batch_size,
             most_at_once=max(1, (settings.max_rate or _UNBOUNDED) // _WRITES_A_SECOND),
             remaining=self._remaining,
             pace=Pace(settings.max_rate),

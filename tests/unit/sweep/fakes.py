@@ -43,7 +43,6 @@ def orders_for(
         matcher=Matcher(patterns),
         probes=Probes(patterns, b"nonce"),
         delete=delete,
-        batch_size=10,
         most_at_once=5000,
         remaining=remaining,
         pace=Pace(None),

@@ -139,7 +139,7 @@ def test_errors_are_judged(error: Exception, verdict: ReplyKind) -> None:
     """Which errors pass, which tell of a move, and which are final."""
     trouble = judge(error)
     assert trouble is not None
-    assert trouble.verdict is verdict
+    assert trouble.kind is verdict
     assert judge(1) is None
 
 

@@ -1,0 +1,187 @@
+"""Deletes: the only module that sends UNLINK.
+
+Every delete of a sweep passes through `Batches.write`, whatever way its keys were found: by slot, by SCAN, or in a slot
+that moves. So the bound on keys, the pace, the deadline and the counts hold in one place; a test keeps it the only one.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from redis import exceptions
+
+from k6_sweep.cluster.link import Link, pack
+from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.replies import ReplyKind, denial, judge
+from k6_sweep.errors import UnreachableError
+from k6_sweep.sweep.matcher import Counts
+from k6_sweep.sweep.orders import Orders, Tally
+
+_ASKING: Final = pack((b"ASKING",))
+
+
+class Delete(NamedTuple):
+    """One UNLINK: keys of one slot."""
+
+    slot: int
+    keys: Sequence[bytes]
+    probe: bool = False
+    """Whether the slot's probe goes with them, so that a clean reply proves who owns the slot."""
+    counts: Counts | None = None
+    """The patterns that the keys count for, where they are known already."""
+
+
+class Written(NamedTuple):
+    """What one write came to."""
+
+    clean: Sequence[bool]
+    """For each delete, whether the slot's owner did it."""
+    replies: Sequence[Any]
+    """The replies to the other commands, an error reply as the exception itself."""
+
+
+class Batches:
+    """Deletes keys of one server, one write at a time."""
+
+    def __init__(
+        self,
+        link: Link,
+        orders: Orders,
+        tally: Tally,
+        write_size: WriteSize,
+        *,
+        asking: bool = False,
+        onward: Link | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            link: Leads to the server.
+            orders: What may be deleted, and how fast.
+            tally: Where deletes are counted, and troubles noted.
+            write_size: How many keys one write may hold.
+            asking: The server is the target of a slot that moves, and takes commands for it only after ASKING.
+            onward: Leads to that target where this server is the source: for keys that have left it.
+        """
+        self._link = link
+        self._orders = orders
+        self._tally = tally
+        self._write_size = write_size
+        self._asking = asking
+        self._onward = onward
+        self._denied: str | None = None
+        self.moving: set[int] = set()
+        """The slots that turned out to be moving to another node."""
+
+    @property
+    def room(self) -> int:
+        """How many keys the next write may delete."""
+        return min(self._orders.most_at_once, self._write_size.keys)
+
+    def write(self, deletes: Sequence[Delete], others: Sequence[bytes] = ()) -> Written | None:
+        """Send deletes, and other packed commands behind them, in one write; count what was done.
+
+        Where the orders forbid deleting, each delete only asks for its slot's probe.
+
+        Returns:
+            How it went; None where no time remained, and nothing was sent.
+
+        Raises:
+            LimitReachedError: The allowance is used up; nothing was sent.
+            UnreachableError: The connection broke; the tally says that the deletes may have been done.
+            DeniedError: The server refuses a delete for good; the others were counted.
+        """
+        if keys := sum(len(delete.keys) for delete in deletes):
+            self._orders.allowance.take(keys)
+            self._orders.pace.wait(keys, self._orders.remaining)
+        if self._orders.remaining() <= 0:
+            return None
+        replies = self._exchange(self._link, deletes, others, asking=self._asking)
+        if self._onward:
+            gone = [at for at, reply in enumerate(replies) if isinstance(reply, exceptions.AskError)]
+            later = self._exchange(self._onward, [deletes[at] for at in gone], asking=True) if gone else []
+            for at, reply in zip(gone, later, strict=True):
+                replies[at] = reply
+        clean = [self._count(delete, reply) for delete, reply in zip(deletes, replies, strict=False)]
+        self.raise_denial()
+        return Written(clean, replies[len(deletes) :])
+
+    def is_clean(self, slot: int, reply: Any) -> bool:
+        """Whether a reply about a slot came from its owner and did what was asked; if not, note why."""
+        error = judge(reply)
+        if error is None:
+            return True
+        self._tally.trouble[slot] = error.text
+        if error.kind is ReplyKind.MOVING:
+            self.moving.add(slot)
+        elif error.kind is ReplyKind.DENIED:
+            self._denied = error.text
+        return False
+
+    def raise_denial(self) -> None:
+        """Raise what the server refused for good: after all replies of its write were counted.
+
+        Raises:
+            DeniedError: It refused something.
+        """
+        if self._denied:
+            raise denial(self._link.name, self._denied)
+
+    def _exchange(
+        self, link: Link, deletes: Sequence[Delete], others: Sequence[bytes] = (), *, asking: bool
+    ) -> list[Any]:
+        """Return a reply for each delete and each other command."""
+        commands = [_command(self._orders, delete) for delete in deletes]
+        if asking:
+            commands = [part for command in commands for part in (_ASKING, command)]
+        began = time.monotonic()
+        try:
+            replies = link.pipeline([*commands, *others])
+        except UnreachableError as error:
+            if deletes and self._orders.delete:
+                self._tally.unsure.append(f"a delete was not answered: {error}")
+            raise
+        self._write_size.learn(time.monotonic() - began)
+        if not asking:
+            return replies
+        pairs = zip(replies[::2], replies[1::2], strict=True)
+        return [asked if isinstance(asked, Exception) else reply for asked, reply in pairs]
+
+    def _count(self, delete: Delete, reply: Any) -> bool:
+        """Count a delete, or give its keys back; return whether it was done."""
+        if not self.is_clean(delete.slot, reply):
+            self._orders.allowance.give_back(len(delete.keys))
+            return False
+        if self._orders.delete:
+            self._tally.deleted += reply
+            counts = delete.counts
+            self._tally.count(self._orders.matcher.split(list(delete.keys)).counts if counts is None else counts)
+        return True
+
+
+def probe_command(orders: Orders, slot: int) -> bytes:
+    """Return the command that proves by its clean reply who owns a slot: on a key that does not exist.
+
+    It is an UNLINK, which only the owner takes; where nothing may be deleted EXISTS, which says less.
+    """
+    command = orders.probe_commands.get(slot)
+    if command is None:
+        name = b"UNLINK" if orders.delete else b"EXISTS"
+        command = orders.probe_commands[slot] = pack((name, orders.probes.key(slot)))
+    return command
+
+
+def try_commands(link: Link, absent: bytes, *, delete: bool, count: bool) -> Iterator[tuple[str, Any]]:
+    """Yield the commands that a sweep deletes and counts with, by name, and what a server replies to each.
+
+    The key does not exist, so nothing happens to it; but permissions are checked before anything else.
+    """
+    for name in ["UNLINK"] * delete + ["EXISTS"] * count:
+        yield name, link.pipeline([pack((name, absent))])[0]
+
+
+def _command(orders: Orders, delete: Delete) -> bytes:
+    if not delete.keys or not orders.delete:
+        return probe_command(orders, delete.slot)
+    proof = (orders.probes.key(delete.slot),) if delete.probe else ()
+    return pack((b"UNLINK", *delete.keys, *proof))

@@ -1,0 +1,154 @@
+"""The one place that deletes."""
+
+import ast
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import exceptions
+
+import k6_sweep
+from k6_sweep.cluster.link import pack
+from k6_sweep.cluster.links import WriteSize
+from k6_sweep.errors import DeniedError, UnreachableError
+from k6_sweep.sweep.batch import Batches, Delete, try_commands
+from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
+from tests.unit.sweep.fakes import Answer, FakeCluster, FakeLink, orders_for, tally
+
+DELETING = {"UNLINK", "DEL", "GETDEL", "FLUSHDB", "FLUSHALL", "EXPIRE", "PEXPIRE", "RENAME", "RESTORE", "EVAL", "FCALL"}
+"""Commands that can take a key away."""
+
+
+def batches(answer: Answer, orders: Orders | None = None, counts: Tally | None = None) -> Batches:
+    return Batches(FakeLink(answer), orders or orders_for(), counts or tally(), WriteSize(10, 1.0))
+
+
+def deleting_words(source: str) -> Iterator[str]:
+    """Yield the words of Python source that name a command which takes keys away."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
+            text = node.value.decode("latin-1") if isinstance(node.value, bytes) else node.value
+            if text.upper() in DELETING:
+                yield text
+
+
+def test_no_other_module_can_delete() -> None:
+    """Only sweep/batch.py names a command that takes keys away; the demo's servers are its own."""
+    root = Path(next(iter(k6_sweep.__path__)))
+    found = {path.relative_to(root).as_posix() for path in root.rglob("*.py") if list(deleting_words(path.read_text()))}
+    assert found == {"sweep/batch.py"}
+    assert set(deleting_words('link.ask(b"unlink", key), "flushall", "a word"')) == {"unlink", "flushall"}
+
+
+def test_deletes_are_counted_for_their_patterns() -> None:
+    """What a server says that it deleted is counted; the patterns' counts are those of the keys that were sent."""
+    counts = tally()
+    cluster = FakeCluster({1: [b"test:1"], 2: [b"test:2", b"test:3"]})
+    written = batches(cluster, counts=counts).write([Delete(1, [b"test:1", b"test:gone"]), Delete(2, [b"test:2"])])
+    assert written is not None
+    assert list(written.clean) == [True, True]
+    assert (counts.deleted, counts.matched) == (2, [3])
+    assert cluster.keys == {1: [], 2: [b"test:3"]}
+
+
+def test_other_commands_go_with_the_deletes() -> None:
+    """Deletes and listings share a write; the replies of the others come back as they are."""
+    link = FakeLink(FakeCluster({3: [b"test:1"]}))
+    writer = Batches(link, orders_for(), tally(), WriteSize(10, 1.0))
+    others = [pack((b"CLUSTER", b"COUNTKEYSINSLOT", 3))]
+    written = writer.write([Delete(3, [b"test:1"], probe=True)], others)
+    assert written is not None
+    assert list(written.replies) == [0]
+    assert [command[0] for command in link.sent] == [b"UNLINK", b"CLUSTER"]
+    assert link.sent[0][1:] == [b"test:1", orders_for().probes.key(3)]
+
+
+def test_a_refused_delete_gives_its_share_back() -> None:
+    """Keys that a server did not delete may be deleted later: they are given back, and the slot has its trouble."""
+    moved = exceptions.MovedError("1 10.0.0.2:6379")
+    orders, counts = orders_for(limit=3), tally()
+    troubled = batches(
+        FakeCluster({1: [b"test:1"]}, lambda command: moved if b"test:1" in command else None), orders, counts
+    )
+    written = troubled.write([Delete(1, [b"test:1"]), Delete(2, [b"test:2", b"test:3"])])
+    assert written is not None
+    assert list(written.clean) == [False, True]
+    assert "10.0.0.2" in counts.trouble[1]
+    orders.allowance.take(1)
+    with pytest.raises(LimitReachedError):
+        orders.allowance.take(1)
+
+
+def test_beyond_the_allowance_nothing_is_sent() -> None:
+    """A write that would go beyond the bound is not sent at all."""
+    cluster = FakeCluster({1: [b"test:1", b"test:2"]})
+    with pytest.raises(LimitReachedError):
+        batches(cluster, orders_for(limit=1)).write([Delete(1, [b"test:1", b"test:2"])])
+    assert cluster.keys == {1: [b"test:1", b"test:2"]}
+
+
+def test_after_the_deadline_nothing_is_sent() -> None:
+    """Without time left a write is not sent."""
+    cluster = FakeCluster({1: [b"test:1"]})
+    assert batches(cluster, orders_for(remaining=lambda: 0.0)).write([Delete(1, [b"test:1"])]) is None
+    assert cluster.keys == {1: [b"test:1"]}
+
+
+def test_a_dry_run_cannot_delete() -> None:
+    """Where the orders forbid deleting, a delete is only the question whether the probe exists."""
+    cluster = FakeCluster({1: [b"test:1"]})
+    counts = tally()
+    written = batches(cluster, orders_for(delete=False), counts).write([Delete(1, [b"test:1"], probe=True)])
+    assert written is not None
+    assert list(written.clean) == [True]
+    assert cluster.keys == {1: [b"test:1"]}
+    assert (counts.deleted, counts.matched) == (0, [0])
+
+
+def test_a_denial_comes_after_the_other_counts() -> None:
+    """A permission that is missing ends the sweep, but what the same write deleted is counted first."""
+    denied = exceptions.NoPermissionError("no", status_code="NOPERM")
+    cluster = FakeCluster({1: [b"test:1"], 2: [b"test:2"]}, lambda command: denied if b"test:1" in command else None)
+    counts = tally()
+    with pytest.raises(DeniedError, match="NOPERM"):
+        batches(cluster, counts=counts).write([Delete(1, [b"test:1"]), Delete(2, [b"test:2"])])
+    assert counts.deleted == 1
+
+
+def test_a_lost_answer_makes_the_count_doubtful() -> None:
+    """If the connection breaks, the deletes may have been done: the tally says so."""
+
+    class Broken(FakeLink):
+        def pipeline(self, commands: Sequence[bytes]) -> list[Any]:  # noqa: ARG002  # it answers nothing
+            raise UnreachableError("lost")
+
+    counts = tally()
+    with pytest.raises(UnreachableError):
+        Batches(Broken(lambda _: 0), orders_for(), counts, WriteSize(10, 1.0)).write([Delete(1, [b"test:1"])])
+    assert counts.unsure == ["a delete was not answered: lost"]
+
+
+def test_keys_that_have_left_are_deleted_where_they_are() -> None:
+    """In a slot that moves, a key that the source no longer has is deleted on the target, after ASKING."""
+    ask = exceptions.AskError("1 10.0.0.2:6379")
+    source = FakeLink(FakeCluster({1: [b"test:here"]}, lambda command: ask if b"test:gone" in command else None))
+    there = FakeCluster({1: [b"test:gone"]}, lambda command: b"OK" if command == [b"ASKING"] else None)
+    target = FakeLink(there)
+    counts = tally()
+    written = Batches(source, orders_for(), counts, WriteSize(10, 1.0), onward=target).write(
+        [Delete(1, [b"test:here"]), Delete(1, [b"test:gone"])]
+    )
+    assert written is not None
+    assert list(written.clean) == [True, True]
+    assert [command[0] for command in target.sent] == [b"ASKING", b"UNLINK"]
+    assert (counts.deleted, there.keys) == (2, {1: []})
+
+
+def test_permissions_are_tried_on_a_key_that_does_not_exist() -> None:
+    """The preflight sees what a server replies to each command that a sweep needs."""
+    link = FakeLink(lambda command: 0 if command[0] == b"EXISTS" else exceptions.NoPermissionError("no"))
+    tried = dict(try_commands(link, b"test:absent", delete=True, count=True))
+    assert isinstance(tried["UNLINK"], exceptions.NoPermissionError)
+    assert tried["EXISTS"] == 0
+    assert dict(try_commands(link, b"test:absent", delete=False, count=True)) == {"EXISTS": 0}
