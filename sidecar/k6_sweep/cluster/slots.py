@@ -1,14 +1,12 @@
-"""A cluster's 16,384 hash slots: which one a key is in, how to make a key for one, how to write many of them down.
+"""A cluster's 16,384 hash slots: which one a key is in, a tag that leads to each, how to write many of them down.
 
 Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (key distribution model, hash tags).
 """
 
 import itertools
 from binascii import crc_hqx
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
-
-from k6_sweep.patterns import Pattern
 
 SLOT_COUNT: Final = 16384
 ALL_SLOTS: Final = range(SLOT_COUNT)
@@ -32,47 +30,6 @@ _TAG_OF: Final = {
 }
 TAGS: Final = tuple(_TAG_OF[slot] for slot in ALL_SLOTS)
 """For each slot a hash tag that leads there."""
-
-
-def pinned_slot(pattern: Pattern) -> int | None:
-    """Return the only slot that the pattern's keys can be in; None where they can be in several."""
-    start = pattern.literal_start
-    opening = start.find(b"{")
-    if pattern.exact or (opening >= 0 and start.find(b"}", opening + 1) > opening + 1):
-        return key_slot(start)
-    return None
-
-
-def reachable_slots(patterns: Sequence[Pattern]) -> Sequence[int]:
-    """Return the slots that keys of these patterns can be in, in order."""
-    pinned = [pinned_slot(pattern) for pattern in patterns]
-    if None in pinned:
-        return ALL_SLOTS
-    return sorted({slot for slot in pinned if slot is not None})
-
-
-class Probes:
-    """For each slot a key that does not exist and that the permissions cover: a write to it proves who owns the slot.
-
-    A pattern's wildcards are filled so that the key matches it, because an ACL may allow nothing else.
-    """
-
-    def __init__(self, patterns: Sequence[Pattern], nonce: bytes) -> None:
-        self._any_slot = reachable_slots(patterns) is ALL_SLOTS
-        self._pinned = {
-            slot: pattern.sample(nonce) or pattern.literal_start + b"{" + TAGS[slot] + b"}" + nonce
-            for pattern in reversed(patterns)
-            if (slot := pinned_slot(pattern)) is not None
-        }
-        mark = b"{@}"
-        fill = mark + nonce
-        samples = [sample.partition(mark) for pattern in patterns if (sample := pattern.sample(fill))]
-        fallback = (patterns[0].literal_start.partition(b"{")[0], mark, nonce)
-        self._head, _, self._tail = next((parts for parts in samples if parts[1] and b"{" not in parts[0]), fallback)
-
-    def key(self, slot: int) -> bytes:
-        """Return the slot's probe."""
-        return b"%b{%b}%b" % (self._head, TAGS[slot], self._tail) if self._any_slot else self._pinned[slot]
 
 
 def format_ranges(slots: Iterable[int]) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from k6_sweep.cluster.slots import Probes
 from k6_sweep.sweep.matcher import Counts, Matcher
+from k6_sweep.sweep.probes import Probes
 
 _NAP: Final = 0.1
 """A signal is noticed after so many seconds of waiting."""

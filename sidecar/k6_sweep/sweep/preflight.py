@@ -9,7 +9,7 @@ from redis import exceptions
 from k6_sweep.cluster.link import Connect, Link, pack
 from k6_sweep.cluster.replies import denial, is_denied, judge, text_of
 from k6_sweep.cluster.sentinel import seeds
-from k6_sweep.cluster.slots import TAGS, Probes, key_slot, reachable_slots
+from k6_sweep.cluster.slots import TAGS, key_slot
 from k6_sweep.cluster.topology import Shard, discover
 from k6_sweep.errors import DeniedError
 from k6_sweep.patterns import Pattern
@@ -17,6 +17,7 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.sweep.batch import try_commands
 from k6_sweep.sweep.guard import check_breadth
 from k6_sweep.sweep.marker import check_marker
+from k6_sweep.sweep.probes import Probes, reachable_slots
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import Final
 
 from k6_sweep.cluster.link import Connect
 from k6_sweep.cluster.lock import lock_keys
-from k6_sweep.cluster.slots import Probes, reachable_slots
 from k6_sweep.errors import RedisError, RefusedError, UnreachableError
 from k6_sweep.log import Log
 from k6_sweep.patterns import Pattern
@@ -18,6 +17,7 @@ from k6_sweep.sweep.matcher import Matcher
 from k6_sweep.sweep.one_pass import Rounds
 from k6_sweep.sweep.orders import Allowance, Orders, Pace
 from k6_sweep.sweep.pass_result import PassResult
+from k6_sweep.sweep.probes import Probes, reachable_slots
 from k6_sweep.sweep.result import OnProgress, Progress, SweepReport
 from k6_sweep.sweep.snapshot import Notebook, Snapshot, read_snapshot
 from k6_sweep.sweep.summary import Ending, cause_of_nothing, matched_by_text, summarize

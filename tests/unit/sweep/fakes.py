@@ -6,10 +6,10 @@ from typing import Any
 import hiredis
 
 from k6_sweep.cluster.link import Link
-from k6_sweep.cluster.slots import Probes
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.matcher import Matcher
 from k6_sweep.sweep.orders import Allowance, Orders, Pace, Tally
+from k6_sweep.sweep.probes import Probes
 
 Answer = Callable[[list[bytes]], Any]
 

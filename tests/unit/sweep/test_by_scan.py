@@ -8,11 +8,12 @@ import pytest
 from redis import exceptions
 
 from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.slots import ALL_SLOTS, reachable_slots
+from k6_sweep.cluster.slots import ALL_SLOTS
 from k6_sweep.errors import DeniedError
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.by_scan import ScanSweep
 from k6_sweep.sweep.orders import Orders, Tally
+from k6_sweep.sweep.probes import reachable_slots
 from tests.unit.sweep.fakes import Answer, FakeLink, orders_for, tally
 
 

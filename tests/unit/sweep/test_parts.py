@@ -10,7 +10,7 @@ from redis import exceptions
 
 from k6_sweep.cluster.links import WriteSize
 from k6_sweep.cluster.replies import ReplyKind, judge
-from k6_sweep.cluster.slots import ALL_SLOTS, TAGS, Probes, format_ranges, key_slot, pinned_slot, reachable_slots
+from k6_sweep.cluster.slots import ALL_SLOTS, TAGS, format_ranges, key_slot
 from k6_sweep.cluster.topology import discover, importing, read_topology
 from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
 from k6_sweep.patterns import Pattern
@@ -18,6 +18,7 @@ from k6_sweep.settings.values import Address
 from k6_sweep.sweep.guard import check_namespace
 from k6_sweep.sweep.matcher import Matcher
 from k6_sweep.sweep.orders import Allowance, LimitReachedError, Pace
+from k6_sweep.sweep.probes import Probes, pinned_slot, reachable_slots
 from tests.unit.sweep.fakes import FakeLink
 
 
