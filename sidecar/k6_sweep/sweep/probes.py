@@ -1,4 +1,4 @@
-"""The slots that a pattern's keys can be in, and for each a probe: a key that does not exist, to prove who owns the slot."""
+"""The slots that keys of patterns can be in, and for each a probe: a key that does not exist, to prove who owns it."""
 
 from collections.abc import Sequence
 
