@@ -139,14 +139,15 @@ def _shards(entries: Iterable[Any], address: Address, failed: Counter[str]) -> l
     Source: https://redis.io/docs/latest/commands/cluster-slots/ (a null or empty host means the answering server's).
     """
     slots: dict[str, list[int]] = {}
-    primaries: dict[str, Shard] = {}
-    for first, last, primary, *replicas in entries:
+    last: dict[str, tuple[Address, int, tuple[str, ...]]] = {}
+    for first, end, primary, *replicas in entries:
         host, port, node_id = primary[0], primary[1], primary[2].decode()
         where = Address(host.decode() if host and host != b"?" else address.host, port)
-        ids = tuple(replica[2].decode() for replica in replicas)
-        slots.setdefault(node_id, []).extend(range(first, last + 1))
-        primaries[node_id] = Shard(where, node_id, len(replicas) + failed[node_id], tuple(slots[node_id]), ids)
-    return list(primaries.values())
+        slots.setdefault(node_id, []).extend(range(first, end + 1))
+        last[node_id] = where, len(replicas) + failed[node_id], tuple(replica[2].decode() for replica in replicas)
+    return [
+        Shard(where, node_id, replicas, tuple(slots[node_id]), ids) for node_id, (where, replicas, ids) in last.items()
+    ]
 
 
 def discover(connect: Connect, addresses: Iterable[Address], known: frozenset[str] = frozenset()) -> Topology:

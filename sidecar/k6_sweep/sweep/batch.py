@@ -5,7 +5,7 @@ that moves. So the bound on keys, the pace, the deadline and the counts hold in 
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from redis import exceptions
@@ -171,13 +171,15 @@ def probe_command(orders: Orders, slot: int) -> bytes:
     return command
 
 
-def try_commands(link: Link, absent: bytes, *, delete: bool, count: bool) -> Iterator[tuple[str, Any]]:
-    """Yield the commands that a sweep deletes and counts with, by name, and what a server replies to each.
+def try_commands(link: Link, absent: Iterable[bytes], *, delete: bool, count: bool) -> Iterator[tuple[bytes, str, Any]]:
+    """Yield keys with the commands that a sweep deletes and counts with, by name, and a server's reply to each.
 
-    The key does not exist, so nothing happens to it; but permissions are checked before anything else.
+    The keys do not exist, so nothing happens to them; but permissions are checked before anything else.
     """
-    for name in ["UNLINK"] * delete + ["EXISTS"] * count:
-        yield name, link.pipeline([pack((name, absent))])[0]
+    tried = [(key, name) for key in absent for name in ["UNLINK"] * delete + ["EXISTS"] * count]
+    replies = link.pipeline([pack((name, key)) for key, name in tried]) if tried else []
+    for (key, name), reply in zip(tried, replies, strict=True):
+        yield key, name, reply
 
 
 def _command(orders: Orders, delete: Delete) -> bytes:

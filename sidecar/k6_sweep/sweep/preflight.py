@@ -61,18 +61,18 @@ def _try_writes(link: Link, shard: Shard, settings: Settings) -> Iterator[str]:
     Yields what would hold a sweep up if it lasted.
     """
     nonce = secrets.token_hex(8).encode()
-    reachable = [slot for slot in reachable_slots(settings.pattern) if slot in shard.slots]
-    tries = {Probes(settings.pattern, nonce).key(reachable[0]): "the sweep's probes"} if reachable else {}
+    reachable = frozenset(reachable_slots(settings.pattern))
+    probed = next((slot for slot in shard.slots if slot in reachable), None)
+    tries = {} if probed is None else {Probes(settings.pattern, nonce).key(probed): "the sweep's probes"}
     for pattern in settings.pattern:
         if key := _absent_key(pattern, shard, nonce):
             tries[key] = f"keys like {pattern.text!r}"
-    counts_first = settings.max_keys is not None
-    for key, what in tries.items():
-        for name, reply in try_commands(link, key, delete=not settings.dry_run, count=settings.dry_run or counts_first):
-            if isinstance(reply, exceptions.NoPermissionError):
-                raise denial(link.name, f"{text_of(reply)} ({name} of {what})")
-            if trouble := judge(reply):
-                yield f"{link.name} does not take {name} now: {trouble.text}"
+    counts = settings.dry_run or settings.max_keys is not None
+    for key, name, reply in try_commands(link, tries, delete=not settings.dry_run, count=counts):
+        if isinstance(reply, exceptions.NoPermissionError):
+            raise denial(link.name, f"{text_of(reply)} ({name} of {tries[key]})")
+        if trouble := judge(reply):
+            yield f"{link.name} does not take {name} now: {trouble.text}"
 
 
 def _absent_key(pattern: Pattern, shard: Shard, nonce: bytes) -> bytes | None:

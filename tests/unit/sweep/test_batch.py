@@ -147,8 +147,10 @@ def test_keys_that_have_left_are_deleted_where_they_are() -> None:
 
 def test_permissions_are_tried_on_a_key_that_does_not_exist() -> None:
     """The preflight sees what a server replies to each command that a sweep needs."""
-    link = FakeLink(lambda command: 0 if command[0] == b"EXISTS" else exceptions.NoPermissionError("no"))
-    tried = dict(try_commands(link, b"test:absent", delete=True, count=True))
-    assert isinstance(tried["UNLINK"], exceptions.NoPermissionError)
-    assert tried["EXISTS"] == 0
-    assert dict(try_commands(link, b"test:absent", delete=False, count=True)) == {"EXISTS": 0}
+    denied = exceptions.NoPermissionError("no")
+    link = FakeLink(lambda command: 0 if command[0] == b"EXISTS" else denied)
+    keys = [b"test:absent", b"other:absent"]
+    assert list(try_commands(link, keys, delete=True, count=True)) == [
+        (key, name, reply) for key in keys for name, reply in (("UNLINK", denied), ("EXISTS", 0))
+    ]
+    assert list(try_commands(link, keys[:1], delete=False, count=True)) == [(keys[0], "EXISTS", 0)]
