@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
@@ -54,6 +55,11 @@ class Events:
         if self.first_signal is None:
             self.first_signal = self._clock()
 
+    def wake(self) -> None:
+        """End the wait that goes on, or else the next one, from any thread."""
+        with suppress(OSError):  # full, so that a wait ends anyway; or closed
+            self._sender.send(b"\0")
+
     def on_readable(self, descriptor: int, callback: Callable[[], None]) -> None:
         """Call back, once and during a wait, when the descriptor can be read."""
         self._callbacks[descriptor] = callback
@@ -67,10 +73,10 @@ class Events:
         return self._callbacks.pop(descriptor, None) is not None
 
     def wait(self, descriptors: Iterable[int], timeout: float | None) -> set[int]:
-        """Sleep until a descriptor is readable, a signal comes, or the time (seconds; None is forever) is up.
+        """Sleep until a descriptor is readable, a signal or `wake` comes, or the time (seconds; None is forever) is up.
 
         Returns:
-            The readable ones of `descriptors`; empty after a signal, a callback, or in vain.
+            The readable ones of `descriptors`; empty after a signal, a call of `wake`, a callback or a timeout.
         """
         wanted = set(descriptors)
         poller = select.poll()

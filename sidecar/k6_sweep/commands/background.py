@@ -4,17 +4,20 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from k6_sweep.lifecycle import Events
 
-Stop = Callable[[float], None]
-"""Ends it, after waiting for its answer for so many seconds at the longest."""
 
+@contextmanager
+def background(
+    events: Events, work: Callable[[], Any], on_answer: Callable[[Any], None]
+) -> Iterator[Callable[[float], None]]:
+    """Do the work while the context lasts; call back, during a wait for events, with what it returned.
 
-def aside(events: Events, work: Callable[[], Any], on_answer: Callable[[Any], None]) -> Stop:
-    """Start the work; call back, during a wait for events, with what it returned.
+    A bare fork: a pipe and a process of `multiprocessing` would weigh 1 MiB more in the waiting sidecar.
 
     Args:
         events: Where the wait happens.
@@ -22,7 +25,7 @@ def aside(events: Events, work: Callable[[], Any], on_answer: Callable[[Any], No
         on_answer: Takes it; None if the work ended without an answer.
 
     Returns:
-        What ends it: an answer that comes after that is not told any more.
+        What waits for the answer, for this many seconds at most.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -36,17 +39,19 @@ def aside(events: Events, work: Callable[[], Any], on_answer: Callable[[Any], No
         os.waitpid(child, 0)
         on_answer(json.loads(answer) if answer else None)
 
-    def stop(patience: float) -> None:
-        until = time.monotonic() + patience
+    def wait(seconds: float) -> None:
+        until = time.monotonic() + seconds
         while events.awaits(reader) and not events.urgent and time.monotonic() < until:
             events.wait([], until - time.monotonic())
+
+    events.on_readable(reader, on_readable)
+    try:
+        yield wait
+    finally:
         if events.forget(reader):
             os.close(reader)
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-
-    events.on_readable(reader, on_readable)
-    return stop
 
 
 def _work(work: Callable[[], Any], writer: int) -> None:

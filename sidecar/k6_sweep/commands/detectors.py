@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
-from k6_sweep.commands.background import Stop, aside
+from k6_sweep.commands.background import background
 from k6_sweep.commands.context import Context
 from k6_sweep.errors import RefusedError, SettingsError
 from k6_sweep.kube.own_pod import TELL_THE_NAME
@@ -15,18 +15,12 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.settings.target import Target
 from k6_sweep.watch.outcome import K6Outcome
 
-ASK_SECONDS: Final = 5.0
+_ASK_SECONDS: Final = 5.0
 """How long the API server may take to tell of our own pod."""
 
 
-class Watch(Protocol):
-    """One way to see the end of k6."""
-
-    budget: Budget
-    """How long things may take, by what is known now."""
-
-    def run(self) -> K6Outcome:
-        """Wait for k6 to appear and to end."""
+Wait = Callable[[], tuple[K6Outcome, Budget]]
+"""Waits for k6 to appear and to end; returns what became of it, and how long things may take from then on."""
 
 
 class Board:
@@ -52,7 +46,7 @@ def _budget(settings: Settings) -> Budget:
     )
 
 
-def _by_process(context: Context, events: Events, board: Board) -> tuple[Watch, Stop]:  # noqa: ARG001  # one shape for all
+def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa: ARG001  # one shape for all
     from k6_sweep.watch.find import check_namespace_of_processes  # noqa: PLC0415  # loads psutil
     from k6_sweep.watch.pidfd import kernel_tells_exit_codes  # noqa: PLC0415  # the same
     from k6_sweep.watch.process import ProcessWatch  # noqa: PLC0415  # the same
@@ -60,18 +54,17 @@ def _by_process(context: Context, events: Events, board: Board) -> tuple[Watch, 
     settings, pod, log = context.settings, context.pod, context.log
     check_namespace_of_processes(pod.inside)
     budget = replace(_budget(settings), k6_dies_with_us=pod.inside)  # elsewhere a signal to us alone is no end of k6
-    watching = ProcessWatch(settings.k6_process, budget, events, log)
+    watching = ProcessWatch(settings.k6_process, lambda: budget, events, log)
     needs_the_api = settings.when != "always" and not kernel_tells_exit_codes()
     untold = (
         f"--when {settings.when} needs k6's exit code, which this kernel doesn't tell (Linux 6.15 or newer does), and "
         "the API cannot be asked: "
     )
-    if not pod.account:
-        if needs_the_api:
-            raise SettingsError([f"{untold}no service account is mounted"])
-        return watching, _nothing_to_stop
+    if not pod.account and needs_the_api:
+        raise SettingsError([f"{untold}no service account is mounted"])
 
     def on_answer(answer: Any) -> None:  # noqa: ANN401  # JSON
+        nonlocal budget
         if answer is None or "error" in answer:
             why = answer["error"] if answer else "no answer"
             log.debug("the API tells nothing of our pod", why=why)
@@ -84,9 +77,17 @@ def _by_process(context: Context, events: Events, board: Board) -> tuple[Watch, 
                 "`restartPolicy: Never`, or watch by the API, which tells of restarts: --detector kubernetes"
             )
         log.debug("the API told of our pod", grace_period=answer["grace_period"])
-        watching.budget = replace(watching.budget, grace_period=answer["grace_period"])
+        budget = replace(budget, grace_period=answer["grace_period"])
 
-    return watching, aside(events, lambda: _own_pod_told(context), on_answer)
+    def wait() -> tuple[K6Outcome, Budget]:
+        if not pod.account:
+            return watching.run(), budget
+        with background(events, lambda: _own_pod_told(context), on_answer) as wait_for_answer:
+            k6 = watching.run()
+            wait_for_answer(_ASK_SECONDS)  # what the API says of our pod may forbid the sweep
+            return k6, budget
+
+    return wait
 
 
 def _own_pod_told(context: Context) -> dict[str, Any]:
@@ -94,13 +95,13 @@ def _own_pod_told(context: Context) -> dict[str, Any]:
     from k6_sweep.kube.read_own_pod import read_own_pod  # noqa: PLC0415  # the same
 
     try:
-        pod = read_own_pod(context.pod, context.settings.k6_container, ASK_SECONDS)
+        pod = read_own_pod(context.pod, context.settings.k6_container, _ASK_SECONDS)
     except ApiError as error:
         return {"error": str(error)}
     return {"restarts": pod.restarts, "grace_period": pod.grace_period}
 
 
-def _by_kubernetes(context: Context, events: Events, board: Board) -> tuple[Watch, Stop]:
+def _by_kubernetes(context: Context, events: Events, board: Board) -> Wait:
     from k6_sweep.watch.kubernetes import KubernetesWatch  # noqa: PLC0415  # loads urllib3
 
     settings, pod = context.settings, context.pod
@@ -116,7 +117,7 @@ def _by_kubernetes(context: Context, events: Events, board: Board) -> tuple[Watc
         problems.append(f"the pod's own name is not known; tell it: {TELL_THE_NAME}")
     if problems or not pod.account or not pod.namespace:
         raise SettingsError(problems)
-    watching = KubernetesWatch(
+    return KubernetesWatch(
         settings.target or Target("pod", str(pod.name)),
         settings.k6_container,
         pod.account,
@@ -127,22 +128,17 @@ def _by_kubernetes(context: Context, events: Events, board: Board) -> tuple[Watc
         events,
         context.log,
         lambda trouble: board.tell("api", (f"no news from the API server: {trouble}",) if trouble else ()),
-    )
-    return watching, _nothing_to_stop
+    ).run
 
 
-def _by_signal(context: Context, events: Events, board: Board) -> tuple[Watch, Stop]:  # noqa: ARG001  # one shape for all
+def _by_signal(context: Context, events: Events, board: Board) -> Wait:  # noqa: ARG001  # one shape for all
     from k6_sweep.watch.signals import SignalWatch  # noqa: PLC0415  # needed here only
 
-    return SignalWatch(_budget(context.settings), events), _nothing_to_stop
+    return SignalWatch(_budget(context.settings), events).run
 
 
-DETECTORS: Final[dict[str, Callable[[Context, Events, Board], tuple[Watch, Stop]]]] = {
+DETECTORS: Final[dict[str, Callable[[Context, Events, Board], Wait]]] = {
     "process": _by_process,
     "kubernetes": _by_kubernetes,
     "signal": _by_signal,
 }
-
-
-def _nothing_to_stop(_: float) -> None:
-    pass

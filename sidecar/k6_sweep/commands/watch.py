@@ -2,13 +2,14 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from k6_sweep.budget import Budget
 from k6_sweep.commands.announce import announce
-from k6_sweep.commands.background import Stop, aside
+from k6_sweep.commands.background import background
 from k6_sweep.commands.context import Context, failure
-from k6_sweep.commands.detectors import ASK_SECONDS, DETECTORS, Board
+from k6_sweep.commands.detectors import DETECTORS, Board
 from k6_sweep.commands.run import sweep_in_time
 from k6_sweep.errors import SweepError
 from k6_sweep.lifecycle import Events, on_our_clock
@@ -51,17 +52,12 @@ def _watch(context: Context, events: Events) -> Report:
 
         read_snapshot(settings.preserve_existing).check_patterns(settings.pattern, settings.preserve_existing)
     board = Board(context)
-    watching, stop_asking = DETECTORS[detector](context, events, board)
+    wait = DETECTORS[detector](context, events, board)
     board.tell()
     log.info("waiting for k6", detector=detector)
-    stop_preflight = _preflight_aside(context, events, board)
-    try:
-        k6 = watching.run()
-        stop_asking(ASK_SECONDS)  # what the API says of our pod may forbid the sweep
-    finally:  # no news of these must come after the report
-        stop_asking(0.0)
-        stop_preflight(0.0)
-    return _after(context, events, watching.budget, k6)
+    with background(events, lambda: _preflight(settings), partial(_on_preflight, context, board)):
+        k6, budget = wait()
+    return _after(context, events, budget, k6)
 
 
 def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> Report:
@@ -149,18 +145,14 @@ def _ask_for_our_end(context: Context, budget: Budget) -> Budget:
     return replace(budget, killed_at=on_our_clock(pod.deleted_by))
 
 
-def _preflight_aside(context: Context, events: Events, board: Board) -> Stop:
-    """Try Redis in a process of its own; tell what is found."""
-
-    def on_answer(answer: Any) -> None:  # noqa: ANN401  # JSON
-        problems = ["the preflight ended without an answer"] if answer is None else answer
-        for problem in problems:
-            context.log.warning("a sweep would not do its work as it is", problem=problem)
-        board.tell("redis", tuple(problems))
-        if not problems:
-            context.log.info("the preflight found nothing wrong")
-
-    return aside(events, lambda: _preflight(context.settings), on_answer)
+def _on_preflight(context: Context, board: Board, answer: Any) -> None:  # noqa: ANN401  # JSON
+    """Say what the preflight found."""
+    problems = ["the preflight ended without an answer"] if answer is None else answer
+    for problem in problems:
+        context.log.warning("a sweep would not do its work as it is", problem=problem)
+    board.tell("redis", tuple(problems))
+    if not problems:
+        context.log.info("the preflight found nothing wrong")
 
 
 def _preflight(settings: Settings) -> list[str]:

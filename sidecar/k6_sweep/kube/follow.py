@@ -2,10 +2,9 @@
 
 import queue
 import random
-import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -62,35 +61,26 @@ News = Listed | Changed | NoNews
 
 
 class Mailbox:
-    """What threads have to tell, and a descriptor that can be read while there is something.
+    """What threads have to tell; each piece of news wakes the thread that waits for it.
 
     As a context it is closed at the end, which ends the threads that tell.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], None]) -> None:
         self.closed = False
         self._news: queue.SimpleQueue[News | Broken] = queue.SimpleQueue()
-        self._receiver, self._sender = socket.socketpair()
-        for end in (self._receiver, self._sender):
-            end.setblocking(False)
+        self._wake = wake
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.closed = True
-        self._receiver.close()
-        self._sender.close()
 
     def put(self, news: News | Broken) -> None:
         """Leave news, from any thread."""
         self._news.put(news)
-        with suppress(OSError):  # full: it can be read as it is; or closed
-            self._sender.send(b".")
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self._receiver.fileno()
+        self._wake()
 
     def take(self) -> Iterator[News]:
         """Yield what has come.
@@ -98,8 +88,6 @@ class Mailbox:
         Raises:
             Exception: What a thread was ended by; it must not end unnoticed.
         """
-        with suppress(BlockingIOError):
-            self._receiver.recv(4096)
         while True:
             try:
                 news = self._news.get_nowait()

@@ -53,7 +53,7 @@ class KubernetesWatch:
             tell_trouble: Called with what keeps news away, and with None once it comes again.
         """
         self._is_own_pod = target == Target("pod", own_pod or "")
-        self.budget = replace(budget, late_news=LATE_NEWS, k6_dies_with_us=self._is_own_pod)
+        self._budget = replace(budget, late_news=LATE_NEWS, k6_dies_with_us=self._is_own_pod)
         self._tell_trouble = tell_trouble
         self._troubles: dict[Resource, str] = {}
         """Why there is no news of a resource at the moment."""
@@ -63,7 +63,7 @@ class KubernetesWatch:
         self._native = native
         self._events = events
         self._log = log
-        self._mailbox = Mailbox()
+        self._mailbox = Mailbox(events.wake)
         self._began = time.monotonic()
         self._known = TargetState(target, self._began + (budget.start_timeout or 0.0))
         self._strangers: set[str] = set()
@@ -77,8 +77,8 @@ class KubernetesWatch:
         """When each resource was asked for that was listed last."""
         self._told_wait = ""
 
-    def run(self) -> K6Outcome:
-        """Wait for k6 to appear and then for all of it to end.
+    def run(self) -> tuple[K6Outcome, Budget]:
+        """Wait for k6 to appear and then for all of it to end; return what became of it, and the budget by then.
 
         Raises:
             SettingsError: A permission is missing, or the target has no container of k6's name.
@@ -86,7 +86,7 @@ class KubernetesWatch:
         with self._mailbox:
             for follower in self._followers:
                 follower.start()
-            return self._wait()
+            return self._wait(), self._budget
 
     def _wait(self) -> K6Outcome:
         facts = Facts(began=self._began)
@@ -115,10 +115,10 @@ class KubernetesWatch:
             )
             if facts.ended and facts.seen is None:
                 return self._known.outcome(now, seen=False, ended=True)
-            step, until = self.budget.decide(facts, now)
+            step, until = self._budget.decide(facts, now)
             if step is not Step.WAIT:
                 return replace(self._outcome(facts, now), broken_off=step is Step.STOP)
-            self._events.wait([self._mailbox.fileno()], min(until, verdict.changes) - now)
+            self._events.wait([], min(until, verdict.changes) - now)
 
     def _look(self) -> None:
         for follower in self._followers:
@@ -221,8 +221,8 @@ class KubernetesWatch:
             if is_helper(raw):
                 continue
             if pod.name == self._own_pod:
-                self.budget = replace(
-                    self.budget, grace_period=pod.grace_period, killed_at=on_our_clock(pod.deleted_by)
+                self._budget = replace(
+                    self._budget, grace_period=pod.grace_period, killed_at=on_our_clock(pod.deleted_by)
                 )
             if pod.has_k6:
                 found.append(pod)

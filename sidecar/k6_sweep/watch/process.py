@@ -29,9 +29,10 @@ class ProcessWatch:
     """One wait for k6, from its appearance to its end."""
 
     def __init__(
-        self, k6_process: str, budget: Budget, events: Events, log: Log, hold: Hold = ProcessHandle.open
+        self, k6_process: str, budget: Callable[[], Budget], events: Events, log: Log, hold: Hold = ProcessHandle.open
     ) -> None:
-        self.budget = budget
+        """Prepare it; `budget` returns how long things may take, by what is known at that moment."""
+        self._budget = budget
         self._k6_process = k6_process
         self._began = time.monotonic()
         self._seen: float | None = None
@@ -70,7 +71,7 @@ class ProcessWatch:
         """Return what to do, and for how many seconds at the longest before that is asked again."""
         now = time.monotonic()
         facts = Facts(self._began, self._seen, first_signal=self._events.first_signal, urgent=self._events.urgent)
-        step, until = self.budget.decide(facts, now)
+        step, until = self._budget().decide(facts, now)
         return step, until - now
 
     def _appeared(self) -> bool:

@@ -16,11 +16,11 @@ class SignalWatch:
     """
 
     def __init__(self, budget: Budget, events: Events) -> None:
-        self.budget = budget
+        self._budget = budget
         self._events = events
 
-    def run(self) -> K6Outcome:
+    def run(self) -> tuple[K6Outcome, Budget]:
         """Wait for the first signal."""
         while self._events.first_signal is None:
             self._events.wait([], None)
-        return K6Outcome(seen=True, ended=True, detector="signal", ended_at=datetime.now(UTC))
+        return K6Outcome(seen=True, ended=True, detector="signal", ended_at=datetime.now(UTC)), self._budget

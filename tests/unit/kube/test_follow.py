@@ -36,7 +36,7 @@ class Scripted:
 
     def news(self, cycles: int) -> list[News]:
         """Return what a follower tells of so many cycles of a list and a watch."""
-        with Mailbox() as mailbox:
+        with Mailbox(lambda: None) as mailbox:
             follower = Follower(self.account, "test", PODS, {"labelSelector": "app=k6"}, mailbox)
             api = ApiServer(self.account, "test")
             for _ in range(cycles):
@@ -189,7 +189,7 @@ def test_a_certificate_of_somebody_else_is_not_trusted(scripted: Scripted, tmp_p
 
 def test_a_thread_that_breaks_is_heard_of() -> None:
     """What a thread was not made for is raised where its news is taken: it never ends unnoticed."""
-    with Mailbox() as mailbox:
+    with Mailbox(lambda: None) as mailbox:
         mailbox.put(Broken(ZeroDivisionError("x")))
         with pytest.raises(ZeroDivisionError):
             list(mailbox.take())
@@ -197,7 +197,7 @@ def test_a_thread_that_breaks_is_heard_of() -> None:
 
 def test_a_full_mailbox_loses_nothing() -> None:
     """However much comes between two looks, it is all there."""
-    with Mailbox() as mailbox:
+    with Mailbox(lambda: None) as mailbox:
         for number in range(5000):
             mailbox.put(Changed(PODS, number, deleted=False))
         assert [each.object for each in mailbox.take() if isinstance(each, Changed)] == list(range(5000))

@@ -30,7 +30,7 @@ def start_stand_in(name: str, seconds: float, folder: Path) -> Path:
 
 def watch(name: str, hold: Callable[[psutil.Process], ProcessHandle], budget: Budget = PATIENT) -> K6Outcome:
     with Events() as events:
-        return ProcessWatch(name, budget, events, quiet_log(), hold).run()
+        return ProcessWatch(name, lambda: budget, events, quiet_log(), hold).run()
 
 
 def test_without_pidfd_the_end_is_looked_for(tmp_path: Path) -> None:
