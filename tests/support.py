@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from k6_sweep.cluster.link import Connect, Connector, Link
+from k6_sweep.cluster.connector import Connector
+from k6_sweep.cluster.link import Connect, Link
 from k6_sweep.demo.keys import all_keys
 from k6_sweep.demo.servers import Node, find_redis_server, start_server, stop
 from k6_sweep.log import Log, open_log

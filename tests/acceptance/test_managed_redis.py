@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from k6_sweep.cluster.link import Connector
+from k6_sweep.cluster.connector import Connector
 from k6_sweep.cluster.topology import read_topology
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from k6_sweep.cluster.link import Connector
+from k6_sweep.cluster.connector import Connector
 from k6_sweep.demo.servers import local_cluster
 from k6_sweep.sweep.sweeper import take_snapshot
 from tests.chaos.scenarios import SCENARIOS, Scenario, nothing

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from k6_sweep.cluster.link import Connector, Link
+from k6_sweep.cluster.connector import Connector
+from k6_sweep.cluster.link import Link
 from k6_sweep.cluster.slots import TAGS
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster

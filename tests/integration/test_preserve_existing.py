@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from k6_sweep.cluster.link import Connector
+from k6_sweep.cluster.connector import Connector
 from k6_sweep.cluster.slots import TAGS, key_slot
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster, Node

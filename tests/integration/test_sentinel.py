@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from k6_sweep.cluster.link import Connector, pack
+from k6_sweep.cluster.connector import Connector
+from k6_sweep.cluster.link import pack
 from k6_sweep.demo.keys import all_keys
 from k6_sweep.demo.servers import Node, free_port, start_server, stop
 from k6_sweep.errors import DeniedError, UnreachableError

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from k6_sweep.cluster.link import Connector, Link, pack
+from k6_sweep.cluster.connector import Connector
+from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.slots import TAGS, key_slot
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import CLUSTER_OPTIONS, LocalCluster, local_cluster, start_server, stop

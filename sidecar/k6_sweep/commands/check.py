@@ -7,7 +7,7 @@ from k6_sweep.sweep.guard import check_namespace
 
 def check(context: Context) -> Report:
     """Try everything that a sweep needs, and delete nothing."""
-    from k6_sweep.cluster.link import Connector  # noqa: PLC0415  # loads redis
+    from k6_sweep.cluster.connector import Connector  # noqa: PLC0415  # loads redis
     from k6_sweep.sweep.preflight import preflight  # noqa: PLC0415  # the same
 
     check_namespace(context.settings.allowed_namespace, context.pod.namespace)

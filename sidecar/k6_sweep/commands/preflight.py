@@ -1,6 +1,6 @@
 """Finds what a sweep would stumble over, before one is wanted."""
 
-from k6_sweep.cluster.link import Connector
+from k6_sweep.cluster.connector import Connector
 from k6_sweep.errors import SweepError
 from k6_sweep.settings.all import Settings
 from k6_sweep.sweep.preflight import preflight

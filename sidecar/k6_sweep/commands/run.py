@@ -78,7 +78,7 @@ def sweep_once(
         on_progress: Called a few times a second, on the calling thread.
         own_keys: Keys of k6-sweep's own: neither swept nor counted.
     """
-    from k6_sweep.cluster.link import Connector  # noqa: PLC0415  # loads redis, which waiting doesn't need
+    from k6_sweep.cluster.connector import Connector  # noqa: PLC0415  # loads redis, which waiting doesn't need
     from k6_sweep.sweep.sweeper import sweep  # noqa: PLC0415  # the same
 
     log.info("the sweep begins", dry_run=settings.dry_run)

@@ -16,7 +16,7 @@ from k6_sweep.api.readiness import Readiness
 from k6_sweep.api.server import bind, make_server
 from k6_sweep.api.sweeps import Sweeps
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
-from k6_sweep.cluster.link import Connector
+from k6_sweep.cluster.connector import Connector
 from k6_sweep.cluster.lock import SweepLock
 from k6_sweep.commands.context import Context
 from k6_sweep.commands.preflight import problems_of

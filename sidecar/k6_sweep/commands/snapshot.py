@@ -13,7 +13,7 @@ from k6_sweep.sweep.guard import check_namespace
 
 def snapshot(context: Context) -> Report:
     """Note down, before the test, which keys exist already."""
-    from k6_sweep.cluster.link import Connector  # noqa: PLC0415  # loads redis
+    from k6_sweep.cluster.connector import Connector  # noqa: PLC0415  # loads redis
     from k6_sweep.sweep.sweeper import take_snapshot  # noqa: PLC0415  # the same
 
     settings, out = context.settings, context.settings.out

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from k6_sweep.cluster.link import Link, open_plain
+from k6_sweep.cluster.connector import open_plain
+from k6_sweep.cluster.link import Link
 from k6_sweep.cluster.slots import SLOT_COUNT
 from k6_sweep.cluster.topology import read_topology
 from k6_sweep.errors import SweepError

@@ -1,0 +1,141 @@
+"""Opens links to Redis servers as the settings say: address, login, TLS; and says what a failure means."""
+
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+from redis import exceptions
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+
+from k6_sweep.cluster.link import Link, PipelinedConnection
+from k6_sweep.cluster.replies import text_of
+from k6_sweep.errors import DeniedError, UnreachableError
+from k6_sweep.settings.all import Settings
+from k6_sweep.settings.values import Address
+
+_PATIENCE: Final = 5.0
+"""A server that is silent for so many seconds is taken for lost; the sweep asks again within its deadline."""
+_LEAST_PATIENCE: Final = 0.2
+_TRY_TLS: Final = " (if it speaks TLS only, begin --redis-url with rediss://)"
+_TRY_PLAIN: Final = " (if it doesn't speak TLS, begin --redis-url with redis://)"
+_PASSING_TLS_ERRORS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""What a server that is just starting or stopping looks like."""
+
+
+class _Tcp(PipelinedConnection, Connection):
+    pass
+
+
+class _Tls(PipelinedConnection, SSLConnection):
+    pass
+
+
+class _UnixSocket(PipelinedConnection, UnixDomainSocketConnection):
+    host = property(lambda self: self.path)  # redis-py names the place of a failure by it
+
+
+def open_plain(address: Address, timeout: float) -> Link:
+    """Open a link without login or TLS, as to a server of one's own."""
+    connection = _Tcp(host=address.host, port=address.port, protocol=2, driver_info=None, socket_timeout=timeout)
+    return Link(connection, str(address))
+
+
+class Connector:
+    """Opens links as the settings say, waiting no longer than there is time."""
+
+    def __init__(self, settings: Settings, remaining: Callable[[], float] = lambda: _PATIENCE) -> None:
+        self._settings = settings
+        self._remaining = remaining
+
+    def __call__(self, address: Address) -> Link:
+        """Open a link to one server and log in; an empty host stands for the Unix socket.
+
+        Raises:
+            UnreachableError: Nobody answers there, or the password file cannot be read now.
+            DeniedError: Login or TLS failed.
+        """
+        settings, url = self._settings, self._settings.redis_url
+        name = str(address if address.host else url)
+        login = {"username": settings.username, "password": self._password()}
+        sentinel = address in url.sentinels
+        try:
+            try:
+                connection = self._connected(address, login | ({} if sentinel else {"db": url.database}))
+            except exceptions.AuthenticationError:
+                if not sentinel:
+                    raise
+                connection = self._connected(address, {})  # Sentinels often know no users
+        except (exceptions.RedisError, OSError) as error:
+            _refuse(error, name, settings)
+        return Link(connection, name, hint="" if url.tls else _TRY_TLS)
+
+    def _connected(self, address: Address, options: Mapping[str, Any]) -> PipelinedConnection:
+        url = self._settings.redis_url
+        timeout = min(_PATIENCE, max(_LEAST_PATIENCE, self._remaining()))
+        all_options: dict[str, Any] = {
+            **options,
+            "socket_connect_timeout": timeout,
+            "socket_timeout": timeout,
+            "protocol": 2,  # the newer one begins with a HELLO of its own
+            "driver_info": None,  # no CLIENT SETINFO: managed Redis may forbid it
+        }
+        connection: PipelinedConnection
+        if not address.host and url.socket_path is not None:
+            connection = _UnixSocket(path=url.socket_path, **all_options)
+        elif url.tls:
+            connection = _Tls(host=address.host, port=address.port, **all_options, **_tls(self._settings))
+        else:
+            connection = _Tcp(host=address.host, port=address.port, **all_options)
+        connection.connect()
+        return connection
+
+    def _password(self) -> str | None:
+        """Return the password as it is now; an empty one where there is only a user, for whom none is needed."""
+        settings = self._settings
+        if settings.redis_iam is not None:
+            from k6_sweep.cluster.iam import token  # noqa: PLC0415  # loads botocore
+
+            return token(settings.redis_iam, settings.username or "")
+        if settings.redis_password_file is not None:
+            try:
+                return settings.redis_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise UnreachableError(f"cannot log in: --redis-password-file cannot be read: {error}") from error
+        secret = settings.redis_password or settings.redis_url.password
+        return secret.reveal() if secret else "" if settings.username else None
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    def path(file: object) -> str | None:
+        return None if file is None else str(file)
+
+    return {
+        "ssl_ca_certs": path(settings.redis_ca_file),
+        "ssl_certfile": path(settings.redis_cert_file),
+        "ssl_keyfile": path(settings.redis_key_file),
+        "ssl_cert_reqs": "none" if settings.redis_tls_insecure else "required",
+        "ssl_check_hostname": not settings.redis_tls_insecure,
+    }
+
+
+def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
+    """Raise what a failed connect means."""
+    if isinstance(error, exceptions.AuthenticationError):
+        user = settings.username or "default"
+        raise DeniedError(
+            f'cannot log in to {name} as "{user}": {text_of(error)}; '
+            "check SWEEP_REDIS_PASSWORD_FILE or SWEEP_REDIS_PASSWORD"
+        ) from error
+    if isinstance(error, exceptions.BusyLoadingError):
+        raise UnreachableError(f"{name} is loading its data: {text_of(error)}") from error
+    if isinstance(error, exceptions.ResponseError):
+        raise DeniedError(f"{name} refused the connection: {text_of(error)}") from error
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        raise DeniedError(
+            f"the certificate of {name} is not trusted: {cause.verify_message}; give its authority with --redis-ca-file"
+        ) from error
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSING_TLS_ERRORS):
+        raise DeniedError(f"no TLS with {name}: {cause}{_TRY_PLAIN}") from error
+    hint = "" if isinstance(cause, ConnectionRefusedError) else _TRY_PLAIN if settings.redis_url.tls else _TRY_TLS
+    raise UnreachableError(f"cannot reach {name}: {text_of(error)}{hint}") from error
