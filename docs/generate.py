@@ -6,14 +6,15 @@ from pathlib import Path
 from docs import chart
 from k6_sweep.cli import COMMANDS
 from k6_sweep.inject.settings import InjectSettings
-from k6_sweep.settings.options import default_text, flag_name, options_of, variable_name
+from k6_sweep.settings.options import flag_name, options_of, variable_name
+from k6_sweep.settings.snapshot import SnapshotSettings
 
 TARGET = Path(__file__).parent / "settings.md"
 
 HEAD = """\
 # Settings
 
-<!-- Generated from sidecar/k6_sweep/settings/ by `make docs`. -->
+<!-- Generated from sidecar/k6_sweep/settings/ and sidecar/k6_sweep/inject/settings.py by `make docs`. -->
 
 Every option is also an environment variable; the option beats the variable. An empty variable counts as not set. Lists
 are repeated as options and separated by commas or newlines in variables. Times are seconds, or carry a unit: `500ms`,
@@ -28,18 +29,14 @@ def render_settings() -> str:
     """Return docs/settings.md."""
     lines = [HEAD]
     heading = ""
-    for name, spec in options_of(InjectSettings).items():
+    for name, spec in (options_of(SnapshotSettings) | options_of(InjectSettings)).items():
         if spec.group != heading:
             heading = spec.group
             lines += [f"\n## {heading}\n", "| option | variable | default | commands | |", "|---|---|---|---|---|"]
         option = "(none)" if spec.secret else f"`{flag_name(name)}{'' if spec.flag else ' ' + spec.metavar}`"
         option = f"`-{spec.letter}`, {option}" if spec.letter else option
-        commands = (
-            "all" if all(spec.serves(command) for command in COMMANDS) else ", ".join(sorted(spec.commands or ()))
-        )
-        lines.append(
-            f"| {option} | `{variable_name(name)}` | {default_text(InjectSettings, name)} | {commands} | {spec.help} |"
-        )
+        commands = "all" if all(map(spec.serves, COMMANDS)) else ", ".join(sorted(spec.taken_by.value))
+        lines.append(f"| {option} | `{variable_name(name)}` | {spec.default_text} | {commands} | {spec.help} |")
     return "\n".join(lines) + "\n"
 
 

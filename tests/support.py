@@ -13,8 +13,9 @@ from k6_sweep.demo.keys import all_keys
 from k6_sweep.demo.servers import Node, find_redis_server, start_server, stop
 from k6_sweep.log import Log, open_log
 from k6_sweep.settings.all import Settings
-from k6_sweep.settings.options import Parser
 from k6_sweep.settings.parse import parse
+from k6_sweep.settings.read import Parser
+from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.sweep.result import Progress, SweepReport
 from k6_sweep.sweep.sweeper import sweep
 
@@ -22,10 +23,22 @@ KINDS = ("stream", "dedupe", "waiting_token", "reservation_token", "idempotency"
 
 
 def settings_for(url: str, *options: str, patterns: Iterable[str] = ("test:*",), command: str = "run") -> Settings:
-    words = [word for pattern in patterns for word in ("--pattern", pattern)]
-    settings, problems = parse(command, Parser(), ["--redis-url", url, *words, *options], {})
+    settings, problems = parse(Settings, command, Parser(), [*_needed(url, patterns), *options], {})
     assert not problems
     return settings
+
+
+def snapshot_settings_for(
+    url: str, file: Path, *options: str, patterns: Iterable[str] = ("test:*",)
+) -> SnapshotSettings:
+    words = [*_needed(url, patterns), "--out", str(file), *options]
+    settings, problems = parse(SnapshotSettings, "snapshot", Parser(), words, {})
+    assert not problems
+    return settings
+
+
+def _needed(url: str, patterns: Iterable[str]) -> list[str]:
+    return ["--redis-url", url, *(word for pattern in patterns for word in ("--pattern", pattern))]
 
 
 def quiet_log() -> Log:

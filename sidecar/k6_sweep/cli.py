@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 from k6_sweep import commands
 from k6_sweep.errors import SettingsError, SweepError
@@ -13,15 +14,58 @@ from k6_sweep.log import Log, open_log
 from k6_sweep.message import TerminationMessage
 from k6_sweep.report import Report, log_end
 from k6_sweep.settings.all import Settings
-from k6_sweep.settings.options import Parser
 from k6_sweep.settings.parse import parse
+from k6_sweep.settings.read import Parser
+from k6_sweep.settings.snapshot import SnapshotSettings
 
-COMMANDS: Final[Mapping[str, tuple[str, Callable[[commands.Context], Report]]]] = {
-    "watch": ("wait until k6 has ended, then sweep: the sidecar", commands.watch),
-    "run": ("sweep now, once", commands.run),
-    "serve": ("sweep when asked over HTTP: k6's teardown(), or an admin", commands.serve),
-    "snapshot": ("note down, before the test, which keys exist already", commands.snapshot),
-    "check": ("try everything that a sweep needs; delete nothing", commands.check),
+_S = TypeVar("_S", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Command(Generic[_S]):
+    """A command that talks to Redis."""
+
+    summary: str
+    settings: type[_S]
+    work: Callable[[commands.ContextOf[_S]], Report]
+
+    def run(self, name: str, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+        """Run it; return the exit code."""
+        parser = Parser(
+            prog=f"k6-sweep {name}",
+            description=self.summary[0].upper() + self.summary[1:] + ".",
+            usage=f"k6-sweep {name} [OPTIONS]",
+            epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL.",
+            allow_abbrev=False,
+        )
+        settings, problems = parse(self.settings, name, parser, arguments, environ)
+        run = os.urandom(6).hex()
+        log = open_log(settings.log_format, settings.log_level, run)
+        tell = _Teller(settings, log)
+        if problems:
+            report = Report("error", errors=tuple(problems), code=2)
+        else:
+            context = commands.ContextOf(settings, log, tell, OwnPod.found(environ), run)
+            try:
+                report = self.work(context)
+            except SweepError as error:
+                report = commands.failure(error)
+            except Exception as error:  # the last place that can still tell of it
+                log.exception("internal error")
+                progress = tell.last.progress if tell.last else None  # some keys may be gone
+                report = Report("error", progress=progress, errors=(f"internal error: {type(error).__name__}",))
+        log_end(log, report)
+        tell(report)
+        sys.stdout.write(report.line() + "\n")
+        return report.exit_code(settings.failure_policy)
+
+
+COMMANDS: Final[Mapping[str, Command[Settings] | Command[SnapshotSettings]]] = {
+    "watch": Command("wait until k6 has ended, then sweep: the sidecar", Settings, commands.watch),
+    "run": Command("sweep now, once", Settings, commands.run),
+    "serve": Command("sweep when asked over HTTP: k6's teardown(), or an admin", Settings, commands.serve),
+    "snapshot": Command("note down, before the test, which keys exist already", SnapshotSettings, commands.snapshot),
+    "check": Command("try everything that a sweep needs; delete nothing", Settings, commands.check),
 }
 _DEMO: Final = "show it on this machine: a Redis Cluster, a k6, and the sweep"
 _INJECT: Final = "add the sidecar to the manifests of k6 tests, and print them"
@@ -69,38 +113,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         sys.stderr.write((f"k6-sweep: {said}\n\n" if command else "") + _help())
         return 2
     forbid_inspection()
-    return _run(command, arguments, environ)
-
-
-def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    summary, work = COMMANDS[command]
-    parser = Parser(
-        prog=f"k6-sweep {command}",
-        description=summary[0].upper() + summary[1:] + ".",
-        usage=f"k6-sweep {command} [OPTIONS]",
-        epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL.",
-        allow_abbrev=False,
-    )
-    settings, problems = parse(command, parser, arguments, environ)
-    run = os.urandom(6).hex()
-    log = open_log(settings.log_format, settings.log_level, run)
-    tell = _Teller(settings, log)
-    if problems:
-        report = Report("error", errors=tuple(problems), code=2)
-    else:
-        context = commands.Context(settings, log, tell, OwnPod.found(environ), run)
-        try:
-            report = work(context)
-        except SweepError as error:
-            report = commands.failure(error)
-        except Exception as error:  # the last place that can still tell of it
-            log.exception("internal error")
-            progress = tell.last.progress if tell.last else None  # some keys may be gone
-            report = Report("error", progress=progress, errors=(f"internal error: {type(error).__name__}",))
-    log_end(log, report)
-    tell(report)
-    sys.stdout.write(report.line() + "\n")
-    return report.exit_code(settings.failure_policy)
+    return COMMANDS[command].run(command, arguments, environ)
 
 
 class _Teller:
@@ -155,5 +168,5 @@ def _lacks(extra: str, error: ModuleNotFoundError) -> int:
 
 
 def _help() -> str:
-    summaries = {name: summary for name, (summary, _) in COMMANDS.items()} | {"inject": _INJECT, "demo": _DEMO}
+    summaries = {name: command.summary for name, command in COMMANDS.items()} | {"inject": _INJECT, "demo": _DEMO}
     return _HELP.format(commands="\n".join(f"  {name:10}{summary}" for name, summary in summaries.items()))

@@ -19,7 +19,7 @@ from k6_sweep.sweep.sweeper import take_snapshot
 from tests.chaos.scenarios import SCENARIOS, Scenario, nothing
 from tests.chaos.world import OPTIONS, PATTERNS, Meddling, World, judge
 from tests.conftest import server_binaries
-from tests.support import quiet_log, settings_for, sweep_now
+from tests.support import quiet_log, settings_for, snapshot_settings_for, sweep_now
 
 RUNS = int(os.environ.get("K6_SWEEP_CHAOS_RUNS", "0"))
 """How many runs of scenarios chosen by chance; 0 is each scenario once."""
@@ -89,7 +89,7 @@ def _one_run(world: World, scenario: Scenario, folder: Path, at_the_end: ExitSta
 
 def _take_snapshot(world: World, harm: Callable[[World], None], file: Path, at_the_end: ExitStack) -> None:
     """Take a snapshot, with or without harm meanwhile, and write the test's own keys after it."""
-    settings = settings_for(f"redis://{world.seed()}", "--out", str(file), patterns=PATTERNS, command="snapshot")
+    settings = snapshot_settings_for(f"redis://{world.seed()}", file, patterns=PATTERNS)
     meddling = Meddling(Connector(settings), world.chance.randrange(1, 150), lambda: harm(world))
     at_the_end.callback(meddling.close)
     deadline = time.monotonic() + _SNAPSHOT_SECONDS

@@ -16,13 +16,13 @@ from k6_sweep.sweep.snapshot import Snapshot
 from k6_sweep.sweep.sweeper import take_snapshot
 from tests.integration.test_least_privilege import permit
 from tests.integration.test_sweep_cluster import Interfering, binary_keys, matching
-from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, sweep_now
+from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, snapshot_settings_for, sweep_now
 
 PATTERNS = [f"{kind}:*" for kind in KINDS]
 
 
 def snapshot_of(url: str, file: Path, *options: str, seconds: float = 30.0) -> tuple[Snapshot, SweepReport]:
-    settings = settings_for(url, "--out", str(file), *options, patterns=PATTERNS, command="snapshot")
+    settings = snapshot_settings_for(url, file, *options, patterns=PATTERNS)
     deadline = time.monotonic() + seconds
     taken, report = take_snapshot(
         settings, Connector(settings), lambda: deadline - time.monotonic(), quiet_log(), lambda _: None
@@ -153,7 +153,7 @@ def test_a_slot_that_leaves_meanwhile_is_asked_again(small_cluster: LocalCluster
     first, second, third = small_cluster.primaries
     existing = {b"stream:%d" % i for i in range(5000)}
     write_keys(small_cluster, existing)
-    settings = settings_for(small_cluster.url, "--out", str(tmp_path / "f"), patterns=PATTERNS, command="snapshot")
+    settings = snapshot_settings_for(small_cluster.url, tmp_path / "f", patterns=PATTERNS)
 
     def move() -> None:
         for slot in range(5000, 5010):

@@ -7,7 +7,9 @@ import pytest
 
 from k6_sweep.inject.settings import InjectSettings
 from k6_sweep.settings.options import flag_name, options_of, variable_name
+from k6_sweep.settings.snapshot import SnapshotSettings
 
+SETTINGS = options_of(SnapshotSettings) | options_of(InjectSettings)
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.yaml"), *ROOT.glob("charts/*/*.md")]
 ELSEWHERE = {
@@ -34,9 +36,9 @@ def test_named_settings_exist(page: Path) -> None:
     """Every option and variable that a page names is one."""
     text = page.read_text()
     variables = set(re.findall(r"\bSWEEP_[A-Z0-9_]+", text)) - {"SWEEP_"}
-    assert variables <= {variable_name(name) for name in options_of(InjectSettings)}
+    assert variables <= {variable_name(name) for name in SETTINGS}
     flags = set(re.findall(r"(?<![\w-])--[a-z0-9][a-z0-9-]+", text)) - ELSEWHERE
-    assert flags <= {flag_name(name) for name in options_of(InjectSettings)}
+    assert flags <= {flag_name(name) for name in SETTINGS}
 
 
 @pytest.mark.parametrize(

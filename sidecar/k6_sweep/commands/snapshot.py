@@ -3,15 +3,16 @@
 import dataclasses
 import time
 
-from k6_sweep.commands.context import Context
+from k6_sweep.commands.context import ContextOf
 from k6_sweep.commands.progress import shown
 from k6_sweep.errors import RefusedError, SettingsError
 from k6_sweep.lifecycle import Events
 from k6_sweep.report import Report
+from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.sweep.guard import check_namespace
 
 
-def snapshot(context: Context) -> Report:
+def snapshot(context: ContextOf[SnapshotSettings]) -> Report:
     """Note down, before the test, which keys exist already."""
     from k6_sweep.cluster.connector import Connector  # noqa: PLC0415  # loads redis
     from k6_sweep.sweep.sweeper import take_snapshot  # noqa: PLC0415  # the same
@@ -39,7 +40,7 @@ def snapshot(context: Context) -> Report:
     return Report(report.status.value, sweep=report)
 
 
-def _kept(context: Context) -> Report:
+def _kept(context: ContextOf[SnapshotSettings]) -> Report:
     """Return the report of a file that exists: an init container that runs again must not note down the test's keys."""
     from k6_sweep.sweep.snapshot import read_snapshot  # noqa: PLC0415  # not needed where there is none
 

@@ -6,21 +6,12 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from k6_sweep.settings.all import Settings
-from k6_sweep.settings.options import (
-    Parser,
-    add_options,
-    flag_name,
-    given,
-    missing,
-    option,
-    options_of,
-    read,
-    variable_name,
-)
+from k6_sweep.settings.options import TakenBy, flag, flag_name, option, options_of, variable_name
 from k6_sweep.settings.parse import contradictions
+from k6_sweep.settings.read import Parser, missing, read
+from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.settings.values import seconds
 
-_INJECT: Final = ("inject",)
 _MANIFESTS: Final = "Manifests"
 _FORM: Final = "What is added to them"
 _KEY: Final = re.compile(r"(?P<name>[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?)(?:/(?P<key>[-._a-zA-Z0-9]+))?")
@@ -56,110 +47,100 @@ def kube_version(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class InjectSettings(Settings):
-    """All that `inject` takes: what the sidecar is env, and what the pod needs for it."""
+    """All that `inject` takes: what it passes on to the containers that it adds, and what the pod needs for them."""
 
     filename: tuple[str, ...] = option(
         _MANIFESTS,
+        TakenBy.INJECT,
         "A file of manifests, a folder of .yaml, .yml and .json files, or - for standard input (repeatable).",
         metavar="FILE",
         many=True,
-        commands=_INJECT,
         letter="f",
     )
-    uninject: bool = option(
-        _MANIFESTS, "Take out what an earlier inject has added.", flag=True, default=False, commands=_INJECT
-    )
+    uninject: bool = flag(_MANIFESTS, TakenBy.INJECT, "Take out what an earlier inject has added.")
     namespace: str | None = option(
         _MANIFESTS,
+        TakenBy.INJECT,
         "The namespace of manifests that name none; only what needs a Role asks for it.",
         metavar="NAME",
         default=None,
-        commands=_INJECT,
         letter="n",
     )
     image: str | None = option(
         _FORM,
+        TakenBy.INJECT,
         "k6-sweep's image.",
         metavar="IMAGE",
         default=None,
-        commands=_INJECT,
         shown_default="k6-sweep, of this version",
     )
     kube_version: tuple[int, int] | None = option(
         _FORM,
+        TakenBy.INJECT,
         "The cluster's version: before 1.29 the sidecar is an ordinary container.",
         parse=kube_version,
         metavar="VERSION",
         default=None,
-        commands=_INJECT,
         shown_default="1.29 or newer",
     )
     redis_password_secret: KeyIn | None = option(
         _FORM,
+        TakenBy.INJECT,
         "The Secret that holds Redis's password, under `password` or KEY; mounted as a file.",
         parse=KeyIn.parse,
         metavar="NAME[/KEY]",
         default=None,
-        commands=_INJECT,
     )
     redis_ca_config_map: KeyIn | None = option(
         _FORM,
+        TakenBy.INJECT,
         "A ConfigMap with the authorities (PEM) to trust, under `ca.crt` or KEY.",
         parse=KeyIn.parse,
         metavar="NAME[/KEY]",
         default=None,
-        commands=_INJECT,
     )
     redis_ca_secret: KeyIn | None = option(
         _FORM,
+        TakenBy.INJECT,
         "A Secret with the authorities (PEM) to trust, under `ca.crt` or KEY.",
         parse=KeyIn.parse,
         metavar="NAME[/KEY]",
         default=None,
-        commands=_INJECT,
     )
     redis_client_secret: str | None = option(
         _FORM,
+        TakenBy.INJECT,
         "A Secret of type kubernetes.io/tls with our own certificate, where the server asks for one.",
         metavar="NAME",
         default=None,
-        commands=_INJECT,
     )
-    preflight: bool = option(
+    preflight: bool = flag(
         _FORM,
+        TakenBy.INJECT,
         "Try Redis in an init container, so that a wrong password stops the test before it starts.",
-        flag=True,
-        default=False,
-        commands=_INJECT,
     )
-    only_new: bool = option(
+    only_new: bool = flag(
         _FORM,
+        TakenBy.INJECT,
         "Delete only what the test made: an init container notes down before the test which keys exist already.",
-        flag=True,
-        default=False,
-        commands=_INJECT,
     )
-    fail_job: bool = option(
+    fail_job: bool = flag(
         _FORM,
+        TakenBy.INJECT,
         "A failed sweep fails the Job. Adds the ordinary container: a Job ignores a native sidecar's exit code.",
-        flag=True,
-        default=False,
-        commands=_INJECT,
     )
-    no_guard: bool = option(
+    no_guard: bool = flag(
         _FORM,
+        TakenBy.INJECT,
         "Accept that no guard is chosen: whatever matches the patterns goes, in whatever Redis the URL leads to.",
-        flag=True,
-        default=False,
-        commands=_INJECT,
     )
     k6_shutdown: float = option(
         _FORM,
+        TakenBy.INJECT,
         "How long k6 takes to end when its pod is deleted; its own limit for teardown() is 60.",
         parse=seconds,
         metavar="SECONDS",
         default=60.0,
-        commands=_INJECT,
     )
 
     @property
@@ -181,17 +162,15 @@ def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Injec
         epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL.",
         allow_abbrev=False,
     )
-    add_options(parser, InjectSettings, "inject")
-    settings, problems = read(InjectSettings, "inject", parser, argv, environ)
+    settings, texts, problems = read(InjectSettings, "inject", parser, argv, environ, others=SnapshotSettings)
     if settings.uninject:
         unneeded = {missing(name, spec) for name, spec in options_of(Settings).items()}
         return settings, {}, [problem for problem in problems if problem not in unneeded]
-    problems += contradictions(settings, "watch")
+    problems += contradictions(settings)
     problems += _problems(settings)
     if problems:
         return settings, {}, problems
     handed_on = options_of(Settings)
-    texts = given(InjectSettings, "inject", parser, argv, environ)
     env = {name: each for name, each in texts.items() if name in handed_on}
     problems = [
         f"{flag_name(name)}: {text!r} cannot be handed on: in a variable, commas and newlines separate, and blanks "

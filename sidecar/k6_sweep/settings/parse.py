@@ -3,29 +3,36 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from typing import TypeVar
 
 from k6_sweep.settings.all import KUBELET_TERMINATION_LOG, Settings
-from k6_sweep.settings.options import Parser, add_options, read
+from k6_sweep.settings.read import Parser, read
+from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.settings.sweep import SETTLE_AFTER_K6
 
+_S = TypeVar("_S", bound=Settings)
 
-def parse(command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+
+def parse(
+    settings: type[_S], command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]
+) -> tuple[_S, list[str]]:
     """Read the command's settings from the command line and the environment.
 
     Returns:
         The settings, and a sentence for each problem; with any problem the settings are good for reporting it only.
     """
-    add_options(parser, Settings, command)
-    settings, problems = read(Settings, command, parser, argv, environ)
-    if settings.termination_log is None and KUBELET_TERMINATION_LOG.exists():
-        settings = dataclasses.replace(settings, termination_log=KUBELET_TERMINATION_LOG)
-    problems += [*contradictions(settings, command), *_metrics_problems(settings)]
+    found, _, problems = read(settings, command, parser, argv, environ, others=SnapshotSettings)
+    problems += [*contradictions(found), *_metrics_problems(found)]
     if command == "serve":
-        problems += _endpoint_problems(settings)
-    return settings, problems
+        problems += _endpoint_problems(found)
+    if found.settle is None:
+        found = dataclasses.replace(found, settle=SETTLE_AFTER_K6 if command == "watch" else 0.0)
+    if found.termination_log is None and KUBELET_TERMINATION_LOG.exists():
+        found = dataclasses.replace(found, termination_log=KUBELET_TERMINATION_LOG)
+    return found, problems
 
 
-def contradictions(settings: Settings, command: str) -> list[str]:
+def contradictions(settings: Settings) -> list[str]:
     """Return a sentence for each pair of settings that cannot both be meant."""
     url, problems = settings.redis_url, []
     passwords = [
@@ -63,8 +70,7 @@ def contradictions(settings: Settings, command: str) -> list[str]:
         for pattern in settings.pattern
         if pattern in settings.keep
     ]
-    default_settle = SETTLE_AFTER_K6 if command == "watch" else 0.0
-    if settings.no_verify and settings.settle not in {0.0, default_settle}:
+    if settings.no_verify and settings.settle:
         problems.append("--settle needs the verifying passes that --no-verify leaves out; keep one")
     problems += _detector_problems(settings)
     return problems

@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from k6_sweep.settings.options import option
+from k6_sweep.settings.options import TakenBy, option
 from k6_sweep.settings.redis_url import Secret
 from k6_sweep.settings.values import Address, readable_file
 
-_SERVE: Final = ("serve",)
 _HTTP = "The HTTP endpoint"
 
 
@@ -18,39 +16,39 @@ class ServeSettings:
 
     listen: Address = option(
         _HTTP,
+        TakenBy.SERVE,
         "Where to listen: HOST:PORT, an IPv6 address in brackets. 127.0.0.1 is for the containers of one pod.",
         parse=Address.parse,
         metavar="ADDRESS",
         default=Address("0.0.0.0", 8000),  # noqa: S104  # a container is reached from outside
-        commands=_SERVE,
     )
     admin_token: Secret | None = option(
         _HTTP,
+        TakenBy.SERVE,
         "The token that callers send as X-Admin-Token; without one, or a file, serve refuses to start.",
         parse=Secret,
         default=None,
         secret=True,
-        commands=_SERVE,
     )
     admin_token_file: Path | None = option(
         _HTTP,
+        TakenBy.SERVE,
         "A file that holds the token; read again at each request, so it may be rotated.",
         parse=readable_file,
         metavar="FILE",
         default=None,
-        commands=_SERVE,
     )
     tls_cert_file: Path | None = option(
         _HTTP,
+        TakenBy.SERVE,
         "The endpoint's own certificate (PEM), to serve HTTPS; read at the start.",
         parse=readable_file,
         metavar="FILE",
         default=None,
-        commands=_SERVE,
         shown_default="plain HTTP",
     )
     tls_key_file: Path | None = option(
-        _HTTP, "That certificate's key (PEM).", parse=readable_file, metavar="FILE", default=None, commands=_SERVE
+        _HTTP, TakenBy.SERVE, "That certificate's key (PEM).", parse=readable_file, metavar="FILE", default=None
     )
 
     def current_admin_token(self) -> bytes:

@@ -11,6 +11,16 @@ from k6_sweep.patterns import Pattern
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
+def boolean(text: str) -> bool:
+    """Read a yes or no."""
+    word = text.strip().lower()
+    if word in {"true", "1", "yes", "on"}:
+        return True
+    if word in {"false", "0", "no", "off"}:
+        return False
+    raise ValueError("must be true or false")
+
+
 def seconds(text: str) -> float:
     """Read a time such as 60, 60s, 500ms, 5m or 1h, in seconds."""
     number, unit = text.strip(), "s"

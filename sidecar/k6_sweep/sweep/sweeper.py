@@ -11,6 +11,7 @@ from k6_sweep.errors import RedisError, RefusedError, UnreachableError
 from k6_sweep.log import Log
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
+from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.sweep.guard import check_breadth
 from k6_sweep.sweep.marker import check_marker
 from k6_sweep.sweep.matcher import Matcher
@@ -66,7 +67,7 @@ def sweep(
 
 
 def take_snapshot(
-    settings: Settings, connect: Connect, remaining: Callable[[], float], log: Log, on_progress: OnProgress
+    settings: SnapshotSettings, connect: Connect, remaining: Callable[[], float], log: Log, on_progress: OnProgress
 ) -> tuple[Snapshot, SweepReport]:
     """Note down the keys that match, as they are now; the arguments are those of `sweep`.
 
@@ -78,7 +79,8 @@ def take_snapshot(
     check_breadth(settings)
     rounds = Rounds(settings, connect, log)
     try:
-        return _Sweep(settings, connect, remaining, log, on_progress, rounds, None).take_snapshot()
+        one_pass = _Sweep(settings, connect, remaining, log, on_progress, rounds, None)
+        return one_pass.take_snapshot(settings.snapshot_limit)
     finally:
         rounds.close()
 
@@ -121,15 +123,15 @@ class _Sweep:
             return self._report(Ending(exact=True, verified=False, may_delete=False))
         return self._report(self._sweep_until_quiet())
 
-    def take_snapshot(self) -> tuple[Snapshot, SweepReport]:
+    def take_snapshot(self, limit: int) -> tuple[Snapshot, SweepReport]:
         self._find_cluster()
         check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
-        notebook = Notebook(self._settings.snapshot_limit)
+        notebook = Notebook(limit)
         result = self._pass(self._orders_to(delete=False, on_found=notebook.add))
         if result.over_limit:
             raise RefusedError(
-                f"more keys match than the {self._settings.snapshot_limit} of --snapshot-limit, so no snapshot was "
-                "taken; see what they are with a dry run, then make the patterns narrower or the limit larger"
+                f"more keys match than the {limit} of --snapshot-limit, so no snapshot was taken; see what they are "
+                "with a dry run, then make the patterns narrower or the limit larger"
             )
         report = self._report(self._counted(result))
         return notebook.snapshot(self._settings.pattern, self._rounds.identity, sorted(result.open)), report
@@ -213,7 +215,7 @@ class _Sweep:
         """Run passes until one finds nothing."""
         orders = self._orders_to(delete=True)
         owners: dict[int, str] | None = self._rounds.topology.owners()
-        quiet_since = self._started
+        quiet_since, settle = self._started, self._settings.settle or 0.0
         exact, doubted = True, False
         while True:
             result = self._pass(orders)
@@ -226,10 +228,10 @@ class _Sweep:
                 return Ending(exact, verified=False)
             if result.matched or changed or result.broken or (doubtful and not doubted):
                 quiet_since = time.monotonic()
-            elif time.monotonic() - quiet_since >= self._settings.settle:
+            elif time.monotonic() - quiet_since >= settle:
                 return Ending(exact, verified=True)
             doubted = doubted or doubtful
-            while (left := quiet_since + self._settings.settle - time.monotonic()) > 0 and self._remaining() > 0:
+            while (left := quiet_since + settle - time.monotonic()) > 0 and self._remaining() > 0:
                 time.sleep(min(left, _NAP))
             if self._remaining() <= 0:
                 return Ending(exact, verified=False)

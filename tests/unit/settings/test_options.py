@@ -9,18 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k6_sweep.cli import COMMANDS
+from k6_sweep.inject.settings import InjectSettings
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
-from k6_sweep.settings.options import Parser, flag_name, options_of, variable_name
+from k6_sweep.settings.options import TakenBy, flag_name, options_of, variable_name
 from k6_sweep.settings.parse import parse
+from k6_sweep.settings.read import Parser
 from k6_sweep.settings.redis_url import RedisUrl, Secret
+from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.settings.values import Address
 
 NEEDED = {"SWEEP_REDIS_URL": "redis://redis", "SWEEP_PATTERN": "test:*"}
 
 
 def read(*argv: str, command: str = "run", **environ: str) -> Settings:
-    settings, problems = parse(command, Parser(), argv, NEEDED | environ)
+    settings, problems = parse(Settings, command, Parser(), argv, NEEDED | environ)
     assert problems == []
     return settings
 
@@ -59,6 +62,33 @@ def test_flags(text: str, value: bool) -> None:
 def test_defaults_by_command() -> None:
     """Only `watch` settles by itself."""
     assert (read().settle, read(command="watch").settle) == (0.0, 2.0)
+
+
+def problems_of(*argv: str, command: str = "run", **environ: str) -> list[str]:
+    return parse(COMMANDS[command].settings, command, Parser(allow_abbrev=False), argv, NEEDED | environ)[1]
+
+
+def test_settling_needs_the_verifying_passes() -> None:
+    """A time to settle that was asked for contradicts --no-verify; that `watch` settles by itself doesn't."""
+    assert problems_of("--no-verify", command="watch") == []
+    assert problems_of("--no-verify", "--settle", "0", command="watch") == []
+    for command in ("run", "watch"):
+        (problem,) = problems_of("--no-verify", "--settle", "2", command=command)
+        assert "--settle needs the verifying passes" in problem
+
+
+def test_each_group_of_commands_has_a_use() -> None:
+    """No group stands in the table that no setting names, and the widest has every command in it."""
+    settings = options_of(SnapshotSettings) | options_of(InjectSettings)
+    assert {spec.taken_by for spec in settings.values()} == set(TakenBy)
+    assert set(TakenBy.ALL.value) == {*COMMANDS, "inject"}
+
+
+def test_settings_of_other_commands() -> None:
+    """Their options are refused by name; their variables are ignored, as one pod has many containers."""
+    assert problems_of("--out", "x") == ["--out is not an option of run, but of snapshot"]
+    assert problems_of(SWEEP_OUT="x", SWEEP_WHEN="unheard of", SWEEP_SNAPSHOT_LIMIT="none") == []
+    assert not hasattr(read(), "out")
 
 
 def test_service_links_are_not_settings() -> None:
@@ -115,11 +145,11 @@ def test_any_url_text_is_read_or_refused(text: str) -> None:
 
 def test_every_setting_is_named_in_the_help() -> None:
     """What a command takes is in its help, with the default."""
-    for command in COMMANDS:
+    for command, work in COMMANDS.items():
         parser = Parser(formatter_class=argparse.HelpFormatter)
-        parse(command, parser, [], NEEDED)
+        parse(work.settings, command, parser, [], NEEDED)
         text = " ".join(parser.format_help().split())
-        taken = {name for name, spec in options_of(Settings).items() if spec.serves(command) and not spec.secret}
+        taken = {name for name, spec in options_of(work.settings).items() if spec.serves(command) and not spec.secret}
         assert {name for name in taken if flag_name(name) not in text} == set()
         assert ("(default: 300)" in text) == (command == "watch")  # --start-timeout
 
@@ -127,4 +157,4 @@ def test_every_setting_is_named_in_the_help() -> None:
 def test_every_setting_is_documented() -> None:
     """docs/settings.md has each variable."""
     table = (Path(__file__).parents[3] / "docs" / "settings.md").read_text()
-    assert [name for name in options_of(Settings) if f"`{variable_name(name)}`" not in table] == []
+    assert [name for name in options_of(SnapshotSettings) if f"`{variable_name(name)}`" not in table] == []
