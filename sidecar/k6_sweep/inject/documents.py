@@ -107,7 +107,7 @@ def write(documents: Sequence[Document]) -> str:
     return text.getvalue()
 
 
-def in_short(value: Any) -> Any:  # noqa: ANN401  # YAML
+def in_short(value: Any) -> Any:
     """Return the same, with what is short on one line, and texts of several lines as such."""
     if isinstance(value, str):
         if _NO_TEXT_TO_OTHERS.fullmatch(value):

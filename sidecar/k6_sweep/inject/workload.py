@@ -114,7 +114,7 @@ class Workload:
         return [name for name, image in images.items() if _image_name(image) == "k6"]
 
 
-def workloads(manifest: Any) -> Iterator[Workload]:  # noqa: ANN401  # what a YAML file may hold
+def workloads(manifest: Any) -> Iterator[Workload]:
     """Yield what makes pods in a manifest, or in a List of them."""
     if not isinstance(manifest, dict):
         return
@@ -217,7 +217,7 @@ def _pod_reasons(workload: Workload, cleanup: Cleanup) -> Iterator[str]:
         yield f"k6 runs as user {USER}, which is k6-sweep's; give it another, so that it can't read our password"
 
 
-def _mapping(value: Any) -> Manifest:  # noqa: ANN401  # the same
+def _mapping(value: Any) -> Manifest:
     return value if isinstance(value, dict) else {}
 
 
