@@ -124,7 +124,8 @@ def _unknown_option(text: str, specs: Mapping[str, Option], command: str) -> str
             return f"{name} is not an option of {command}, but of {', '.join(sorted(spec.taken_by.value))}"
     if not name.startswith("-"):
         return "an argument that belongs to no option (it is not repeated here: it may be a secret)"
-    return f"unknown option {name}" + _suggestion(name, [flag_name(field) for field in specs])
+    options = [flag_name(field) for field, spec in specs.items() if spec.serves(command) and not spec.secret]
+    return f"unknown option {name}" + _suggestion(name, options)
 
 
 def _unknown_variable(name: str, specs: Mapping[str, Option]) -> str:

@@ -91,6 +91,20 @@ def test_settings_of_other_commands() -> None:
     assert not hasattr(read(), "out")
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "said"),
+    [
+        ("watch", "--whenn", "unknown option --whenn; did you mean --when?"),
+        ("run", "--whenn", "unknown option --whenn"),
+        ("run", "--redis-passwor", "unknown option --redis-passwor; did you mean --redis-password-file?"),
+        ("run", "--admin-toke", "unknown option --admin-toke"),
+    ],
+)
+def test_a_suggestion_is_an_option_of_the_command(command: str, option: str, said: str) -> None:
+    """What another command takes, or only the environment, is not suggested."""
+    assert problems_of(option, command=command) == [said]
+
+
 def test_service_links_are_not_settings() -> None:
     """Variables that Kubernetes adds for a Service named sweep, or sweep-api, are let be."""
     read(
