@@ -8,6 +8,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from docs.chart import descriptions
+from k6_sweep.settings.all import Settings
+from k6_sweep.settings.options import options_of, variable_name
 from tests.chart.helm import BINARIES, CHART, ROOT, SCENARIOS, env_of, manifests, pod_specs, render, run_helm
 
 VERSIONS = [f"1.{minor}" for minor in range(27, 38)]
@@ -51,6 +53,17 @@ def test_no_container_of_ours_is_more_than_it_needs(scenario: Path) -> None:
             assert not security["allowPrivilegeEscalation"]
             assert container["resources"]["limits"]["memory"]
             assert "SWEEP_REDIS_PASSWORD" not in env_of(container)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
+def test_each_container_gets_what_its_command_takes(scenario: Path) -> None:
+    """No setting that would be ignored there."""
+    options = {variable_name(name): spec for name, spec in options_of(Settings).items()}
+    for _, pod in pod_specs(render(scenario).manifests):
+        for container in (*pod.get("initContainers", []), *pod["containers"]):
+            if container["name"].startswith("k6-sweep"):
+                names = [name for name in env_of(container) if name.startswith("SWEEP_")]
+                assert [name for name in names if not options[name].serves(container["args"][0])] == []
 
 
 def test_the_toggle_is_all_there_is_to_it() -> None:

@@ -5,9 +5,14 @@ containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the 
 `index .Subcharts "k6-sweep"`.
 */}}
 
-{{/* Settings that every command takes, in the order of docs/settings.md. The kubelet makes one $ of two. */}}
+{{/*
+Settings of the sweep, in the order of docs/settings.md: those that the container's command takes. Takes a list: context, command.
+The kubelet makes one $ of two.
+*/}}
 {{- define "k6-sweep.sweepEnv" -}}
-{{- $cleanup := .Values.cleanup -}}
+{{- $cleanup := (first .).Values.cleanup -}}
+{{- $command := last . -}}
+{{- $deletes := not (has $command (list "check" "snapshot")) -}}
 - name: SWEEP_REDIS_URL
   value: {{ $cleanup.redis.url | replace "$" "$$" | quote }}
 {{- with $cleanup.redis.username }}
@@ -34,11 +39,11 @@ containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the 
 {{- end }}
 - name: SWEEP_PATTERN
   value: {{ join "\n" $cleanup.patterns | replace "$" "$$" | quote }}
-{{- with $cleanup.keep }}
+{{- if and $cleanup.keep (ne $command "snapshot") }}
 - name: SWEEP_KEEP
-  value: {{ join "\n" . | replace "$" "$$" | quote }}
+  value: {{ join "\n" $cleanup.keep | replace "$" "$$" | quote }}
 {{- end }}
-{{- if $cleanup.dryRun }}
+{{- if and $cleanup.dryRun $deletes }}
 - name: SWEEP_DRY_RUN
   value: "true"
 {{- end }}
@@ -54,15 +59,15 @@ containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the 
 - name: SWEEP_REQUIRE_MARKER
   value: {{ . | replace "$" "$$" | quote }}
 {{- end }}
-{{- with $cleanup.guards.maxKeys }}
+{{- if and $cleanup.guards.maxKeys (ne $command "snapshot") }}
 - name: SWEEP_MAX_KEYS
-  value: {{ int64 . | quote }}
+  value: {{ int64 $cleanup.guards.maxKeys | quote }}
 {{- end }}
 - name: SWEEP_TIMEOUT
   value: {{ int64 $cleanup.timeoutSeconds | quote }}
-{{- with $cleanup.maxRate }}
+{{- if and $cleanup.maxRate $deletes }}
 - name: SWEEP_MAX_RATE
-  value: {{ int64 . | quote }}
+  value: {{ int64 $cleanup.maxRate | quote }}
 {{- end }}
 {{- end -}}
 
@@ -91,7 +96,7 @@ and more, fields of the container besides.
   {{- end }}
   args: {{ toJson .args }}
   env:
-    {{- $env := printf "%s\n%s" (include "k6-sweep.sweepEnv" $context) (default "" .env) | fromYamlArray }}
+    {{- $env := printf "%s\n%s" (include "k6-sweep.sweepEnv" (list $context (first .args))) (default "" .env) | fromYamlArray }}
     {{- $limit := dict "name" "SWEEP_MESSAGE_LIMIT" "value" (include "k6-sweep.messageLimit" (list $context .containers)) }}
     {{- $env = concat $env (list $limit) (include "k6-sweep.podEnv" $context | fromYamlArray) }}
     {{- $replaced := list }}

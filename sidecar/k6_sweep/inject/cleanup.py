@@ -45,11 +45,7 @@ _OUR_POD: Final = [
     {"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.{field}"}}}
     for name, field in (("POD_NAME", "name"), ("POD_NAMESPACE", "namespace"), ("POD_UID", "uid"))
 ]
-_ORDER: Final = [variable_name(name) for name in options_of(Settings)]
-_BY_POD: Final = frozenset({"SWEEP_DETECTOR", "SWEEP_K6_CONTAINER", "SWEEP_K6_PROCESS", "SWEEP_WHEN"})
-"""What only a container that waits for k6 is told."""
-_AT_THE_END: Final = frozenset({"SWEEP_EMIT_EVENT", "SWEEP_PUSHGATEWAY_URL"})
-"""What only a container that sweeps is told."""
+_VARIABLES: Final = {variable_name(name): spec for name, spec in options_of(Settings).items()}
 
 
 @dataclass(frozen=True)
@@ -97,13 +93,12 @@ class Cleanup:
 
     def before_the_test(self, containers: int) -> list[Manifest]:
         """Return the init containers that do their work before the test."""
-        env = {name: value for name, value in self.env.items() if name not in _BY_POD | _AT_THE_END}
         wanted = []
         if self.settings.preflight:
             wanted.append(("k6-sweep-check", ["check"]))
         if self.settings.only_new:
             wanted.append(("k6-sweep-snapshot", ["snapshot", "--out", "/snapshot/keys"]))
-        return [self._container(name, args, env, containers, in_pod=True) for name, args in wanted]
+        return [self._container(name, args, self.env, containers, in_pod=True) for name, args in wanted]
 
     def _container(
         self, name: str, args: Sequence[str], env: Mapping[str, str], containers: int, *, in_pod: bool, **more: str
@@ -121,7 +116,11 @@ class Cleanup:
             "imagePullPolicy": "IfNotPresent",
             **more,
             "args": list(args),
-            "env": [{"name": each, "value": env[each].replace("$", "$$")} for each in sorted(env, key=_ORDER.index)]
+            "env": [
+                {"name": each, "value": env[each].replace("$", "$$")}
+                for each, spec in _VARIABLES.items()
+                if each in env and spec.serves(args[0])
+            ]
             + copy.deepcopy(_OUR_POD),
             "resources": copy.deepcopy(_RESOURCES),
             "securityContext": copy.deepcopy(_SECURITY),

@@ -14,6 +14,8 @@ from ruamel.yaml import YAML
 from k6_sweep.cli import main
 from k6_sweep.errors import SettingsError
 from k6_sweep.inject.command import Injected, inject
+from k6_sweep.settings.all import Settings
+from k6_sweep.settings.options import options_of, variable_name
 
 WANTED = ("--redis-url", "redis://redis:6379", "--pattern", "test:*", "--max-keys", "1000")
 JOB = """\
@@ -295,6 +297,7 @@ def test_what_cannot_be_done_right_is_refused(text: str, options: tuple[str, ...
         (("--redis-url", "redis://r", "--pattern", "test:*", "--allowed-namespace", ""), "'' cannot be handed on"),
         ((*WANTED, "--keep", " x:*"), "' x:*' cannot be handed on"),
         ((*WANTED, "--detector", "signal"), "is not added by inject"),
+        ((*WANTED, "--no-verify", "--settle", "2"), "--settle needs the verifying passes"),
         ((*WANTED, "--redis-password-secret", "a/b/c"), "must be NAME or NAME/KEY"),
         ((*WANTED, "--kube-version", "new"), "must be a version"),
         ((*WANTED, "--native"), "--native is not an option of inject"),
@@ -341,6 +344,31 @@ def test_what_others_would_read_otherwise() -> None:
     assert sidecar_env(YAML(typ="safe").load(made))["SWEEP_KEEP"] == "test:$$$$(A)"
     (made_of_json,) = out(job(pod={"hostname": "\U0001f600"}))
     assert made_of_json["spec"]["template"]["spec"]["hostname"] == "\U0001f600"
+
+
+def test_each_container_gets_what_its_command_takes() -> None:
+    """Whatever is asked for, and nothing that would be ignored there; the sidecar gets all of it."""
+    words = (
+        *("--keep", "test:a*", "--max-rate", "5", "--settle", "3", "--max-wait", "60", "--when", "success"),
+        *("--detector", "kubernetes", "--k6-process", "k7", "--pushgateway-url", "http://p", "--batch-size", "7"),
+    )
+    made, *_ = out(job(), "--preflight", "--only-new", "--dry-run", "--emit-event", *words)
+    found = made["spec"]["template"]["spec"]["initContainers"]
+    options = {variable_name(name): spec for name, spec in options_of(Settings).items()}
+    for container in found:
+        names = [each["name"] for each in container["env"] if each["name"].startswith("SWEEP_")]
+        assert [name for name in names if not options[name].serves(container["args"][0])] == []
+    assert [container["args"][0] for container in found] == ["check", "snapshot", "watch"]
+    asked = {variable_name(option[2:].replace("-", "_")) for option in (*words[::2], "--dry-run", "--emit-event")}
+    assert asked <= sidecar_env(made).keys()
+
+
+def test_a_check_is_not_told_how_long_to_wait_for_k6() -> None:
+    """It waits for none."""
+    (made,) = out(JOB, "--preflight", "--max-wait", "60")
+    check, sidecar = made["spec"]["template"]["spec"]["initContainers"]
+    assert "SWEEP_MAX_WAIT" not in [each["name"] for each in check["env"]]
+    assert "SWEEP_MAX_WAIT" in [each["name"] for each in sidecar["env"]]
 
 
 def test_when_needs_the_api_on_older_kernels() -> None:
