@@ -141,7 +141,7 @@ class SlotSweep:
         keys = listed.split.chosen if self._orders.delete else ()
         size = self._batches.room
         if len(keys) <= size:
-            return [(listed, Delete(listed.slot, keys, probe=True, counts=listed.split.counts))]
+            return [(listed, Delete(listed.slot, keys, True, listed.split.counts))]
         starts = range(0, len(keys), size)
         return [
             (listed, Delete(listed.slot, keys[start : start + size], probe=start == starts[-1])) for start in starts
