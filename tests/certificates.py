@@ -1,4 +1,8 @@
-"""An authority of our own, and certificates from it."""
+"""An authority of our own, and certificates from it that a strict client accepts.
+
+Python 3.13 and newer verify strictly by default: an authority must say what its key is for, and each certificate which
+key has signed it. Source: https://docs.python.org/3/library/ssl.html#ssl.VERIFY_X509_STRICT
+"""
 
 import datetime as dt
 import ipaddress
@@ -9,6 +13,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class Authority:
@@ -24,7 +40,7 @@ class Authority:
         self._certificate = (
             self._begin(name, name, self._signer)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._signer.public_key()), critical=False)
+            .add_extension(_SIGNS_CERTIFICATES, critical=True)
             .sign(self._signer, hashes.SHA256())
         )
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
@@ -37,19 +53,16 @@ class Authority:
     def issue(self, name: str, *hosts: str) -> Path:
         """Return the file of a certificate for these host names and addresses."""
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._signer.public_key())
         certificate = (
             self._begin(subject, self._certificate.subject, self._key)
             .add_extension(x509.SubjectAlternativeName(_names(hosts)), critical=False)
-            .add_extension(signer, critical=False)
             .sign(self._signer, hashes.SHA256())
         )
         path = self._folder / f"{name}.pem"
         path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         return path
 
-    @staticmethod
-    def _begin(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _begin(self, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder()
@@ -59,6 +72,10 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(hours=1))
             .not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._signer.public_key()), critical=False
+            )
         )
 
 

@@ -3,14 +3,17 @@
 import contextlib
 import io
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from k6_sweep.cluster.connector import Connector
 from k6_sweep.cluster.link import Connect, Link
 from k6_sweep.demo.keys import all_keys
 from k6_sweep.demo.servers import Node, find_redis_server, start_server, stop
+from k6_sweep.errors import SweepError
 from k6_sweep.log import Log, open_log
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.parse import parse
@@ -48,7 +51,7 @@ def quiet_log() -> Log:
 def sweep_now(
     settings: Settings,
     connect: Connect | None = None,
-    seconds: float = 30.0,
+    seconds: float = 120.0,
     on_progress: Callable[[Progress], None] = lambda _: None,
     log: Log | None = None,
 ) -> SweepReport:
@@ -56,6 +59,18 @@ def sweep_now(
     return sweep(
         settings, connect or Connector(settings), lambda: deadline - time.monotonic(), log or quiet_log(), on_progress
     )
+
+
+def sweep_until(settings: Settings, enough: Callable[[Progress], bool], connect: Connect | None = None) -> SweepReport:
+    """Sweep what can never be complete: the time is up when this much is done."""
+    deadline = time.monotonic() + 120
+
+    def look(progress: Progress) -> None:
+        nonlocal deadline
+        if enough(progress):
+            deadline = min(deadline, time.monotonic())
+
+    return sweep(settings, connect or Connector(settings), lambda: deadline - time.monotonic(), quiet_log(), look)
 
 
 Pipeline = Callable[[Sequence[bytes]], list[Any]]
@@ -66,6 +81,14 @@ def step_between(link: Link, around: Callable[[Pipeline, Sequence[bytes]], list[
     pipeline = link.pipeline
     link.pipeline = lambda commands: around(pipeline, commands)  # type: ignore[method-assign]  # this one link only
     return link
+
+
+def start_tls_server(folder: Path, options: Mapping[str, str], port: int) -> Node:
+    """Start a server that speaks TLS; skip the test where this machine has none."""
+    try:
+        return start_server(find_redis_server(), folder, options, port=port)
+    except SweepError as error:
+        pytest.skip(f"needs a redis-server that is built with TLS: {str(error).splitlines()[-1]}")
 
 
 @contextlib.contextmanager
@@ -96,7 +119,7 @@ def move_slot(slot: int, source: Node, target: Node, others: tuple[Node, ...] = 
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():

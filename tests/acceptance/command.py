@@ -25,7 +25,7 @@ def k6_sweep(*arguments: str, env: Mapping[str, str] = {}) -> Ended:
         capture_output=True,
         text=True,
         env=clean | dict(env),
-        timeout=60,
+        timeout=300,
         check=False,
     )
     return Ended(done.returncode, json.loads(done.stdout), done.stderr)

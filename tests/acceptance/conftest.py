@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from k6_sweep.demo.servers import Node
-from tests.acceptance.pod import FAILING_SCRIPT, IN_POD, SLEEP_SCRIPT, Pod, Sidecar, start_sidecar, why_no_namespaces
+from tests.acceptance.pod import IN_POD, Pod, Sidecar, start_sidecar, why_no_namespaces
+from tests.acceptance.scripts import k6_scripts
 from tests.support import running_redis
 
 
@@ -31,14 +32,13 @@ def redis_url(redis_node: Node) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Iterator[Path]:
     """A folder that every user of the pod can reach, with the k6 scripts."""
     for path in (tmp_path, *tmp_path.parents):
         if path.stat().st_uid == os.geteuid() and path != Path("/"):
             path.chmod(path.stat().st_mode | 0o055)
-    (tmp_path / "sleep.js").write_text(SLEEP_SCRIPT)
-    (tmp_path / "failing.js").write_text(FAILING_SCRIPT)
-    return tmp_path
+    with k6_scripts(tmp_path):
+        yield tmp_path
 
 
 @pytest.fixture

@@ -34,15 +34,6 @@ while True:
 
 IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
-SLEEP_SCRIPT = "import { sleep } from 'k6'; export default function () { sleep(Number(__ENV.SECONDS || 1)); }"
-FAILING_SCRIPT = """
-import { sleep } from 'k6';
-import { Counter } from 'k6/metrics';
-const never = new Counter('never');
-export const options = { thresholds: { never: ['count<1'] } };
-export default function () { never.add(1); sleep(1); }
-"""
-
 
 def why_no_namespaces() -> str | None:
     """Say what this machine lacks to make a pod; None where it can."""
@@ -168,7 +159,7 @@ class Sidecar:
         first, *_ = psutil.Process(self.process.pid).children()
         first.send_signal(number)
 
-    def report(self, timeout: float = 30) -> dict[str, Any]:
+    def report(self, timeout: float = 120) -> dict[str, Any]:
         """Wait for its end and return what it printed, which the message must repeat."""
         output, _ = self.process.communicate(timeout=timeout)
         report: dict[str, Any] = json.loads(output)

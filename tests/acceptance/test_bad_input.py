@@ -14,7 +14,7 @@ from tests.support import until
 
 @pytest.fixture
 def good(redis_url: str) -> list[str]:
-    return ["--redis-url", redis_url, "--pattern", "test:*", "--timeout", "2"]
+    return ["--redis-url", redis_url, "--pattern", "test:*"]
 
 
 SETTINGS: dict[str, tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = {

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster
 from k6_sweep.message import TerminationMessage
-from tests.acceptance.pod import K6, SLEEP_SCRIPT, Sidecar, start_sidecar
+from tests.acceptance.pod import K6, Sidecar, start_sidecar
+from tests.acceptance.scripts import k6_scripts
 from tests.support import keys_of, until
 
 KEYS = 60_000
@@ -45,13 +47,16 @@ def test_signals_at_random_moments_of_wait_and_sweep(number: signal.Signals, tmp
     """SIGTERM, SIGINT and SIGKILL anywhere in `watch`: a valid message, counts within the truth, nothing else gone."""
     chance = random.Random(number)
     found: Counter[str] = Counter()
-    with local_cluster(find_redis_server()) as cluster:
+    with local_cluster(find_redis_server()) as cluster, ExitStack() as scripts:
         others = {f"user:{i}".encode() for i in range(1000)}
         write_keys(cluster, others)
         for turn in range(17):
             write_keys(cluster, (f"test:{i}".encode() for i in range(KEYS)))
             before = _matching(cluster)
-            sidecar, k6 = _start(cluster, tmp_path / str(turn))
+            folder = tmp_path / str(turn)
+            folder.mkdir()
+            scripts.enter_context(k6_scripts(folder))
+            sidecar, k6 = _start(cluster, folder)
             if turn % 3:  # in two turns of three the sweep has begun
                 k6.wait()
                 until(lambda: sidecar.status() != "waiting" or sidecar.process.poll() is not None)  # noqa: B023  # asked within the turn
@@ -59,7 +64,7 @@ def test_signals_at_random_moments_of_wait_and_sweep(number: signal.Signals, tmp
             sidecar.process.send_signal(number)
             if number == signal.SIGTERM:
                 k6.send_signal(number)  # as the kubelet does
-            output, _ = sidecar.process.communicate(timeout=60)
+            output, _ = sidecar.process.communicate(timeout=120)
             k6.kill()
             k6.wait()
             told = json.loads(sidecar.message_file.read_bytes())
@@ -82,8 +87,6 @@ def _matching(cluster: LocalCluster) -> int:
 
 def _start(cluster: LocalCluster, folder: Path) -> tuple[Sidecar, subprocess.Popen[bytes]]:
     """Start a sidecar and a k6 that runs for a moment."""
-    folder.mkdir()
-    (folder / "sleep.js").write_text(SLEEP_SCRIPT)
     private = folder / "k6-of-this-turn"
     private.symlink_to(K6)
     # A bounded rate makes the sweep long enough to be hit in its middle.

@@ -21,17 +21,15 @@ from k6_sweep.demo.servers import (
     LocalCluster,
     Node,
     find_k6,
-    find_redis_server,
     form_cluster,
     free_port,
-    start_server,
     stop,
 )
 from k6_sweep.settings.redis_url import IamCache
 from k6_sweep.settings.values import Address
 from tests.acceptance.pod import start_sidecar
 from tests.certificates import Authority
-from tests.support import settings_for, sweep_now, until
+from tests.support import settings_for, start_tls_server, sweep_now, until
 
 ENDPOINT = "clustercfg.k6-sweep.test"
 DEAD = "127.0.0.99"
@@ -74,7 +72,7 @@ def named_cluster(authority: Authority, tmp_path_factory: pytest.TempPathFactory
                 "cluster-port": str(port + 10_000),
                 "cluster-announce-hostname": f"shard-{number}.k6-sweep.test",
             }
-            nodes.append(start_server(find_redis_server(), folder, options | own, port=port))
+            nodes.append(start_tls_server(folder, options | own, port))
         form_cluster(nodes)
         wanted = {f"shard-{number}.k6-sweep.test:{tls_port(node)}" for number, node in enumerate(nodes)}
         until(lambda: all(_addresses_known_to(node) == wanted for node in nodes))
@@ -181,7 +179,7 @@ def test_a_password_that_changes_during_the_wait(folder: Path, redis_node: Node)
     )
     k6 = subprocess.Popen(
         [private, "run", "--quiet", "--no-usage-report", "--address", "localhost:0", folder / "sleep.js"],
-        env=os.environ | {"SECONDS": "30"},
+        env=os.environ | {"SECONDS": "60"},
     )
     until(lambda: sidecar.says("the preflight found nothing wrong") and sidecar.says("k6 is running"))
     redis_node.ask("ACL", "SETUSER", "rotated", "resetpass", ">second")

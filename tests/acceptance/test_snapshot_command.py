@@ -13,7 +13,7 @@ IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "POD_UID": "11111111-2222-3333-
 
 @pytest.fixture
 def good(redis_url: str) -> list[str]:
-    return ["--redis-url", redis_url, "--pattern", "test:*", "--timeout", "5"]
+    return ["--redis-url", redis_url, "--pattern", "test:*"]
 
 
 def test_what_was_there_stays(good: list[str], redis_node: Node, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from k6_sweep.demo.servers import Node
 from k6_sweep.watch.pidfd import kernel_tells_exit_codes
 from tests.acceptance.pod import IN_POD, K6, Pod, Sidecar, start_sidecar, why_no_namespaces
+from tests.acceptance.scripts import HOLD
 from tests.support import until
 
 StartSidecar = Callable[..., Sidecar]
@@ -119,14 +120,15 @@ def test_a_background_k6_that_outlives_its_shell_is_waited_for(
 ) -> None:
     """A k6 that was handed over to the pod's first process is waited for, seen before or after that."""
     before = sidecar_in()
-    command = f"{shlex.join(k6_run(folder))} & sleep 1"
-    shell = pod.container("sh", "-c", command, env=os.environ | {"SECONDS": "4"})
+    (folder / HOLD).touch()
+    shell = pod.container("sh", "-c", f"{shlex.join(k6_run(folder))} & sleep 1")
     until(lambda: before.says("k6 is running"))
     shell.wait()
     after = sidecar_in()
     until(lambda: after.says("k6 is running"))
     assert before.still_waits()
     assert after.still_waits()
+    (folder / HOLD).unlink()
     assert before.report()["k6"]["ended"]
     assert after.report()["k6"]["ended"]
     assert redis_node.ask("KEYS", "*") == [b"user:1"]

@@ -24,6 +24,8 @@ class Scenario:
     """How long the sweep may take."""
     loses_keys: bool = False
     """Whether slots are gone for good: then no test could go on with this cluster."""
+    by_redis_cli: bool = False
+    """Whether it runs redis-cli, which comes with Redis and not with every Valkey."""
 
 
 def planned_failover(world: World) -> None:
@@ -208,11 +210,11 @@ SCENARIOS = {
     "node paused": Scenario(node_paused, settle=FAILOVER),
     "majority paused": Scenario(majority_paused, settle=FAILOVER),
     "full restart": Scenario(full_restart, settle=FAILOVER),
-    "reshard both ways": Scenario(reshard_both_ways, settle=2.0, on_every_server=True),
-    "rebalance": Scenario(rebalance, make_uneven, settle=2.0),
+    "reshard both ways": Scenario(reshard_both_ways, settle=2.0, on_every_server=True, by_redis_cli=True),
+    "rebalance": Scenario(rebalance, make_uneven, settle=2.0, by_redis_cli=True),
     "half moved for good": Scenario(nothing, half_moved, on_every_server=True),
     "fat slot on the move": Scenario(fat_slot_on_the_move, fat_slot, on_every_server=True),
-    "node added": Scenario(node_added, settle=2.0),
-    "node removed": Scenario(node_removed, fourth_node, settle=2.0),
+    "node added": Scenario(node_added, settle=2.0, by_redis_cli=True),
+    "node removed": Scenario(node_removed, fourth_node, settle=2.0, by_redis_cli=True),
     "everything moves": Scenario(everything_moves, settle=2.0),
 }

@@ -5,6 +5,7 @@ A run is replayed by its number: K6_SWEEP_CHAOS_FIRST=17 K6_SWEEP_CHAOS_RUNS=1.
 
 import os
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -55,6 +56,8 @@ def outcomes() -> Iterator[Counter[str]]:
 )
 def test_the_report_is_true(number: int, name: str, binary: str, tmp_path: Path, outcomes: Counter[str]) -> None:
     """Nothing of others is deleted, `complete` means that nothing is left, `exact` that the count is right."""
+    if SCENARIOS[name].by_redis_cli and not shutil.which("redis-cli"):
+        pytest.skip("needs redis-cli (Debian: redis-tools)")
     chance = random.Random(number)
     options = OPTIONS | {"cluster-require-full-coverage": chance.choice(("yes", "no"))}
     with local_cluster(binary, primaries=3, replicas=3, options=options) as cluster:

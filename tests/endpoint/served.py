@@ -57,7 +57,7 @@ class Served:
         body: object = None,
         headers: Mapping[str, str] | None = None,
         token: str | None = TOKEN,
-        seconds: float = 60,
+        seconds: float = 300,
     ) -> Answer:
         """Ask once, over a connection of its own; a body that is no text is sent as JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
@@ -76,7 +76,7 @@ class Served:
         path: str = ADMIN,
         headers: Mapping[str, str] | None = None,
         token: str | None = TOKEN,
-        seconds: float = 60,
+        seconds: float = 300,
     ) -> Answer:
         return self.ask("POST", path, body, headers, token, seconds)
 
@@ -115,9 +115,10 @@ def served(
     finally:
         process.terminate()
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            process.wait(10)
+        except subprocess.TimeoutExpired:  # a second signal ends the sweep that it waits for
+            process.terminate()
+            process.wait(120)
         reader.join(10)
         assert process.stdout
         out = process.stdout.read()

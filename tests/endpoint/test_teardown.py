@@ -41,7 +41,7 @@ def run_k6(folder: Path, script: Path | str, **env: str) -> K6Run:
         capture_output=True,
         text=True,
         env={"PATH": os.environ["PATH"], "HOME": str(folder), **env},
-        timeout=60,
+        timeout=300,
         check=False,
     )
     return K6Run(done.returncode, done.stderr, json.loads((folder / "summary.json").read_text())["metrics"])

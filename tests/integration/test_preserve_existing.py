@@ -16,12 +16,12 @@ from k6_sweep.sweep.snapshot import Snapshot
 from k6_sweep.sweep.sweeper import take_snapshot
 from tests.integration.test_least_privilege import permit
 from tests.integration.test_sweep_cluster import Interfering, binary_keys, matching
-from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, snapshot_settings_for, sweep_now
+from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, snapshot_settings_for, sweep_now, until
 
 PATTERNS = [f"{kind}:*" for kind in KINDS]
 
 
-def snapshot_of(url: str, file: Path, *options: str, seconds: float = 30.0) -> tuple[Snapshot, SweepReport]:
+def snapshot_of(url: str, file: Path, *options: str, seconds: float = 120.0) -> tuple[Snapshot, SweepReport]:
     settings = snapshot_settings_for(url, file, *options, patterns=PATTERNS)
     deadline = time.monotonic() + seconds
     taken, report = take_snapshot(
@@ -87,10 +87,7 @@ def test_slots_that_were_not_seen_are_not_swept(small_cluster: LocalCluster, tmp
     for node in (first, *others):
         if node is first:
             node.ask("CLUSTER", "ADDSLOTS", 17, 18)
-    deadline = time.monotonic() + 20
-    while b"17" not in others[0].ask("CLUSTER", "NODES") and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(1)
+    until(lambda: all(b"cluster_slots_assigned:16384" in node.ask("CLUSTER", "INFO") for node in (first, *others)))
     write_keys(small_cluster, [b"stream:{%b}" % TAGS[17], b"stream:{%b}" % TAGS[16]])
     report = sweep_now(
         settings_for(small_cluster.url, "--preserve-existing", str(tmp_path / "file"), patterns=PATTERNS)
@@ -160,7 +157,7 @@ def test_a_slot_that_leaves_meanwhile_is_asked_again(small_cluster: LocalCluster
             move_slot(slot, first, second, (third,))
 
     connect = Interfering(Connector(settings), 8, move)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     taken, report = take_snapshot(settings, connect, lambda: deadline - time.monotonic(), quiet_log(), lambda _: None)
     assert (report.status, taken.size) == ("complete", 5000)
     assert all(key in taken for key in existing)

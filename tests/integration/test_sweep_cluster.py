@@ -23,7 +23,18 @@ from k6_sweep.settings.values import Address
 from k6_sweep.sweep.result import Progress
 from k6_sweep.sweep.sweeper import sweep
 from tests.integration.test_least_privilege import LEAST, permit
-from tests.support import KINDS, Pipeline, keys_of, move_slot, quiet_log, settings_for, step_between, sweep_now, until
+from tests.support import (
+    KINDS,
+    Pipeline,
+    keys_of,
+    move_slot,
+    quiet_log,
+    settings_for,
+    step_between,
+    sweep_now,
+    sweep_until,
+    until,
+)
 
 
 def binary_keys(count: int, seed: int) -> set[bytes]:
@@ -261,10 +272,14 @@ def test_a_stranger_at_a_nodes_address_is_not_swept(cluster: LocalCluster, small
     settings = settings_for(cluster.url)
     real, lost = Connector(settings), cluster.primaries[1].port
 
+    tries = 0
+
     def connect(address: Address) -> Link:
+        nonlocal tries
+        tries += address.port == lost
         return real(small_cluster.primaries[1].address if address.port == lost else address)
 
-    report = sweep_now(settings, connect, seconds=3)
+    report = sweep_until(settings, lambda _: tries > 2, connect)
     assert report.status == "incomplete"
     assert any("does not belong to the cluster" in error for error in report.errors)
     assert keys_of(small_cluster.primaries) == strangers
@@ -284,7 +299,10 @@ def test_one_dead_target_does_not_hold_up_other_slots(small_cluster: LocalCluste
     def connect(address: Address) -> Link:
         return real(Address(address.host, 1) if address == second.address else address)
 
-    report = sweep_now(settings, connect, seconds=6)
+    def others_are_done(_: Progress) -> bool:
+        return {key_slot(key) for key in keys_of([first, third]) if key.startswith(b"test:")} <= {100}
+
+    report = sweep_until(settings, others_are_done, connect)
     assert report.status == "incomplete"
     left = {key for key in keys_of([first, third]) if key.startswith(b"test:")}
     assert {key_slot(key) for key in left} <= {100}
@@ -302,7 +320,7 @@ def test_a_connect_that_hangs_does_not_hold_up_the_report(cluster: LocalCluster)
         return real(address)
 
     try:
-        report = sweep_now(settings, connect, seconds=2)
+        report = sweep_until(settings, lambda progress: progress.deleted > 0, connect)
         assert not released.is_set()
     finally:
         released.set()
@@ -376,7 +394,7 @@ def test_keys_that_the_cluster_has_lost_sight_of_are_named(small_cluster: LocalC
     write_keys(small_cluster, (b"test:{%b}%d" % (TAGS[slot], i) for slot in (7, 8) for i in range(10)))
     move_slot(7, first, second, keys=5)
     first.ask("CLUSTER", "SETSLOT", 7, "STABLE")
-    report = sweep_now(settings_for(small_cluster.url), seconds=3)
+    report = sweep_until(settings_for(small_cluster.url), lambda progress: progress.slots_done == 16384)
     assert report.status == "incomplete"
     assert report.slots_done == 16383
     assert re.search(r"proven to be swept: 7 \(IMPORTING on a node.*cluster fix", report.errors[0])
@@ -390,7 +408,7 @@ def test_uncovered_slots_are_named(small_cluster: LocalCluster) -> None:
     lost = small_cluster.primaries[2]
     lost.process.kill()
     lost.process.wait()
-    report = sweep_now(settings_for(small_cluster.url), seconds=5)
+    report = sweep_until(settings_for(small_cluster.url), lambda progress: progress.slots_done == 16384 - 5462)
     assert report.status == "incomplete"
     assert report.slots_done == 16384 - 5462
     assert any("10922-16383" in error for error in report.errors)
@@ -403,7 +421,7 @@ def test_slots_without_an_owner_are_named(small_cluster: LocalCluster) -> None:
     small_cluster.primaries[0].ask("CLUSTER", "DELSLOTS", 17, 18)
     for node in small_cluster.primaries[1:]:
         node.ask("CLUSTER", "DELSLOTS", 17, 18)
-    report = sweep_now(settings_for(small_cluster.url), seconds=3)
+    report = sweep_until(settings_for(small_cluster.url), lambda progress: progress.slots_done == 16382)
     assert report.status == "incomplete"
     assert "17-18" in report.errors[0]
 

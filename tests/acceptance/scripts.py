@@ -1,0 +1,85 @@
+"""The k6 scripts of the tests. A k6 that runs one ends only after each sidecar of its folder has seen it.
+
+So no test depends on how soon a sidecar looks: k6 asks a server of the test, which finds out which process asks, and
+answers when the sidecars' logs say that it is waited for.
+"""
+
+import contextlib
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+_ASK = "http.get('http://127.0.0.1:{port}/', {{ timeout: '600s' }});"
+_SLEEP = """
+import http from 'k6/http';
+import {{ sleep }} from 'k6';
+export default function () {{ {ask} sleep(Number(__ENV.SECONDS || 1)); }}
+"""
+_FAIL = """
+import http from 'k6/http';
+import {{ Counter }} from 'k6/metrics';
+const never = new Counter('never');
+export const options = {{ thresholds: {{ never: ['count<1'] }} }};
+export default function () {{ never.add(1); {ask} }}
+"""
+HOLD = "hold"
+"""While a file of this name is in the folder, no k6 ends."""
+
+
+@contextlib.contextmanager
+def k6_scripts(folder: Path) -> Iterator[None]:
+    """Write sleep.js, which goes on for $SECONDS more (1), and failing.js, whose threshold fails."""
+    stopped = threading.Event()
+
+    class WhenSeen(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            line = _line_of(self.client_address[1])
+            while not stopped.is_set() and ((folder / HOLD).exists() or not _is_seen(line, folder)):
+                time.sleep(0.02)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), WhenSeen) as server:
+        server.daemon_threads = True
+        ask = _ASK.format(port=server.server_port)
+        (folder / "sleep.js").write_text(_SLEEP.format(ask=ask))
+        (folder / "failing.js").write_text(_FAIL.format(ask=ask))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        stopped.set()
+        server.shutdown()
+
+
+def _line_of(port: int) -> set[int]:
+    """Return the numbers of the process that asks from this port, and of those above it, as its own pod has them."""
+    (pid,) = {
+        each.pid for each in psutil.net_connections("tcp4") if each.laddr and each.laddr.port == port and each.pid
+    }
+    process = psutil.Process(pid)
+    numbers = [_numbers(each.pid) for each in (process, *process.parents())]
+    return {each[-1] for each in numbers if len(each) == len(numbers[0])}
+
+
+def _numbers(pid: int) -> list[int]:
+    """Return a process's number in each PID namespace that it is in, the innermost last."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("NSpid:"))
+    return [int(word) for word in line.split()[1:]]
+
+
+def _is_seen(line: set[int], folder: Path) -> bool:
+    """Whether each sidecar waits for one of these: for a k6, or for the first process of its container."""
+    logs = list(folder.glob("log*"))
+    return bool(logs) and all(line & _waited_for(log) for log in logs)
+
+
+def _waited_for(log: Path) -> set[int]:
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
+    return {line[name] for line in lines if line["event"] == "k6 is running" for name in ("pid", "container")}
