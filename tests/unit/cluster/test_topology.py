@@ -8,7 +8,7 @@ from redis import exceptions
 from k6_sweep.cluster.topology import discover, importing, read_topology
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.settings.values import Address
-from tests.unit.sweep.fakes import FakeLink
+from tests.unit.cluster.fake_redis import FakeLink
 
 
 def hello(mode: bytes, role: bytes = b"master") -> list[bytes]:
