@@ -14,7 +14,7 @@ from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.result import Progress, SweepReport, SweepStatus
 from k6_sweep.sweep.snapshot import Snapshot
 from k6_sweep.sweep.sweeper import sweep, take_snapshot
-from tests.support import quiet_log, settings_for
+from tests.support import quiet_log, settings_for, snapshot_settings_for
 from tests.unit.cluster.fake_redis import ALWAYS, FakeCluster, Happens, key
 from tests.unit.sweep.fakes import Deadline
 
@@ -320,7 +320,7 @@ def test_our_own_keys_are_neither_swept_nor_counted() -> None:
 
 
 def snapshot_of(cluster: FakeCluster, *options: str, remaining: Callable[[], float] = lambda: 60.0) -> Snapshot:
-    settings = settings_for(cluster.url, "--out", "snapshot", *options, patterns=PATTERNS, command="snapshot")
+    settings = snapshot_settings_for(cluster.url, Path("unused"), *options, patterns=PATTERNS)
     return take_snapshot(settings, cluster.connect, remaining, quiet_log(), lambda _: None)[0]
 
 
