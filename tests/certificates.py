@@ -1,4 +1,4 @@
-"""An authority of our own, and certificates from it."""
+"""Stands for a certificate authority: the TLS tests trust the certificates that it issues."""
 
 import datetime as dt
 import ipaddress
