@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.rig import ENVIRONMENT, PATTERNS, Cost, fill, measure, median, total
+from bench.measuring import ENVIRONMENT, PATTERNS, Cost, fill, measure, median, total
 from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from bench.rig import Cost, measure
+from bench.measuring import Cost, measure
 from k6_sweep.cluster.link import pack
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from bench.rig import ENVIRONMENT, PATTERNS, Cost, OtherClient, fill, measure, median
+from bench.measuring import ENVIRONMENT, PATTERNS, Cost, OtherClient, fill, measure, median
 from k6_sweep.demo.servers import Node, find_redis_server, local_cluster
 
 RATE = 20_000

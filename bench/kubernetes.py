@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from bench.rig import machine
+from bench.measuring import machine
 from k6_sweep.demo.servers import Node, find_redis_server, start_server, stop
 from tests.acceptance.pod import Sidecar
 from tests.kubernetes.apiserver import KubeApi, why_no_apiserver

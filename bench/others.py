@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import redis
 from redis.cluster import ClusterNode, RedisCluster
 
-from bench.rig import PATTERNS
+from bench.measuring import PATTERNS
 
 LUA = """
 local cursor, deleted = ARGV[1], 0

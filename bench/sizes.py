@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.rig import PATTERNS, fill, machine, measure, total
+from bench.measuring import PATTERNS, fill, machine, measure, total
 from k6_sweep.demo.servers import find_redis_server, local_cluster
 
 

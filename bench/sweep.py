@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.rig import HERE, PATTERNS, Cost, fill, machine, measure, median, total
+from bench.measuring import HERE, PATTERNS, Cost, fill, machine, measure, median, total
 from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster
 
 OURS = "k6-sweep run"

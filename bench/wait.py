@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from bench.rig import ENVIRONMENT, PATTERNS, machine
+from bench.measuring import ENVIRONMENT, PATTERNS, machine
 from k6_sweep.demo.servers import Node, find_k6, find_redis_server, start_server, stop
 
 CROWD = 3000

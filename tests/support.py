@@ -1,4 +1,4 @@
-"""What many tests need: settings in a line, a sweep in a call, the keys of a whole cluster."""
+"""Stands for a caller of the sweep: settings in a line, a sweep in a call, the keys of a whole cluster."""
 
 import contextlib
 import io

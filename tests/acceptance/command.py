@@ -1,4 +1,4 @@
-"""The command as users run it, to its end."""
+"""Stands for a user at a shell: runs the command in a process of its own, to its end."""
 
 import json
 import os

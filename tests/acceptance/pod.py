@@ -1,4 +1,4 @@
-"""A pod made of Linux namespaces: containers' first processes have parent 0, as under a container runtime."""
+"""Stands for a pod, by Linux namespaces: containers' first processes have parent 0, as under a container runtime."""
 
 import json
 import os

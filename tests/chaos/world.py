@@ -1,4 +1,4 @@
-"""A cluster to do harm to while it is swept, and the knowledge of what must then be true."""
+"""Stands for production: a cluster that is harmed while it is swept, and the knowledge of what must then be true."""
 
 import os
 import random

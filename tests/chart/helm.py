@@ -1,4 +1,4 @@
-"""Renders the chart with a real Helm."""
+"""Stands for a user of the chart: a real Helm renders it, and the objects can be asked for by kind and name."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The endpoint as users run it, and what asks it."""
+"""Stands for a deployment of the endpoint and for its clients: `k6-sweep serve` in a process, and requests to it."""
 
 import contextlib
 import http.client

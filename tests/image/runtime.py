@@ -1,4 +1,4 @@
-"""A containerd of the tests' own, in which containers share a process namespace as those of a pod do."""
+"""Stands for a node: a containerd of its own, whose containers share a process namespace as those of a pod do."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A real kube-apiserver over a real etcd, on loopback, with RBAC; the tests play controllers and kubelet."""
+"""Stands for a control plane: a real kube-apiserver over a real etcd, on loopback, with RBAC, without controllers."""
 
 import os
 import secrets

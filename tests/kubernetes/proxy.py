@@ -1,4 +1,4 @@
-"""A network between a watcher and the API server that can be taken apart."""
+"""Stands for the network between a watcher and the API server: it can be cut and mended."""
 
 import contextlib
 import socket

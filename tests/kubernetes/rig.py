@@ -1,4 +1,4 @@
-"""What the controllers and the kubelet would do, and a sidecar that finds its service account where a pod has it."""
+"""Stands for controllers and kubelet: makes objects, sets states, starts sidecars with a mounted service account."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A real Prometheus and a real Pushgateway, on loopback."""
+"""Stands for a monitoring stack: a real Prometheus and a real Pushgateway, on loopback."""
 
 import contextlib
 import json

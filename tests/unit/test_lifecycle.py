@@ -1,13 +1,9 @@
-"""Signals as facts, and the message."""
+"""Signals as facts."""
 
 import os
 import signal
-from pathlib import Path
-
-import pytest
 
 from k6_sweep.lifecycle import Events
-from k6_sweep.message import TerminationMessage
 
 
 def test_signals_are_noted_and_end_a_wait() -> None:
@@ -51,22 +47,3 @@ def test_descriptors_and_callbacks() -> None:
         assert called == [1]
     os.close(reader)
     os.close(writer)
-
-
-def test_a_shorter_message_covers_a_longer_one(tmp_path: Path) -> None:
-    """Each text replaces the last, blanks included, without the file ever being cut; another's text is covered too."""
-    path = tmp_path / "message"
-    path.write_bytes(b"left by somebody, and long")
-    inode = path.stat().st_ino
-    message = TerminationMessage(path)
-    for text in (b"{}", b'{"a":"bcdefghijklmnopqrstuvwxyz"}', b"{}"):
-        message.write(text)
-        assert path.read_bytes().rstrip() == text
-    assert path.stat().st_ino == inode
-    assert path.stat().st_size == len(b'{"a":"bcdefghijklmnopqrstuvwxyz"}')
-
-
-def test_a_message_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    """Where there is no folder there is no message."""
-    with pytest.raises(FileNotFoundError):
-        TerminationMessage(tmp_path / "no" / "message").write(b"{}")

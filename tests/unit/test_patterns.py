@@ -1,21 +1,11 @@
-"""Patterns: what they match, who owns a key, what can be told from them."""
-
-import re
-from collections import Counter
+"""Patterns: what they match, and what can be told from them."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from k6_sweep.patterns import Pattern
-from k6_sweep.sweep.matcher import Matcher
-
-GLOBS = st.text(alphabet="ab-]^[\\*?{}", min_size=1, max_size=8)
-KEYS = st.lists(st.binary(max_size=6) | st.text(alphabet="ab-]^[\\*?{}", max_size=6).map(str.encode), max_size=30)
-
-
-def matches(glob: str, key: bytes) -> bool:
-    return bool(Matcher([Pattern(glob)]).split([key]).chosen)
+from tests.unit.globs import GLOBS, KEYS, matches
 
 
 @pytest.mark.parametrize(
@@ -46,36 +36,6 @@ def test_globs(glob: str, key: bytes, expected: bool) -> None:
 def test_many_stars_do_not_crawl() -> None:
     """A pattern that makes a backtracking matcher run for hours is answered at once."""
     assert not matches("a*" * 30 + "b", b"a" * 5000)
-
-
-@given(st.lists(GLOBS, min_size=1, max_size=5), KEYS)
-def test_the_first_pattern_that_matches_owns_a_key(globs: list[str], keys: list[bytes]) -> None:
-    """Each key goes to the first pattern that matches it alone, and all who are owned are chosen."""
-    split = Matcher([Pattern(glob) for glob in globs]).split(list(keys))
-    owners = [next((index for index, glob in enumerate(globs) if matches(glob, key)), None) for key in keys]
-    assert sorted(split.chosen) == sorted(key for key, owner in zip(keys, owners, strict=True) if owner is not None)
-    assert dict(split.counts) == {index: owners.count(index) for index in set(owners) - {None}}
-
-
-@given(st.lists(st.text(alphabet="ab\xff", min_size=1, max_size=3), min_size=1, max_size=4), KEYS)
-def test_prefixes_are_matched_like_any_pattern(starts: list[str], keys: list[bytes]) -> None:
-    """Patterns like `prefix*`, which are found in a way of their own, choose what a regular expression would."""
-    patterns = [Pattern(f"{start}*") for start in starts]
-    slow = [re.compile(pattern.regex) for pattern in patterns]
-    split = Matcher(patterns).split(list(keys))
-    assert sorted(split.chosen) == sorted(key for key in keys if any(regex.match(key) for regex in slow))
-
-
-@given(st.lists(GLOBS, min_size=1, max_size=3), st.lists(GLOBS, min_size=1, max_size=3), KEYS)
-def test_kept_keys_are_never_chosen(globs: list[str], keep: list[str], keys: list[bytes]) -> None:
-    """What a keep pattern matches is spared and counted, whatever else matches it."""
-    split = Matcher([Pattern(glob) for glob in globs], [Pattern(glob) for glob in keep]).split(list(keys))
-    assert not any(matches(glob, key) for glob in keep for key in split.chosen)
-    owners = [next((index for index, glob in enumerate(globs) if matches(glob, key)), None) for key in keys]
-    kept = [any(matches(glob, key) for glob in keep) for key in keys]
-    spared = Counter(owner for owner, stays in zip(owners, kept, strict=True) if stays and owner is not None)
-    assert dict(split.spared) == spared
-    assert sum(count for _, count in split.counts) == len(split.chosen)
 
 
 @pytest.mark.parametrize(

@@ -1,52 +1,33 @@
-"""A server for unit tests: it answers commands from a script of replies."""
+"""What stands for the rest of a sweep in tests of its parts: orders, a tally, and one primary with a few keys."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import hiredis
-
-from k6_sweep.cluster.link import Link
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.matcher import Matcher
 from k6_sweep.sweep.orders import Allowance, Orders, Pace, Tally
 from k6_sweep.sweep.probes import Probes
-
-Answer = Callable[[list[bytes]], Any]
-
-
-class FakeLink(Link):
-    """A link whose server is a function from a command to its reply."""
-
-    def __init__(self, answer: Answer, name: str = "redis-0:6379") -> None:
-        self.name = name
-        self.closed = False
-        self.sent: list[list[bytes]] = []
-        self._answer = answer
-
-    def close(self) -> None:
-        self.closed = True
-
-    def pipeline(self, commands: Sequence[bytes]) -> list[Any]:
-        reader = hiredis.Reader()
-        for command in commands:
-            reader.feed(command)
-        words = [reader.gets() for _ in commands]
-        self.sent += words
-        return [self._answer(command) for command in words]
+from tests.unit.cluster.fake_redis import Answer
 
 
 def orders_for(
-    *globs: str, delete: bool = True, remaining: Callable[[], float] = lambda: 60.0, limit: int | None = None
+    *globs: str,
+    delete: bool = True,
+    remaining: Callable[[], float] = lambda: 60.0,
+    limit: int | None = None,
+    keep: str | None = None,
+    on_found: Callable[[Sequence[bytes]], None] | None = None,
 ) -> Orders:
     patterns = [Pattern(glob) for glob in globs or ("test:*",)]
     return Orders(
-        matcher=Matcher(patterns),
+        matcher=Matcher(patterns, [] if keep is None else [Pattern(keep)]),
         probes=Probes(patterns, b"nonce"),
         delete=delete,
         most_at_once=5000,
         remaining=remaining,
         pace=Pace(None),
         allowance=Allowance(limit),
+        on_found=on_found,
     )
 
 
@@ -54,8 +35,8 @@ def tally(patterns: int = 1) -> Tally:
     return Tally([0] * patterns)
 
 
-class FakeCluster:
-    """The keys of some slots, deleted as they are by a server; `troubles` answers instead where it has an answer."""
+class FakePrimary:
+    """Keys in the slots that a test puts them in, deleted as by a server; `troubles` answers instead where it does."""
 
     def __init__(self, keys: dict[int, list[bytes]], troubles: Answer = lambda _: None) -> None:
         self.keys = keys
@@ -80,3 +61,16 @@ class FakeCluster:
                 return sum(key in held for held in self.keys.values())
             case _:
                 raise AssertionError(command)
+
+
+class Deadline:
+    """The time that remains: a minute, until it has come."""
+
+    def __init__(self) -> None:
+        self.left = 60.0
+
+    def __call__(self) -> float:
+        return self.left
+
+    def come(self) -> None:
+        self.left = 0.0

@@ -14,7 +14,8 @@ from k6_sweep.cluster.links import WriteSize
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.sweep.batch import Batches, Delete, try_commands
 from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
-from tests.unit.sweep.fakes import Answer, FakeCluster, FakeLink, orders_for, tally
+from tests.unit.cluster.fake_redis import Answer, FakeLink
+from tests.unit.sweep.fakes import FakePrimary, orders_for, tally
 
 DELETING = {"UNLINK", "DEL", "GETDEL", "FLUSHDB", "FLUSHALL", "EXPIRE", "PEXPIRE", "RENAME", "RESTORE", "EVAL", "FCALL"}
 """Commands that can take a key away."""
@@ -44,7 +45,7 @@ def test_no_other_module_can_delete() -> None:
 def test_deletes_are_counted_for_their_patterns() -> None:
     """What a server says that it deleted is counted; the patterns' counts are those of the keys that were sent."""
     counts = tally()
-    cluster = FakeCluster({1: [b"test:1"], 2: [b"test:2", b"test:3"]})
+    cluster = FakePrimary({1: [b"test:1"], 2: [b"test:2", b"test:3"]})
     written = batches(cluster, counts=counts).write([Delete(1, [b"test:1", b"test:gone"]), Delete(2, [b"test:2"])])
     assert written is not None
     assert list(written.clean) == [True, True]
@@ -54,7 +55,7 @@ def test_deletes_are_counted_for_their_patterns() -> None:
 
 def test_other_commands_go_with_the_deletes() -> None:
     """Deletes and listings share a write; the replies of the others come back as they are."""
-    link = FakeLink(FakeCluster({3: [b"test:1"]}))
+    link = FakeLink(FakePrimary({3: [b"test:1"]}))
     writer = Batches(link, orders_for(), tally(), WriteSize(10, 1.0))
     others = [pack((b"CLUSTER", b"COUNTKEYSINSLOT", 3))]
     written = writer.write([Delete(3, [b"test:1"], probe=True)], others)
@@ -69,7 +70,7 @@ def test_a_refused_delete_gives_its_share_back() -> None:
     moved = exceptions.MovedError("1 10.0.0.2:6379")
     orders, counts = orders_for(limit=3), tally()
     troubled = batches(
-        FakeCluster({1: [b"test:1"]}, lambda command: moved if b"test:1" in command else None), orders, counts
+        FakePrimary({1: [b"test:1"]}, lambda command: moved if b"test:1" in command else None), orders, counts
     )
     written = troubled.write([Delete(1, [b"test:1"]), Delete(2, [b"test:2", b"test:3"])])
     assert written is not None
@@ -82,7 +83,7 @@ def test_a_refused_delete_gives_its_share_back() -> None:
 
 def test_beyond_the_allowance_nothing_is_sent() -> None:
     """A write that would go beyond the bound is not sent at all."""
-    cluster = FakeCluster({1: [b"test:1", b"test:2"]})
+    cluster = FakePrimary({1: [b"test:1", b"test:2"]})
     with pytest.raises(LimitReachedError):
         batches(cluster, orders_for(limit=1)).write([Delete(1, [b"test:1", b"test:2"])])
     assert cluster.keys == {1: [b"test:1", b"test:2"]}
@@ -90,14 +91,14 @@ def test_beyond_the_allowance_nothing_is_sent() -> None:
 
 def test_after_the_deadline_nothing_is_sent() -> None:
     """Without time left a write is not sent."""
-    cluster = FakeCluster({1: [b"test:1"]})
+    cluster = FakePrimary({1: [b"test:1"]})
     assert batches(cluster, orders_for(remaining=lambda: 0.0)).write([Delete(1, [b"test:1"])]) is None
     assert cluster.keys == {1: [b"test:1"]}
 
 
 def test_a_dry_run_cannot_delete() -> None:
     """Where the orders forbid deleting, a delete is only the question whether the probe exists."""
-    cluster = FakeCluster({1: [b"test:1"]})
+    cluster = FakePrimary({1: [b"test:1"]})
     counts = tally()
     written = batches(cluster, orders_for(delete=False), counts).write([Delete(1, [b"test:1"], probe=True)])
     assert written is not None
@@ -109,7 +110,7 @@ def test_a_dry_run_cannot_delete() -> None:
 def test_a_denial_comes_after_the_other_counts() -> None:
     """A permission that is missing ends the sweep, but what the same write deleted is counted first."""
     denied = exceptions.NoPermissionError("no", status_code="NOPERM")
-    cluster = FakeCluster({1: [b"test:1"], 2: [b"test:2"]}, lambda command: denied if b"test:1" in command else None)
+    cluster = FakePrimary({1: [b"test:1"], 2: [b"test:2"]}, lambda command: denied if b"test:1" in command else None)
     counts = tally()
     with pytest.raises(DeniedError, match="NOPERM"):
         batches(cluster, counts=counts).write([Delete(1, [b"test:1"]), Delete(2, [b"test:2"])])
@@ -132,8 +133,8 @@ def test_a_lost_answer_makes_the_count_doubtful() -> None:
 def test_keys_that_have_left_are_deleted_where_they_are() -> None:
     """In a slot that moves, a key that the source no longer has is deleted on the target, after ASKING."""
     ask = exceptions.AskError("1 10.0.0.2:6379")
-    source = FakeLink(FakeCluster({1: [b"test:here"]}, lambda command: ask if b"test:gone" in command else None))
-    there = FakeCluster({1: [b"test:gone"]}, lambda command: b"OK" if command == [b"ASKING"] else None)
+    source = FakeLink(FakePrimary({1: [b"test:here"]}, lambda command: ask if b"test:gone" in command else None))
+    there = FakePrimary({1: [b"test:gone"]}, lambda command: b"OK" if command == [b"ASKING"] else None)
     target = FakeLink(there)
     counts = tally()
     written = Batches(source, orders_for(), counts, WriteSize(10, 1.0), onward=target).write(

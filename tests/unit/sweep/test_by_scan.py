@@ -14,7 +14,8 @@ from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.by_scan import ScanSweep
 from k6_sweep.sweep.orders import Orders, Tally
 from k6_sweep.sweep.probes import reachable_slots
-from tests.unit.sweep.fakes import Answer, FakeLink, orders_for, tally
+from tests.unit.cluster.fake_redis import Answer, FakeLink
+from tests.unit.sweep.fakes import orders_for, tally
 
 
 class FakeServer:

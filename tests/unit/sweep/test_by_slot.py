@@ -10,11 +10,12 @@ from k6_sweep.cluster.links import WriteSize
 from k6_sweep.errors import DeniedError
 from k6_sweep.sweep.by_slot import ListingDeniedError, SlotSweep
 from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
-from tests.unit.sweep.fakes import FakeCluster, FakeLink, orders_for, tally
+from tests.unit.cluster.fake_redis import FakeLink
+from tests.unit.sweep.fakes import FakePrimary, orders_for, tally
 
 
 def run(
-    cluster: FakeCluster, orders: Orders | None = None, slots: range = range(4)
+    cluster: FakePrimary, orders: Orders | None = None, slots: range = range(4)
 ) -> tuple[Tally, SlotSweep, FakeLink]:
     link, counts = FakeLink(cluster), tally()
     sweep = SlotSweep(link, orders or orders_for(), counts, {}, WriteSize(10, 1.0))
@@ -29,7 +30,7 @@ def four_slots() -> dict[int, list[bytes]]:
 def test_all_slots_are_finished_and_counted() -> None:
     """Matching keys go in batches, others stay, and every slot is finished."""
     keys = four_slots()
-    counts, _, link = run(FakeCluster(keys))
+    counts, _, link = run(FakePrimary(keys))
     assert (counts.deleted, counts.matched, counts.finished, counts.trouble) == (100, [100], {0, 1, 2, 3}, {})
     assert keys == {slot: [b"user:%d" % slot] for slot in range(4)}
     assert max(len(command) for command in link.sent if command[0] == b"UNLINK") <= 1 + 10 + 1  # a batch and a probe
@@ -38,7 +39,7 @@ def test_all_slots_are_finished_and_counted() -> None:
 def test_a_dry_run_never_writes() -> None:
     """Counting uses EXISTS for its probes and sends no UNLINK."""
     keys = four_slots()
-    counts, _, link = run(FakeCluster(keys), orders_for(delete=False))
+    counts, _, link = run(FakePrimary(keys), orders_for(delete=False))
     assert (counts.deleted, counts.matched, counts.finished) == (0, [100], {0, 1, 2, 3})
     assert not [command for command in link.sent if command[0] == b"UNLINK"]
 
@@ -71,7 +72,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
 @pytest.mark.parametrize("moment", [1, 2], ids=["before the list", "with the delete"])
 def test_a_slot_is_finished_only_if_its_owner_answered_twice(error: Callable[[], Exception], moment: int) -> None:
     """An error for either probe leaves the slot open, and the others finished."""
-    counts, sweep, _ = run(FakeCluster(four_slots(), Once(2, moment, error())))
+    counts, sweep, _ = run(FakePrimary(four_slots(), Once(2, moment, error())))
     assert counts.finished == {0, 1, 3}
     assert list(counts.trouble) == [2]
     assert not sweep.moving
@@ -81,7 +82,7 @@ def test_a_slot_is_finished_only_if_its_owner_answered_twice(error: Callable[[],
 @pytest.mark.parametrize("error", [exceptions.AskError("2 10.0.0.2:6379"), exceptions.TryAgainError("Multiple keys")])
 def test_moving_slots_are_set_aside(error: Exception) -> None:
     """ASK and TRYAGAIN say that a slot is on its way."""
-    counts, sweep, _ = run(FakeCluster(four_slots(), Once(2, 1, error)))
+    counts, sweep, _ = run(FakePrimary(four_slots(), Once(2, 1, error)))
     assert counts.finished == {0, 1, 3}
     assert list(sweep.moving) == [2]
 
@@ -90,7 +91,7 @@ def test_a_denial_is_raised_after_all_else_was_counted() -> None:
     """When one slot's delete is forbidden, what the same write deleted elsewhere is counted before that is told."""
     error = exceptions.NoPermissionError("no access to the key", status_code="NOPERM")
     keys = four_slots()
-    link, counts = FakeLink(FakeCluster(keys, Once(0, 2, error))), tally()
+    link, counts = FakeLink(FakePrimary(keys, Once(0, 2, error))), tally()
     with pytest.raises(DeniedError, match=r"redis-0:6379 refuses: NOPERM .*docs/redis\.md"):
         SlotSweep(link, orders_for(), counts, {}, WriteSize(10, 1.0)).run(range(4))
     assert counts.deleted == 100 - sum(key.startswith(b"test") for held in keys.values() for key in held)
@@ -101,7 +102,7 @@ def test_a_forbidden_listing_is_a_matter_of_its_own(command: bytes) -> None:
     """Where slots must not be listed, that is told before anything is deleted."""
     error = exceptions.NoPermissionError("no", status_code="NOPERM")
     keys = four_slots()
-    link = FakeLink(FakeCluster(keys, lambda sent: error if command in sent else None))
+    link = FakeLink(FakePrimary(keys, lambda sent: error if command in sent else None))
     with pytest.raises(ListingDeniedError):
         SlotSweep(link, orders_for(), tally(), {}, WriteSize(10, 1.0)).run(range(4))
     assert keys == four_slots()
@@ -110,7 +111,7 @@ def test_a_forbidden_listing_is_a_matter_of_its_own(command: bytes) -> None:
 def test_a_node_that_owns_nothing_is_left() -> None:
     """When not one slot of a group is answered, the node is not asked for all the others."""
     moved = exceptions.MovedError("2 10.0.0.2:6379")
-    cluster = FakeCluster({}, lambda command: moved if command[0] == b"UNLINK" else None)
+    cluster = FakePrimary({}, lambda command: moved if command[0] == b"UNLINK" else None)
     counts, _, link = run(cluster, slots=range(2000))
     assert counts.finished == set()
     assert len([command for command in link.sent if command[0] == b"UNLINK"]) < 100
@@ -119,7 +120,7 @@ def test_a_node_that_owns_nothing_is_left() -> None:
 def test_no_time_no_write() -> None:
     """When the time is up, not one more delete is sent, and what was only listed is not counted."""
     keys = four_slots()
-    counts, _, _ = run(FakeCluster(keys), orders_for(remaining=lambda: 0.0))
+    counts, _, _ = run(FakePrimary(keys), orders_for(remaining=lambda: 0.0))
     assert (counts.deleted, counts.matched, counts.finished) == (0, [0], set())
     assert keys == four_slots()
 
@@ -127,7 +128,7 @@ def test_no_time_no_write() -> None:
 def test_the_allowance_is_never_overdrawn() -> None:
     """A delete that would go beyond the allowance is not sent."""
     keys = four_slots()
-    link, counts = FakeLink(FakeCluster(keys)), tally()
+    link, counts = FakeLink(FakePrimary(keys)), tally()
     with pytest.raises(LimitReachedError):
         SlotSweep(link, orders_for(limit=55), counts, {}, WriteSize(10, 1.0)).run(range(4))
     assert counts.deleted == 50
@@ -137,8 +138,8 @@ def test_what_was_refused_does_not_use_up_the_allowance() -> None:
     """Keys whose delete a server answered with an error may be deleted later: they are still there."""
     keys = four_slots()
     orders = orders_for(limit=100)
-    counts, _, _ = run(FakeCluster(keys, Once(2, 2, exceptions.MovedError("2 10.0.0.2:6379"))), orders)
+    counts, _, _ = run(FakePrimary(keys, Once(2, 2, exceptions.MovedError("2 10.0.0.2:6379"))), orders)
     assert counts.finished == {0, 1, 3}
-    again, _, _ = run(FakeCluster(keys), orders)
+    again, _, _ = run(FakePrimary(keys), orders)
     assert counts.deleted + again.deleted == 100
     assert keys == {slot: [b"user:%d" % slot] for slot in range(4)}

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k6_sweep.cluster.slots import ALL_SLOTS, format_ranges, parse_ranges
 from k6_sweep.errors import RefusedError
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.orders import LimitReachedError
@@ -121,10 +120,3 @@ def test_the_limit_is_of_different_keys() -> None:
         notebook.add([b"test:%d" % i for i in range(100)])
     with pytest.raises(LimitReachedError):
         notebook.add([b"test:100"])
-
-
-@given(st.sets(st.integers(0, 16383)))
-def test_unproven_slots_can_be_read_back(slots: set[int]) -> None:
-    """Ranges of slots are read as they were written."""
-    assert parse_ranges(format_ranges(slots)) == sorted(slots)
-    assert parse_ranges(format_ranges(ALL_SLOTS)) == list(ALL_SLOTS)

@@ -1,0 +1,143 @@
+"""What the preflight tries on each primary, and what it says of what would not work."""
+
+import itertools
+
+import pytest
+from redis import exceptions
+
+from k6_sweep.cluster.slots import key_slot
+from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
+from k6_sweep.sweep.preflight import Readiness, preflight
+from tests.support import settings_for
+from tests.unit.cluster.fake_redis import ALWAYS, FakeCluster, key
+
+SLOTS = (10, 6000, 12000)
+KEYS = {key(slot) for slot in SLOTS}
+
+
+def filled() -> FakeCluster:
+    cluster = FakeCluster()
+    cluster.fill(*KEYS)
+    return cluster
+
+
+def run(cluster: FakeCluster, *options: str, patterns: tuple[str, ...] = ("test:*",)) -> Readiness:
+    return preflight(settings_for(cluster.url, *options, patterns=patterns), cluster.connect)
+
+
+def test_every_primary_is_tried_and_nothing_is_deleted() -> None:
+    """Where all is well each primary has been written to, on keys that do not exist, and there is no warning."""
+    cluster = filled()
+    assert run(cluster) == Readiness(("a:6379", "b:6379", "c:6379"), ())
+    assert {name for name, _ in cluster.got(b"UNLINK")} == {"a", "b", "c"}
+    assert cluster.keys == KEYS
+    assert all(link.closed for link in cluster.links)
+
+
+def test_keys_of_each_pattern_are_tried() -> None:
+    """An ACL may allow one pattern's keys and not another's, so one key of each is tried, on a node that owns it."""
+    cluster = filled()
+    run(cluster, patterns=("test:*", "queue:*"))
+    tried = {(name, command[1].partition(b":")[0]) for name, command in cluster.got(b"UNLINK")}
+    assert tried == set(itertools.product("abc", [b"test", b"queue"]))
+    assert all(cluster.owner[key_slot(command[1])].name == name for name, command in cluster.got(b"UNLINK"))
+
+
+def test_a_dry_run_tries_what_it_sends() -> None:
+    """A dry run needs no right to delete: EXISTS is tried, and no UNLINK is sent."""
+    cluster = filled()
+    cluster.deny(b"UNLINK")
+    assert run(cluster, "--dry-run").warnings == ()
+    assert cluster.got(b"UNLINK") == []
+    assert {name for name, _ in cluster.got(b"EXISTS")} == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("options", "command"), [((), "UNLINK"), (("--dry-run",), "EXISTS"), (("--max-keys", "9"), "EXISTS")]
+)
+def test_a_command_that_is_denied_is_named(options: tuple[str, ...], command: str) -> None:
+    """A permission that is missing on one primary is final; the message names the primary and the command."""
+    cluster = filled()
+    cluster.on(command.encode(), "NOPERM no permissions", node="b")
+    with pytest.raises(DeniedError, match=rf"b:6379 refuses: NOPERM .*\({command} of .*docs/redis\.md"):
+        run(cluster, *options)
+    assert all(link.closed for link in cluster.links)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "what"),
+    [(("test:*", "queue:*"), r"keys like 'queue:\*'"), (("queue:?",), "the sweep's probes")],
+    ids=["pattern", "probe"],
+)
+def test_keys_that_are_denied_are_named(patterns: tuple[str, ...], what: str) -> None:
+    """If some keys are allowed and others are not, the message says which are not."""
+    cluster = filled()
+
+    def deny() -> str | None:
+        _, command = cluster.sent[-1]
+        return "NOPERM no access" if command[1].startswith(b"queue:") else None
+
+    cluster.on(b"UNLINK", deny, times=ALWAYS)
+    with pytest.raises(DeniedError, match=f"UNLINK of {what}"):
+        run(cluster, patterns=patterns)
+
+
+def test_scan_may_stand_in_for_the_listing() -> None:
+    """Where a slot's keys must not be listed, one warning for all primaries says that the sweep will be slower."""
+    cluster = filled()
+    cluster.deny(b"COUNTKEYSINSLOT")
+    (warning,) = run(cluster).warnings
+    assert "SCAN will be used, slower" in warning
+    cluster.deny(b"SCAN")
+    with pytest.raises(DeniedError, match="forbids both CLUSTER GETKEYSINSLOT and SCAN"):
+        run(cluster)
+
+
+def test_slots_without_a_primary_are_counted() -> None:
+    """Slots that nobody owns are a warning, with their number: the cluster may be mended before the test ends."""
+    cluster = filled()
+    for slot in (1, 2, 3):
+        del cluster.owner[slot]
+    assert run(cluster).warnings == ("3 of the cluster's slots have no primary; 16381 have",)
+
+
+@pytest.mark.parametrize(
+    "error", ["MISCONF unable to persist to disk", "NOREPLICAS Not enough good replicas to write."]
+)
+def test_a_state_that_would_hold_the_sweep_up_is_a_warning(error: str) -> None:
+    """What passes by itself, perhaps, is told of each primary once, in the server's words."""
+    cluster = filled()
+    cluster.on(b"UNLINK", error, node="c", times=ALWAYS)
+    assert run(cluster).warnings == (f"c:6379 does not take UNLINK now: {error}",)
+
+
+@pytest.mark.parametrize(
+    "failure", [exceptions.ConnectionError("reset"), "LOADING Redis is loading the dataset in memory"]
+)
+def test_a_primary_that_breaks_away_is_an_error(failure: str | Exception) -> None:
+    """A primary that cannot be asked cannot be swept."""
+    cluster = filled()
+    cluster.on(b"UNLINK", failure, node="b")
+    with pytest.raises(UnreachableError, match="lost the connection to b:6379"):
+        run(cluster)
+    cluster.fail("c")
+    with pytest.raises(UnreachableError, match="cannot reach c:6379"):
+        run(cluster)
+
+
+def test_a_broad_pattern_is_refused_before_anything_is_asked() -> None:
+    """A guard that the settings alone decide needs no connection."""
+    cluster = filled()
+    with pytest.raises(RefusedError, match="--allow-broad-patterns"):
+        run(cluster, patterns=("t*",))
+    assert cluster.connected == []
+
+
+def test_the_marker_is_looked_for_where_it_belongs() -> None:
+    """Without its marker a Redis is refused before anything is tried; with it the primaries are tried as usual."""
+    cluster = filled()
+    with pytest.raises(RefusedError, match="load-test-allowed"):
+        run(cluster, "--require-marker", "load-test-allowed")
+    assert cluster.got(b"UNLINK") == []
+    cluster.fill(b"load-test-allowed")
+    assert run(cluster, "--require-marker", "load-test-allowed").warnings == ()

@@ -1,0 +1,317 @@
+"""What k6-sweep uses of other packages beyond what they promise to keep; a release that drops any of it is noticed.
+
+Each test fails with a sentence that says what is gone, who used it and what for.
+"""
+
+import ast
+import asyncio
+import functools
+import inspect
+import io
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h11
+import hiredis
+import pytest
+import uvicorn
+from botocore.session import Session
+from botocore.signers import RequestSigner
+from redis import exceptions
+from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState, logger
+
+import k6_sweep
+from k6_sweep.cluster.connector import _UnixSocket
+from k6_sweep.cluster.link import pack
+
+CONNECTIONS = (Connection, SSLConnection, UnixDomainSocketConnection)
+LISTED = {"_exit", "_get_socket", "_parser", "_ArgumentGroup"}
+"""The private names that are used; the tests below are about redis-py's, and Python's own are kept by Python."""
+
+
+def new(kind: Any) -> Any:  # noqa: ANN401  # redis-py's connections have no types
+    return kind()
+
+
+def parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def names_in(function: Any) -> tuple[str, ...]:  # noqa: ANN401  # a function, which mypy takes for any callable
+    """Return the names of attributes and globals that a function uses."""
+    names: tuple[str, ...] = inspect.unwrap(function).__code__.co_names
+    return names
+
+
+# Which names there are.
+
+
+def foreign_names(source: str) -> Iterator[str]:
+    """Yield the private attributes and imports of others that Python source uses."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            yield node.attr
+        elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("k6_sweep"):
+            yield from ((node.module or "").split("."))
+            yield from (each.name for each in node.names)
+
+
+def own_names(source: str) -> Iterator[str]:
+    """Yield the names that Python source defines."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+def test_every_private_name_of_others_is_listed_here() -> None:
+    """A private name of another package that is used anew gets a test in this file."""
+    sources = [path.read_text() for path in Path(next(iter(k6_sweep.__path__))).rglob("*.py")]
+    used = {
+        name
+        for source in sources
+        for name in foreign_names(source)
+        if name.startswith("_") and not name.startswith("__")
+    }
+    unlisted = used - {name for source in sources for name in own_names(source)} - LISTED
+    assert not unlisted, f"k6-sweep now uses the private names {sorted(unlisted)}; list and test them in this file"
+
+
+# redis-py, by cluster/link.py, cluster/connector.py and cluster/replies.py.
+
+
+@pytest.mark.parametrize("kind", CONNECTIONS)
+def test_redis_py_gives_the_socket(kind: type[AbstractConnection]) -> None:
+    """Replies are read from the connection's own socket, which is None while it is closed."""
+    assert hasattr(kind, "_get_socket"), (
+        f"redis-py no longer has {kind.__name__}._get_socket, from which cluster/link.py takes the socket to read from"
+    )
+    assert new(kind)._get_socket() is None, (
+        f"{kind.__name__}._get_socket() is no longer None without a connection, by which cluster/link.py sees that "
+        "another thread has closed it"
+    )
+
+
+@pytest.mark.parametrize("kind", CONNECTIONS)
+def test_redis_py_names_errors(kind: type[AbstractConnection]) -> None:
+    """A connection's parser makes an exception of an error reply's text, with the code taken off it."""
+    parser = getattr(new(kind), "_parser", None)
+    assert hasattr(parser, "parse_error"), (
+        f"redis-py no longer has {kind.__name__}()._parser.parse_error, by which cluster/link.py names errors"
+    )
+    assert parser is not None  # as mypy cannot know
+    error = parser.parse_error("NOPERM no permissions")
+    assert isinstance(error, exceptions.NoPermissionError), "redis-py no longer reads NOPERM as NoPermissionError"
+    assert (getattr(error, "status_code", None), str(error)) == ("NOPERM", "no permissions"), (
+        "redis-py no longer puts an error's code into status_code and the rest into its text: "
+        "text_of in cluster/replies.py puts the server's words together from these two"
+    )
+    unknown = parser.parse_error("MISCONF unable to persist")
+    assert (type(unknown), str(unknown)) == (exceptions.ResponseError, "MISCONF unable to persist"), (
+        "redis-py no longer leaves a code that it doesn't know in the text, where judge in cluster/replies.py finds it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (exceptions.BusyLoadingError, "LOADING"),
+        (exceptions.AuthenticationError, "NOAUTH"),
+        (exceptions.AuthorizationError, "a login without permission"),
+    ],
+)
+def test_redis_py_breaks_a_connection_that_is_of_no_use(error: type[Exception], what: str) -> None:
+    """Replies after which a connection is given up are ConnectionErrors."""
+    assert issubclass(error, exceptions.ConnectionError), (
+        f"redis-py's {error.__name__} is no longer a ConnectionError, so PipelinedConnection.exchange in "
+        f"cluster/link.py would take {what} for a reply about one key"
+    )
+
+
+def test_redis_py_says_where_a_slot_is() -> None:
+    """ASK and MOVED have a host and a port, and MOVED is told from ASK by being asked for first."""
+    for kind in (exceptions.AskError, exceptions.MovedError):
+        error = kind("7 ::1:6380")
+        assert (getattr(error, "host", None), getattr(error, "port", None)) == ("::1", 6380), (
+            f"redis-py's {kind.__name__} no longer has host and port, by which cluster/replies.py finds the other node"
+        )
+    assert issubclass(exceptions.MovedError, exceptions.AskError), (
+        "redis-py's MovedError is no longer an AskError: cluster/lock.py follows both as AskError"
+    )
+
+
+def test_redis_py_sends_what_is_packed() -> None:
+    """Packed commands are sent as they are, and no health check of redis-py's goes before them."""
+    assert parameters(AbstractConnection.send_packed_command)[:3] == ["self", "command", "check_health"], (
+        "redis-py's send_packed_command no longer takes (command, check_health), as cluster/link.py calls it"
+    )
+
+
+def test_redis_py_says_nothing_by_itself() -> None:
+    """A connection in protocol 2 without login and driver_info sends nothing before we do: an ACL may forbid it."""
+    ours, theirs = socket.socketpair()
+
+    class Silent(Connection):
+        def _connect(self) -> socket.socket:
+            return ours
+
+    with theirs:
+        connection: Any = new(functools.partial(Silent, protocol=2, driver_info=None, socket_timeout=5))
+        connection.connect()
+        connection.send_packed_command([pack((b"PING",))], check_health=False)
+        connection.disconnect()
+        sent = theirs.recv(4096)
+    assert sent == b"*1\r\n$4\r\nPING\r\n", (
+        f"redis-py now sends {sent!r} on a new connection where PING alone was asked for; cluster/connector.py turns "
+        "off its own commands by protocol=2 and driver_info=None"
+    )
+
+
+def test_redis_py_names_a_unix_socket_by_its_host() -> None:
+    """A Unix socket's connection has its path as its host: redis-py reads that where something fails, and sets none."""
+    connection = new(functools.partial(_UnixSocket, path="/nowhere/redis.sock", protocol=2, driver_info=None))
+    with pytest.raises((exceptions.ConnectionError, AttributeError)) as caught:
+        connection.connect()
+    failure = caught.value
+    assert isinstance(failure, exceptions.ConnectionError), (
+        f"redis-py no longer takes the host of a Unix socket's connection as cluster/connector.py gives it: {failure}"
+    )
+    assert "/nowhere/redis.sock" in str(failure), "redis-py no longer says which Unix socket it cannot reach"
+
+
+# hiredis, by cluster/link.py.
+
+
+def test_hiredis_packs_words_of_three_kinds() -> None:
+    """Commands are packed from bytes, text and numbers, though the stub names a pair."""
+    assert pack((b"SET", "key", 7)) == b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$1\r\n7\r\n", (
+        "hiredis.pack_command no longer packs bytes, str and int, of which cluster/link.py makes commands"
+    )
+
+
+def test_hiredis_reads_as_it_is_told() -> None:
+    """The reader gives bytes, says by an object of ours that data is missing, and hands errors on as text."""
+    more, errors = object(), list[str]()
+
+    def note(text: str) -> Exception:
+        errors.append(text)
+        return exceptions.ResponseError(text)
+
+    reader = hiredis.Reader(protocolError=exceptions.InvalidResponse, replyError=note, notEnoughData=more)
+    reader.feed(b"$1\r\nx\r\n-ERR no\r\n")
+    said = [reader.gets(False), type(reader.gets(False)), reader.gets(False)]
+    assert (said, errors) == ([b"x", exceptions.ResponseError, more], ["ERR no"]), (
+        "hiredis.Reader no longer does what PipelinedConnection._read in cluster/link.py asks of it: "
+        "gets(False) for bytes, replyError with the error's text, notEnoughData where a reply is not whole"
+    )
+
+
+# uvicorn and h11, by api/server.py.
+
+
+@pytest.mark.parametrize("name", ["connection_made", "data_received", "on_response_complete", "connection_lost"])
+def test_uvicorn_calls_what_is_overridden(name: str) -> None:
+    """The protocol's steps, by which a slow request is noticed, are methods of H11Protocol."""
+    assert callable(getattr(H11Protocol, name, None)), (
+        f"uvicorn's H11Protocol no longer has {name}, by which _Prompt in api/server.py times a request"
+    )
+
+
+def test_uvicorn_tells_the_end_of_an_answer() -> None:
+    """The method that ends a request's cycle is looked up on the protocol, so that an override is called."""
+    assert "on_response_complete" in names_in(H11Protocol.handle_events), (
+        "uvicorn's H11Protocol no longer hands on_response_complete to a request's cycle: _Prompt in api/server.py "
+        "would not notice that an answer is complete"
+    )
+
+
+def test_uvicorn_shows_what_it_reads() -> None:
+    """A protocol has its h11 connection, its loop, its transport and the request's cycle, None before the first one."""
+    loop = asyncio.new_event_loop()
+    try:
+        config = uvicorn.Config(print, http=H11Protocol, lifespan="off", log_config=None)
+        protocol = H11Protocol(config, ServerState(), {}, loop)
+    finally:
+        loop.close()
+    for name in ("conn", "loop", "transport", "cycle"):
+        assert hasattr(protocol, name), (
+            f"uvicorn's H11Protocol no longer has {name}, which _Prompt in api/server.py reads"
+        )
+    assert isinstance(protocol.conn, h11.Connection), "uvicorn's H11Protocol.conn is no longer an h11.Connection"
+    assert protocol.cycle is None, (
+        "uvicorn's H11Protocol.cycle is no longer None before the first request, by which _Prompt in api/server.py "
+        "knows that a connection is new"
+    )
+    assert (protocol.conn.their_state, protocol.conn.trailing_data[0]) == (h11.IDLE, b""), (
+        "h11's Connection no longer says by their_state and trailing_data how much of a request is there, which "
+        "_Prompt in api/server.py asks"
+    )
+
+
+def test_uvicorn_asks_whether_to_end() -> None:
+    """The server's loop asks on_tick ten times a second, and ends when it is true."""
+    assert inspect.iscoroutinefunction(getattr(uvicorn.Server, "on_tick", None)), (
+        "uvicorn's Server no longer has the coroutine on_tick, by which Server in api/server.py ends"
+    )
+    assert parameters(uvicorn.Server.on_tick) == ["self", "counter"], (
+        "uvicorn's Server.on_tick takes something else now"
+    )
+    assert "on_tick" in names_in(uvicorn.Server.main_loop), "uvicorn's Server.main_loop no longer asks on_tick"
+    server = uvicorn.Server(uvicorn.Config(print, log_config=None))
+    server.should_exit = True
+    assert asyncio.run(server.on_tick(1)) is True, "uvicorn's Server.on_tick no longer minds should_exit"
+
+
+def test_uvicorn_can_be_kept_from_signals() -> None:
+    """Signals are taken over in one method, which is overridden, because they are the caller's."""
+    assert hasattr(uvicorn.Server, "capture_signals"), (
+        "uvicorn's Server no longer has capture_signals: Server in api/server.py would lose SIGTERM to it"
+    )
+    assert "capture_signals" in names_in(uvicorn.Server.serve), (
+        "uvicorn's Server.serve no longer takes signals by capture_signals: Server in api/server.py would lose SIGTERM"
+    )
+    assert "sockets" in parameters(uvicorn.Server.serve), "uvicorn's Server.serve no longer takes sockets that listen"
+
+
+def test_uvicorn_complains_where_we_listen() -> None:
+    """What goes wrong in the server is logged by one logger, which writes into our log."""
+    assert logger.name == "uvicorn.error", (
+        f"uvicorn now logs as {logger.name!r}; make_server in api/server.py sends only 'uvicorn.error' to our log"
+    )
+
+
+# Others.
+
+
+def test_ruamel_writes_short_mappings_on_one_line() -> None:
+    """A mapping is put on one line by a format that is set on it, which its documentation shows nowhere."""
+    mapping, text = CommentedMap({"a": 1}), io.StringIO()
+    assert hasattr(mapping.fa, "set_flow_style"), (
+        "ruamel.yaml no longer has CommentedMap.fa.set_flow_style, by which in_short in inject/documents.py writes"
+    )
+    mapping.fa.set_flow_style()
+    YAML().dump({"x": mapping}, text)
+    assert text.getvalue() == "x: {a: 1}\n", "ruamel.yaml's set_flow_style no longer puts a mapping on one line"
+
+
+def test_botocore_signs_what_is_no_request_of_its_own() -> None:
+    """Tokens for ElastiCache and MemoryDB are made by the signer that botocore keeps for its own clients."""
+    assert hasattr(Session(), "get_component"), (
+        "botocore's Session no longer has get_component, from which cluster/iam.py takes the signer's event emitter"
+    )
+    wanted = ["service_id", "region_name", "signing_name", "signature_version", "credentials", "event_emitter"]
+    assert parameters(RequestSigner)[:6] == wanted, (
+        "botocore's RequestSigner takes something else now than cluster/iam.py gives"
+    )
+    assert {"request_dict", "operation_name", "expires_in", "region_name"} <= set(
+        parameters(RequestSigner.generate_presigned_url)
+    ), "botocore's RequestSigner.generate_presigned_url takes something else now than cluster/iam.py gives"
