@@ -1,4 +1,4 @@
-"""Stands for a certificate authority: the TLS tests trust the certificates that it issues, and so would a strict client.
+"""Stands for a certificate authority: the TLS tests trust its certificates, and so would a strict client.
 
 Python 3.13 and newer verify strictly by default: an authority must say what its key is for, and each certificate which
 key has signed it. Source: https://docs.python.org/3/library/ssl.html#ssl.VERIFY_X509_STRICT

@@ -19,6 +19,7 @@ ELSEWHERE = {
     "--pipe",
     "--pid",
     "--help",
+    "--version",
     "--fix",
     "--check",
     "--no-logo",
