@@ -6,24 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from k6_sweep.log import Log
+from k6_sweep.status import Status
 from k6_sweep.sweep.result import Progress, SweepReport
 from k6_sweep.watch.outcome import K6Outcome
 
-EXIT_CODES: Final[Mapping[str, int]] = {
-    "complete": 0,
-    "dry-run": 0,
-    "skipped": 0,
-    "ready": 0,
-    "stopped": 0,
-    "error": 1,
-    "incomplete": 3,
-    "refused": 4,
-    "failed": 5,
-    "unseen": 6,
-}
-"""The exit code of each way to end; `error` is 2 where the settings are at fault."""
-
-_FORGIVABLE: Final = range(3, 7)
 _SHORT_ERROR: Final = 200
 
 
@@ -31,7 +17,7 @@ _SHORT_ERROR: Final = 200
 class Report:
     """What there is to tell, at the end or on the way."""
 
-    status: str
+    status: Status
     dry_run: bool = False
     sweep: SweepReport | None = None
     progress: Progress | None = None
@@ -42,12 +28,12 @@ class Report:
     """Keys matched, in the same way."""
     errors: tuple[str, ...] = ()
     code: int | None = None
-    """The exit code where the status alone doesn't decide it."""
+    """The exit code where the status alone does not decide it."""
 
     def exit_code(self, failure_policy: str) -> int:
         """Return the exit code; the policy `ignore` turns 3 to 6 into 0."""
-        code = EXIT_CODES[self.status] if self.code is None else self.code
-        return 0 if failure_policy == "ignore" and code in _FORGIVABLE else code
+        forgiven = failure_policy == "ignore" and self.status.is_forgivable
+        return 0 if forgiven else self.code or self.status.exit_code or 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report as JSON takes it."""
@@ -115,7 +101,7 @@ class Report:
 
 def log_end(log: Log, report: Report) -> None:
     """Log each problem, and the report; as errors, if it is no success."""
-    say = log.error if EXIT_CODES[report.status] else log.info
+    say = log.error if report.status.is_failure else log.info
     body = report.as_dict()
     for problem in body.pop("errors"):
         say(problem)

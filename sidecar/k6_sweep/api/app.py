@@ -19,19 +19,10 @@ from k6_sweep.api.sweeps import BusyError, StoppingError, Sweep, Sweeps
 from k6_sweep.api.wire import BadBodyError, Order, ProblemAnswer, SweepAnswer, read_order
 from k6_sweep.metrics import ServerMetrics
 from k6_sweep.patterns import Pattern
+from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
 
 CLEANUP: Final = ("/internal/admin/redis/cleanup", "/internal/redis/cleanup")
-CODES: Final[Mapping[str, int]] = {
-    "complete": 200,
-    "dry-run": 200,
-    "refused": 422,
-    "failed": 503,
-    "incomplete": 504,
-    "error": 500,
-}
-"""The HTTP status of each way for a sweep to end."""
-
 T = TypeVar("T")
 _Responses = dict[int | str, dict[str, Any]]
 
@@ -157,7 +148,7 @@ class _Routes:
             raise HTTPException(409, ProblemAnswer(error=str(error), id=error.running).model_dump()) from None
         except StoppingError:
             raise HTTPException(503, "the server is ending; ask again") from None
-        failed_at_once = sweep.ended.done() and CODES[sweep.report().status] >= HTTPStatus.INTERNAL_SERVER_ERROR
+        failed_at_once = sweep.ended.done() and _code_of(sweep.report()) >= HTTPStatus.INTERNAL_SERVER_ERROR
         if _prefers_async(request) and not failed_at_once:
             found = {"Location": f"/sweeps/{sweep.id}", "Preference-Applied": "respond-async"}
             return _answer(sweep, 202, found)
@@ -165,7 +156,7 @@ class _Routes:
         audit |= {"result": report.status} | {name: report.as_dict()[name] for name in ("deleted", "matched")}
         if await request.is_disconnected():
             audit["client_gone"] = True
-        return _answer(sweep, CODES[report.status])
+        return _answer(sweep, _code_of(report))
 
     async def show(self, request: Request) -> Response:
         return _answer(self._find(request))
@@ -205,6 +196,10 @@ class _Routes:
 
 def _answer(sweep: Sweep, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return JSONResponse(SweepAnswer.of(sweep).model_dump(), code, headers)
+
+
+def _code_of(report: Report) -> int:
+    return report.status.http_code or HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _prefers_async(request: Request) -> bool:

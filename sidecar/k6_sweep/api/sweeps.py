@@ -14,6 +14,7 @@ from k6_sweep.log import Log
 from k6_sweep.patterns import Pattern
 from k6_sweep.report import Report, log_end
 from k6_sweep.settings.all import Settings
+from k6_sweep.status import Status
 from k6_sweep.sweep.result import OnProgress, Progress
 
 REMEMBERED: Final = 100
@@ -60,7 +61,7 @@ class Sweep:
         """Done when it may begin; BusyError where another replica is sweeping."""
         self.ended: Future[Report] = Future()
         self.cancelled_at: float | None = None
-        self._now = Report("sweeping", dry_run=settings.dry_run)
+        self._now = Report(Status.SWEEPING, dry_run=settings.dry_run)
 
     def cancel(self) -> None:
         """Stop at the next batch."""
@@ -153,7 +154,7 @@ class Sweeps:
             report = Report(error.status, dry_run=sweep.dry_run, errors=(str(error),))
         except Exception:  # the last place that can still tell of it
             log.exception("internal error")
-            report = replace(sweep.report(), status="error", errors=("internal error",))
+            report = replace(sweep.report(), status=Status.ERROR, errors=("internal error",))
         self._release(sweep, log)
         self._end(sweep, report, log)
 
@@ -170,7 +171,7 @@ class Sweeps:
             return min(deadline, self._stop_at, sweep.cancelled_at or deadline) - time.monotonic()
 
         report = self._work(settings, log, remaining, sweep.take_in)
-        if report.status != "incomplete":
+        if report.status is not Status.INCOMPLETE:
             return report
         if sweep.cancelled_at:
             return replace(report, errors=("cancelled by a request before the sweep was done",))

@@ -12,7 +12,6 @@ from pydantic_core import ErrorDetails
 
 from k6_sweep.api.sweeps import Sweep
 from k6_sweep.patterns import Pattern
-from k6_sweep.report import EXIT_CODES
 from k6_sweep.settings.values import pattern_of
 
 MOST_BYTES: Final = 64 * 1024
@@ -128,15 +127,15 @@ class SweepAnswer(BaseModel):
     @classmethod
     def of(cls, sweep: Sweep) -> "SweepAnswer":
         """Return what there is to tell of a sweep now."""
-        body = sweep.report().as_dict()
-        failed = EXIT_CODES.get(body["status"], 0) != 0  # one that is under way has none yet
+        report = sweep.report()
+        body = report.as_dict()
         return cls(
             id=sweep.id,
             deleted_count=body["deleted"],
             patterns=list(sweep.patterns),
             dry_run=sweep.dry_run,
             report=body,
-            error=("; ".join(body["errors"][:3]) or body["status"]) if failed else None,
+            error=("; ".join(body["errors"][:3]) or body["status"]) if report.status.is_failure else None,
         )
 
 

@@ -26,6 +26,7 @@ from k6_sweep.log import Log
 from k6_sweep.metrics import ServerMetrics
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
+from k6_sweep.status import Status
 from k6_sweep.sweep.result import OnProgress, Progress
 
 _PROBE_PATIENCE: Final = 1.0
@@ -61,7 +62,7 @@ def serve_until_told(context: Context) -> Report:
         threading.Thread(target=_try_redis, args=(context,), daemon=True).start()
         asyncio.run(make_server(app, settings, lambda: sweeps.may_end).serve([listening]))
         sweeps.join()
-    return Report("stopped", deleted=sweeps.deleted, matched=sweeps.matched)
+    return Report(Status.STOPPED, deleted=sweeps.deleted, matched=sweeps.matched)
 
 
 @contextlib.contextmanager
