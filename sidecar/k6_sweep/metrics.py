@@ -87,7 +87,7 @@ class ServerMetrics:
         """Take in how a sweep ended."""
         self._last.note(report)
         self._sweeps.labels(report.status).inc()
-        self._deleted.inc(report.as_dict()["deleted"])
+        self._deleted.inc(report.counts.deleted)
         if report.sweep:
             self._seconds.observe(report.sweep.seconds)
 

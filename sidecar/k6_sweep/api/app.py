@@ -153,7 +153,7 @@ class _Routes:
             found = {"Location": f"/sweeps/{sweep.id}", "Preference-Applied": "respond-async"}
             return _answer(sweep, 202, found)
         report = await _done(sweep.ended)
-        audit |= {"result": report.status} | {name: report.as_dict()[name] for name in ("deleted", "matched")}
+        audit |= {"result": report.status, "deleted": report.counts.deleted, "matched": report.counts.matched}
         if await request.is_disconnected():
             audit["client_gone"] = True
         return _answer(sweep, _code_of(report))

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from k6_sweep.errors import RedisError
 from k6_sweep.log import Log
 from k6_sweep.patterns import Pattern
-from k6_sweep.report import Report, log_end
+from k6_sweep.report import Counts, Report, log_end
 from k6_sweep.settings.all import Settings
 from k6_sweep.status import Status
 from k6_sweep.sweep.result import OnProgress, Progress
@@ -96,10 +96,8 @@ class Sweeps:
         self._stop_at = float("inf")
         self.stopping = False
         """Whether no more sweeps are begun."""
-        self.deleted = 0
-        """Keys deleted by all sweeps."""
-        self.matched = 0
-        """Keys matched by all of them."""
+        self.totals = Counts()
+        """What all sweeps deleted and matched."""
 
     def begin(self, patterns: tuple[Pattern, ...], dry_run: bool, asked_by: Mapping[str, Any] = {}) -> Sweep:
         """Start a sweep of these patterns, which are known to be permitted; its log says who asked for it.
@@ -187,13 +185,12 @@ class Sweeps:
 
     def _end(self, sweep: Sweep, report: Report, log: Log) -> None:
         """Make way for the next sweep before anybody learns of this one's end."""
-        body = report.as_dict()
+        counts, totals = report.counts, self.totals
         try:
             log_end(log, report)
             self._on_end(report)
         finally:
-            self.deleted += body["deleted"]
-            self.matched += body["matched"]
+            self.totals = Counts(totals.deleted + counts.deleted, totals.matched + counts.matched)
             with self._one_at_a_time:
                 self._running = None
             sweep.ended.set_result(report)

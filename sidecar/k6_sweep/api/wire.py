@@ -128,14 +128,13 @@ class SweepAnswer(BaseModel):
     def of(cls, sweep: Sweep) -> "SweepAnswer":
         """Return what there is to tell of a sweep now."""
         report = sweep.report()
-        body = report.as_dict()
         return cls(
             id=sweep.id,
-            deleted_count=body["deleted"],
+            deleted_count=report.counts.deleted,
             patterns=list(sweep.patterns),
             dry_run=sweep.dry_run,
-            report=body,
-            error=("; ".join(body["errors"][:3]) or body["status"]) if report.status.is_failure else None,
+            report=report.as_dict(),
+            error=("; ".join(report.problems[:3]) or report.status) if report.status.is_failure else None,
         )
 
 

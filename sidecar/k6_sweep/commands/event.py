@@ -54,12 +54,12 @@ def emit_event(context: Context, report: Report) -> None:
 
 def sentence(report: Report) -> str:
     """Return the report as a line for people: no patterns and no keys."""
-    body = report.as_dict()
-    counts = f"{body['deleted']} keys deleted" if not report.dry_run else f"{body['matched']} keys match"
-    parts = [f"{report.status}: {counts}"]
-    parts += [f"{body['remaining']} remaining"] if body.get("remaining") is not None else []
-    parts += [f"{body['slots']} slots"] if body.get("slots") else []
+    counts = report.counts
+    keys = f"{counts.matched} keys match" if report.dry_run else f"{counts.deleted} keys deleted"
+    parts = [f"{report.status}: {keys}"]
+    parts += [f"{counts.remaining} remaining"] if counts.remaining is not None else []
+    parts += [f"{counts.slots} slots"] if counts.slots else []
     if report.k6 and report.k6.exit_code is not None:
         parts.append(f"k6 ended with {report.k6.exit_code} ({report.k6.reason})")
-    parts += body["errors"][:1]
+    parts += report.problems[:1]
     return "; ".join(parts).encode("ascii", "replace").decode()[:_LONGEST]

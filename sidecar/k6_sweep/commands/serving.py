@@ -62,7 +62,7 @@ def serve_until_told(context: Context) -> Report:
         threading.Thread(target=_try_redis, args=(context,), daemon=True).start()
         asyncio.run(make_server(app, settings, lambda: sweeps.may_end).serve([listening]))
         sweeps.join()
-    return Report(Status.STOPPED, deleted=sweeps.deleted, matched=sweeps.matched)
+    return Report(Status.STOPPED, totals=sweeps.totals)
 
 
 @contextlib.contextmanager
