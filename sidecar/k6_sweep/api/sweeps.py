@@ -144,7 +144,10 @@ class Sweeps:
     def _run(self, sweep: Sweep, settings: Settings, log: Log) -> None:
         try:
             if (running := self._lock.take(sweep.id, settings.timeout + _LOCK_RESERVE)) is not None:
-                self._turn_down(sweep, running)
+                with self._one_at_a_time:
+                    self._running = None
+                    del self._latest[sweep.id]
+                sweep.admitted.set_exception(BusyError(running))
                 return
             sweep.admitted.set_result(None)
             report = self._swept(sweep, settings, log)
@@ -155,12 +158,6 @@ class Sweeps:
             report = replace(sweep.report(), status=Status.ERROR, errors=("internal error",))
         self._release(sweep, log)
         self._end(sweep, report, log)
-
-    def _turn_down(self, sweep: Sweep, running: str) -> None:
-        with self._one_at_a_time:
-            self._running = None
-            del self._latest[sweep.id]
-        sweep.admitted.set_exception(BusyError(running))
 
     def _swept(self, sweep: Sweep, settings: Settings, log: Log) -> Report:
         deadline = time.monotonic() + settings.timeout

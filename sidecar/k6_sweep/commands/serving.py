@@ -10,8 +10,6 @@ from types import FrameType
 from typing import Final
 
 from k6_sweep.api.app import Service, make_app
-from k6_sweep.api.audit import Audited
-from k6_sweep.api.gate import Gate
 from k6_sweep.api.readiness import Readiness
 from k6_sweep.api.server import bind, make_server
 from k6_sweep.api.sweeps import Sweeps
@@ -54,8 +52,7 @@ def serve_until_told(context: Context) -> Report:
 
     sweeps = Sweeps(settings, work, lock, log, metrics.note_sweep)
     readiness = Readiness(settings, Connector(settings, lambda: _PROBE_PATIENCE))
-    service = Service(settings, Gate(settings, log), sweeps, readiness, metrics)
-    app = Audited(make_app(service), log, metrics.note_request)
+    app = make_app(Service(settings, sweeps, readiness, metrics), log)
     with bind(settings.listen) as listening, _signals_to(settings, sweeps):
         host, port = listening.getsockname()[:2]
         log.info("listening", host=host, port=port, tls=settings.tls_cert_file is not None)
