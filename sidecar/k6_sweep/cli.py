@@ -17,6 +17,7 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.settings.parse import parse
 from k6_sweep.settings.read import Parser
 from k6_sweep.settings.snapshot import SnapshotSettings
+from k6_sweep.status import BAD_SETTINGS, Status
 
 _S = TypeVar("_S", bound=Settings)
 
@@ -43,7 +44,7 @@ class Command(Generic[_S]):
         log = open_log(settings.log_format, settings.log_level, run)
         tell = _Teller(settings, log)
         if problems:
-            report = Report("error", errors=tuple(problems), code=2)
+            report = commands.failure(SettingsError(problems))
         else:
             context = commands.ContextOf(settings, log, tell, OwnPod.found(environ), run)
             try:
@@ -53,7 +54,7 @@ class Command(Generic[_S]):
             except Exception as error:  # the last place that can still tell of it
                 log.exception("internal error")
                 progress = tell.last.progress if tell.last else None  # some keys may be gone
-                report = Report("error", progress=progress, errors=(f"internal error: {type(error).__name__}",))
+                report = Report(Status.ERROR, progress=progress, errors=(f"internal error: {type(error).__name__}",))
         log_end(log, report)
         tell(report)
         sys.stdout.write(report.line() + "\n")
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     if command not in COMMANDS:
         said = "demo takes no options" if command == "demo" else "the first argument must be a command"
         sys.stderr.write((f"k6-sweep: {said}\n\n" if command else "") + _help())
-        return 2
+        return BAD_SETTINGS
     forbid_inspection()
     return COMMANDS[command].run(command, arguments, environ)
 
@@ -144,7 +145,7 @@ def _demo() -> int:
         return show()
     except SweepError as error:
         sys.stderr.write(f"k6-sweep demo: {error}\n")
-        return error.exit_code
+        return commands.failure(error).exit_code("fail")
 
 
 def _inject(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -156,7 +157,7 @@ def _inject(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         injected = inject(arguments, environ, sys.stdin)
     except SettingsError as error:
         sys.stderr.write("".join(f"k6-sweep inject: {problem}\n" for problem in error.problems))
-        return error.exit_code
+        return BAD_SETTINGS
     sys.stderr.write("".join(f"k6-sweep inject: {note}\n" for note in injected.notes))
     sys.stdout.write(injected.text)
     return 0
@@ -164,7 +165,7 @@ def _inject(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _lacks(extra: str, error: ModuleNotFoundError) -> int:
     sys.stderr.write(f"k6-sweep {extra}: {error.name} is missing; install k6-sweep with the extra [{extra}]\n")
-    return 2
+    return BAD_SETTINGS
 
 
 def _help() -> str:

@@ -7,23 +7,27 @@
         ├── UnreachableError    no connection, or no answer
         └── DeniedError         login or permission refused; asking again doesn't help
 
-An incomplete sweep (3) and a k6 that never came (6) are outcomes, not errors: see `k6_sweep.report`.
+An incomplete sweep (3) and a k6 that never came (6) are outcomes, not errors: see `k6_sweep.status`.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
+
+from k6_sweep.status import BAD_SETTINGS, Status
 
 
 class SweepError(Exception):
     """Something went wrong; the message says what, where, and what to do about it."""
 
-    exit_code = 1
-    status = "error"
+    status: ClassVar[Status] = Status.ERROR
+    exit_code: ClassVar[int | None] = None
+    """The exit code where the status alone does not decide it."""
 
 
 class SettingsError(SweepError):
     """One or more settings cannot be used; `problems` holds a sentence for each."""
 
-    exit_code = 2
+    exit_code = BAD_SETTINGS
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -33,15 +37,13 @@ class SettingsError(SweepError):
 class RefusedError(SweepError):
     """A guard refused the sweep before the first delete."""
 
-    exit_code = 4
-    status = "refused"
+    status = Status.REFUSED
 
 
 class RedisError(SweepError):
     """Redis cannot be used as it is."""
 
-    exit_code = 5
-    status = "failed"
+    status = Status.FAILED
 
 
 class UnreachableError(RedisError):

@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, push_to_gat
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from k6_sweep.report import EXIT_CODES, Report
+from k6_sweep.report import Report
+from k6_sweep.status import Status
 
 _JOB: Final = "k6-sweep"
 _LAST: Final = "k6_sweep_last_"
-_STATUSES: Final = tuple(status for status in EXIT_CODES if status not in {"ready", "stopped"})
 _DURATIONS: Final = (0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600)
 
 
@@ -31,7 +31,7 @@ class LastSweep(Collector):
     def note(self, report: Report) -> None:
         """Take a report in, as of now."""
         self._report, self._ended = report, time.time()
-        if report.status == "complete":
+        if report.status is Status.COMPLETE:
             self._succeeded = self._ended
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -39,9 +39,8 @@ class LastSweep(Collector):
         if self._report is None:
             return
         report, sweep = self._report, self._report.sweep
-        yield _labelled(
-            "status", "How the last run ended.", "status", {each: each == report.status for each in _STATUSES}
-        )
+        ways: dict[str, float] = {status: status is report.status for status in Status if status.event_reason}
+        yield _labelled("status", "How the last run ended.", "status", ways)
         yield _gauge("end_timestamp_seconds", "When the last run ended.", self._ended)
         if self._succeeded is not None:
             yield _gauge("success_timestamp_seconds", "When a sweep was last complete.", self._succeeded)
@@ -80,14 +79,15 @@ class ServerMetrics:
         self._requests = Counter(
             "k6_sweep_http_requests", "Requests answered.", ["method", "path", "code"], registry=self.registry
         )
-        for status in ("complete", "dry-run", "incomplete", "refused", "failed", "error"):
-            self._sweeps.labels(status)
+        for status in Status:
+            if status.http_code is not None:
+                self._sweeps.labels(status)
 
     def note_sweep(self, report: Report) -> None:
         """Take in how a sweep ended."""
         self._last.note(report)
         self._sweeps.labels(report.status).inc()
-        self._deleted.inc(report.as_dict()["deleted"])
+        self._deleted.inc(report.counts.deleted)
         if report.sweep:
             self._seconds.observe(report.sweep.seconds)
 

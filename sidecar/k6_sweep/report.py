@@ -6,64 +6,72 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from k6_sweep.log import Log
+from k6_sweep.status import Status
 from k6_sweep.sweep.result import Progress, SweepReport
 from k6_sweep.watch.outcome import K6Outcome
 
-EXIT_CODES: Final[Mapping[str, int]] = {
-    "complete": 0,
-    "dry-run": 0,
-    "skipped": 0,
-    "ready": 0,
-    "stopped": 0,
-    "error": 1,
-    "incomplete": 3,
-    "refused": 4,
-    "failed": 5,
-    "unseen": 6,
-}
-"""The exit code of each way to end; `error` is 2 where the settings are at fault."""
-
-_FORGIVABLE: Final = range(3, 7)
 _SHORT_ERROR: Final = 200
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was counted, in one sweep or in all sweeps of a server."""
+
+    deleted: int = 0
+    matched: int = 0
+    remaining: int | None = None
+    """What the last pass still found; None where no pass looked again."""
+    slots: str | None = None
+    """Slots done, of those that were asked for: `5/16384`; None where there are none to count."""
 
 
 @dataclass(frozen=True)
 class Report:
     """What there is to tell, at the end or on the way."""
 
-    status: str
+    status: Status
     dry_run: bool = False
     sweep: SweepReport | None = None
     progress: Progress | None = None
     k6: K6Outcome | None = None
-    deleted: int = 0
-    """Keys deleted, where neither a sweep nor progress tells: by all sweeps of a server."""
-    matched: int = 0
-    """Keys matched, in the same way."""
+    totals: Counts = Counts()
+    """The counts where neither a sweep nor progress has them: those of all sweeps of a server."""
     errors: tuple[str, ...] = ()
     code: int | None = None
-    """The exit code where the status alone doesn't decide it."""
+    """The exit code where the status alone does not decide it."""
 
     def exit_code(self, failure_policy: str) -> int:
         """Return the exit code; the policy `ignore` turns 3 to 6 into 0."""
-        code = EXIT_CODES[self.status] if self.code is None else self.code
-        return 0 if failure_policy == "ignore" and code in _FORGIVABLE else code
+        forgiven = failure_policy == "ignore" and self.status.is_forgivable
+        return 0 if forgiven else self.code or self.status.exit_code or 0
+
+    @property
+    def counts(self) -> Counts:
+        """What was counted, or has been so far."""
+        sweep, progress = self.sweep, self.progress
+        if sweep:
+            return Counts(sweep.deleted, sweep.matched, sweep.remaining, _share(sweep.slots_done, sweep.slots_asked))
+        if progress:
+            return Counts(progress.deleted, progress.matched, slots=_share(progress.slots_done, progress.slots_asked))
+        return self.totals
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """All that went wrong, the sweep's own problems last."""
+        return self.errors + (self.sweep.errors if self.sweep else ())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report as JSON takes it."""
-        sweep, progress = self.sweep, self.progress
-        body: dict[str, Any] = {"status": self.status}
+        sweep, progress, counts = self.sweep, self.progress, self.counts
+        body: dict[str, Any] = {"status": self.status, "deleted": counts.deleted, "matched": counts.matched}
         if sweep:
-            done = None if sweep.slots_done is None else f"{sweep.slots_done}/{sweep.slots_asked}"
             body |= {
-                "deleted": sweep.deleted,
-                "matched": sweep.matched,
-                "remaining": sweep.remaining,
+                "remaining": counts.remaining,
                 "preserved": sweep.preserved,
                 "exact": sweep.exact,
                 "dry_run": self.dry_run,
                 "patterns": dict(sweep.patterns),
-                "slots": done,
+                "slots": counts.slots,
                 "shards": len(sweep.shards),
                 "by_shard": dict(sweep.shards),
                 "passes": sweep.passes,
@@ -71,17 +79,15 @@ class Report:
             }
         elif progress:
             body |= {
-                "deleted": progress.deleted,
-                "matched": progress.matched,
                 "exact": False,
                 "dry_run": self.dry_run,
                 "patterns": dict(progress.patterns),
-                "slots": None if progress.slots_asked is None else f"{progress.slots_done}/{progress.slots_asked}",
+                "slots": counts.slots,
                 "passes": progress.pass_number,
                 "seconds": round(progress.seconds, 2),
             }
         else:
-            body |= {"deleted": self.deleted, "matched": self.matched, "dry_run": self.dry_run}
+            body["dry_run"] = self.dry_run
         if self.k6:
             at = self.k6.ended_at
             body["k6"] = {
@@ -91,7 +97,7 @@ class Report:
                 "reason": self.k6.reason,
                 "ended_at": at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z" if at else None,
             }
-        body["errors"] = [*self.errors, *(sweep.errors if sweep else ())]
+        body["errors"] = list(self.problems)
         return body
 
     def line(self) -> str:
@@ -115,11 +121,15 @@ class Report:
 
 def log_end(log: Log, report: Report) -> None:
     """Log each problem, and the report; as errors, if it is no success."""
-    say = log.error if EXIT_CODES[report.status] else log.info
+    say = log.error if report.status.is_failure else log.info
     body = report.as_dict()
     for problem in body.pop("errors"):
         say(problem)
     say("done", **body)
+
+
+def _share(done: int | None, asked: int | None) -> str | None:
+    return None if done is None or asked is None else f"{done}/{asked}"
 
 
 def _json(body: Mapping[str, Any]) -> str:

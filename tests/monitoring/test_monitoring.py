@@ -16,6 +16,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from k6_sweep.demo.servers import LocalCluster, Node, find_redis_server, free_port, local_cluster
 from k6_sweep.metrics import push
 from k6_sweep.report import Report
+from k6_sweep.status import Status
 from k6_sweep.watch.outcome import K6Outcome
 from tests.acceptance.command import k6_sweep
 from tests.chart.helm import CHART, Manifest, render, written
@@ -160,13 +161,13 @@ def test_dashboard_and_alerts_on_what_happened(
     gateway: Web, endpoint: Served, manifests: Callable[[str], Manifest], tmp_path: Path
 ) -> None:
     """A real Prometheus has data for each query of the dashboard, and fires just the alerts that it must."""
-    push(Report("complete", sweep=SWEPT), gateway.url, {"run": "older", "namespace": "load-test"}, 5)
+    push(Report(Status.COMPLETE, sweep=SWEPT), gateway.url, {"run": "older", "namespace": "load-test"}, 5)
     left = replace(SWEPT, remaining_by_pattern={"a:*": 7})
     time.sleep(0.1)  # the newest run counts
-    push(Report("incomplete", sweep=left), gateway.url, {"run": "newer", "namespace": "load-test"}, 5)
-    push(Report("refused"), gateway.url, {"run": "another", "namespace": "elsewhere"}, 5)
+    push(Report(Status.INCOMPLETE, sweep=left), gateway.url, {"run": "newer", "namespace": "load-test"}, 5)
+    push(Report(Status.REFUSED), gateway.url, {"run": "another", "namespace": "elsewhere"}, 5)
     k6 = K6Outcome(seen=True, ended=True, exit_code=99)
-    push(Report("complete", sweep=SWEPT, k6=k6), gateway.url, {"run": "k6", "namespace": "third"}, 5)
+    push(Report(Status.COMPLETE, sweep=SWEPT, k6=k6), gateway.url, {"run": "k6", "namespace": "third"}, 5)
     promtool("check", "metrics", text=endpoint.ask("GET", "/metrics").text)
     targets = {gateway.port: {}, endpoint.port: {"namespace": "served"}}
     with prometheus(tmp_path, targets, manifests("PrometheusRule")["spec"]) as web:

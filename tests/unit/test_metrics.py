@@ -9,11 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from k6_sweep.metrics import ServerMetrics, write
 from k6_sweep.report import Report
-from k6_sweep.sweep.result import SweepReport, SweepStatus
+from k6_sweep.status import Status
+from k6_sweep.sweep.result import SweepReport
 from k6_sweep.watch.outcome import K6Outcome
 
 SWEPT = SweepReport(
-    status=SweepStatus.COMPLETE,
+    status=Status.COMPLETE,
     deleted=70,
     matched=75,
     remaining=0,
@@ -55,7 +56,7 @@ def written(report: Report, file: Path) -> Samples:
 def test_a_run_in_full(file: Path) -> None:
     """Each count stands under its name, by pattern or by shard."""
     k6 = K6Outcome(seen=True, ended=True, exit_code=99)
-    found = written(Report("complete", sweep=SWEPT, k6=k6), file)
+    found = written(Report(Status.COMPLETE, sweep=SWEPT, k6=k6), file)
     last = "k6_sweep_last_"
     times = {name: value for name, value in found.items() if name[0].endswith("_timestamp_seconds")}
     assert times.keys() == {(f"{last}end_timestamp_seconds", ""), (f"{last}success_timestamp_seconds", "")}
@@ -84,28 +85,28 @@ def test_a_run_in_full(file: Path) -> None:
 def test_what_is_not_known_has_no_sample(file: Path) -> None:
     """No 0 where nobody counted, no success where there was none, no exit code where none was told."""
     report = Report(
-        "incomplete",
+        Status.INCOMPLETE,
         sweep=replace(SWEPT, remaining_by_pattern=None, slots_done=None),
         k6=K6Outcome(seen=True, ended=False),
     )
     names = {name for name, _ in written(report, file)}
     unknown = {"remaining_keys", "covered_slots_ratio", "k6_exit_code", "success_timestamp_seconds"}
     assert not {f"k6_sweep_last_{name}" for name in unknown} & names
-    refused = written(Report("refused"), file)
+    refused = written(Report(Status.REFUSED), file)
     assert {name for name, _ in refused} == {"k6_sweep_last_status", "k6_sweep_last_end_timestamp_seconds"}
 
 
 def test_a_pattern_may_hold_anything(file: Path) -> None:
     """Bytes that are no text are escaped, in a file that Prometheus can read."""
     odd = replace(SWEPT, patterns={"a\udcff:*": 1})
-    assert written(Report("complete", sweep=odd), file)["k6_sweep_last_matched_keys", "a\\udcff:*"] == 1
+    assert written(Report(Status.COMPLETE, sweep=odd), file)["k6_sweep_last_matched_keys", "a\\udcff:*"] == 1
 
 
 def test_a_server_adds_up() -> None:
     """Counters from the start, each status at 0 before it happens; the last success outlives a failure."""
     metrics = ServerMetrics()
     assert samples(generate_latest(metrics.registry).decode())["k6_sweep_sweeps_total", "failed"] == 0
-    for report in (Report("complete", sweep=SWEPT), Report("complete", sweep=SWEPT), Report("failed")):
+    for report in (Report(Status.COMPLETE, sweep=SWEPT), Report(Status.COMPLETE, sweep=SWEPT), Report(Status.FAILED)):
         metrics.note_sweep(report)
     metrics.note_request("GET", "/healthz", 200)
     found = samples(generate_latest(metrics.registry).decode())

@@ -6,9 +6,10 @@ from pathlib import Path
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from k6_sweep.api.app import CODES, SWEPT
+from k6_sweep.api.app import SWEPT
 from k6_sweep.metrics import ServerMetrics
-from k6_sweep.report import EXIT_CODES, Report
+from k6_sweep.report import Report
+from k6_sweep.status import Status
 from k6_sweep.watch.outcome import K6Outcome
 from tests.unit.test_metrics import SWEPT as REPORTED
 
@@ -44,13 +45,13 @@ def test_queries_ask_for_what_there_is() -> None:
     assert events == {"done", "keys of a pattern", "request"}
     statuses = set(re.findall(r'status!~"([^"]+)"', queries).pop().split("|"))
     assert statuses == set(re.findall(r'"([\w-]+)"', queries.split("not in [")[1].split("]")[0]))
-    assert statuses == {status for status, code in EXIT_CODES.items() if code == 0}
+    assert statuses == {status for status in Status if status.exit_code == 0}
 
 
 def test_metrics_are_exposed() -> None:
     """The page lists just the metrics that there are, with their labels."""
     metrics = ServerMetrics()
-    metrics.note_sweep(Report("complete", sweep=REPORTED, k6=K6Outcome(seen=True, ended=True, exit_code=0)))
+    metrics.note_sweep(Report(Status.COMPLETE, sweep=REPORTED, k6=K6Outcome(seen=True, ended=True, exit_code=0)))
     metrics.note_request("GET", "/healthz", 200)
     exposed: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
@@ -67,7 +68,7 @@ def test_answers_are_the_documents() -> None:
     listed = {int(code) for row in table_after("answer") for code in re.findall(r"\d{3}", row[0])}
     announced = {int(code) for code in SWEPT}
     assert listed == announced | {403, 404, 405}
-    assert set(CODES.values()) <= announced
+    assert {status.http_code for status in Status} - {None} <= announced
 
 
 def test_alerts_are_the_charts() -> None:

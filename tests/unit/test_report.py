@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k6_sweep.report import EXIT_CODES, Report
+from k6_sweep.commands.context import failure
+from k6_sweep.errors import SettingsError
+from k6_sweep.report import Report
 from k6_sweep.settings.all import SMALLEST_MESSAGE
-from k6_sweep.sweep.result import SweepReport, SweepStatus
+from k6_sweep.status import Status
+from k6_sweep.sweep.result import SweepReport
 from k6_sweep.watch.outcome import K6Outcome
 
 K6 = K6Outcome(seen=True, ended=True, exit_code=99, ended_at=datetime(2026, 11, 22, 7, tzinfo=UTC))
@@ -17,7 +20,7 @@ K6 = K6Outcome(seen=True, ended=True, exit_code=99, ended_at=datetime(2026, 11, 
 
 def swept(patterns: dict[str, int], shards: dict[str, int], errors: list[str]) -> SweepReport:
     return SweepReport(
-        status=SweepStatus.COMPLETE,
+        status=Status.COMPLETE,
         deleted=10**9,
         matched=10**9,
         remaining=0,
@@ -44,7 +47,7 @@ def test_the_message_fits_and_keeps_the_totals(
     patterns: dict[str, int], shards: dict[str, int], errors: list[str], limit: int
 ) -> None:
     """However much there is to tell, the message is valid JSON within its limit, with status, totals and k6's end."""
-    report = Report("complete", sweep=swept(patterns, shards, errors), k6=K6)
+    report = Report(Status.COMPLETE, sweep=swept(patterns, shards, errors), k6=K6)
     message = report.message(limit)
     assert len(message) <= limit
     told, whole = json.loads(message), json.loads(report.line())
@@ -67,7 +70,7 @@ def test_the_message_fits_and_keeps_the_totals(
 def test_detail_goes_in_order() -> None:
     """First all errors but one go, then the shards, then the patterns, then the last error."""
     patterns, shards = {f"pattern{i}:*": i for i in range(20)}, {f"redis-{i}:6379": i for i in range(20)}
-    report = Report("incomplete", sweep=swept(patterns, shards, ["x" * 300] * 10), k6=K6)
+    report = Report(Status.INCOMPLETE, sweep=swept(patterns, shards, ["x" * 300] * 10), k6=K6)
     shapes = []
     for limit in range(4096, SMALLEST_MESSAGE - 1, -1):
         told = json.loads(report.message(limit))
@@ -85,7 +88,7 @@ def test_detail_goes_in_order() -> None:
 
 def test_the_contracts_fields() -> None:
     """A complete report says what the contract promises, k6's end in words."""
-    told = json.loads(Report("complete", sweep=swept({"a:*": 3}, {"h:1": 3}, []), k6=K6).line())
+    told = json.loads(Report(Status.COMPLETE, sweep=swept({"a:*": 3}, {"h:1": 3}, []), k6=K6).line())
     assert told["k6"] == {
         "ended": True,
         "detector": "process",
@@ -96,11 +99,20 @@ def test_the_contracts_fields() -> None:
     assert (told["slots"], told["shards"], told["seconds"], told["patterns"]) == ("16384/16384", 1, 1.31, {"a:*": 3})
 
 
-@pytest.mark.parametrize(("status", "code"), EXIT_CODES.items())
-def test_exit_codes(status: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"), [(status, status.exit_code) for status in Status if status.exit_code is not None]
+)
+def test_exit_codes(status: Status, code: int) -> None:
     """Each status has its code; the policy `ignore` forgives 3 to 6 and nothing else."""
     assert Report(status).exit_code("fail") == code
     assert Report(status).exit_code("ignore") == (0 if 3 <= code <= 6 else code)
+
+
+def test_settings_are_to_blame() -> None:
+    """Their exit code is another than that of a fault of ours, and no policy forgives it."""
+    report = failure(SettingsError(["--pattern is missing"]))
+    assert (report.status, report.errors) == (Status.ERROR, ("--pattern is missing",))
+    assert {report.exit_code("fail"), report.exit_code("ignore")} == {2}
 
 
 @pytest.mark.parametrize(

@@ -1,39 +1,56 @@
-"""The routes: what may be asked for, and what is answered."""
+"""The application: what may be asked for, and what is answered."""
 
 import asyncio
-from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, cast
 
-from fastapi import FastAPI, HTTPException, Request, Response, Security
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.exceptions import HTTPException as AnyHttpError
+from starlette.exceptions import HTTPException
 
-from k6_sweep.api.gate import Gate, read_body
+from k6_sweep.api.audit import Audited
+from k6_sweep.api.body import StrictRoute, in_our_words
+from k6_sweep.api.gate import TOKEN, Gate
 from k6_sweep.api.readiness import Readiness
 from k6_sweep.api.sweeps import BusyError, StoppingError, Sweep, Sweeps
-from k6_sweep.api.wire import BadBodyError, Order, ProblemAnswer, SweepAnswer, read_order
+from k6_sweep.api.wire import Order, ProblemAnswer, SweepAnswer, problem
+from k6_sweep.log import Log
 from k6_sweep.metrics import ServerMetrics
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
 
-CLEANUP: Final = ("/internal/admin/redis/cleanup", "/internal/redis/cleanup")
-CODES: Final[Mapping[str, int]] = {
-    "complete": 200,
-    "dry-run": 200,
-    "refused": 422,
-    "failed": 503,
-    "incomplete": 504,
-    "error": 500,
-}
-"""The HTTP status of each way for a sweep to end."""
+_PROBLEMS: Final = (HTTPException, RequestValidationError, BusyError, StoppingError, Exception)
+_EITHER: Final = SweepAnswer | ProblemAnswer
 
-T = TypeVar("T")
-_Responses = dict[int | str, dict[str, Any]]
+
+def _said(description: str, model: Any = ProblemAnswer) -> dict[str, Any]:  # noqa: ANN401  # a type, or several
+    return {"model": model, "description": description}
+
+
+SWEPT: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "Complete; or in a dry run, counted."},
+    202: _said("It has begun; Location says where to read of it.", SweepAnswer),
+    400: _said("The body is not what it must be."),
+    409: _said("A sweep is running, here or on another replica; `id` names it."),
+    413: _said("The body is longer than 64 KiB."),
+    422: _said("A guard refused; nothing was deleted.", SweepAnswer),
+    500: _said("A fault of k6-sweep's.", _EITHER),
+    503: _said("Redis is away, or permits it not; nothing was deleted. Or the server is ending.", _EITHER),
+    504: _said("It did not come to its end in time; `report` says what was done.", SweepAnswer),
+}
+_SHOWN: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "How far it is, or how it ended."},
+    404: _said("No such sweep is known to this replica; the latest hundred are."),
+}
+
+_REFUSAL: Final = _said("No valid token, or a pattern outside the configured ones.")
+guarded: Final = APIRouter(route_class=StrictRoute, dependencies=[TOKEN], responses={403: _REFUSAL})
+"""The routes behind the gate."""
+unguarded: Final = APIRouter()
 
 
 @dataclass(frozen=True)
@@ -41,170 +58,98 @@ class Service:
     """What the routes work with."""
 
     settings: Settings
-    gate: Gate
     sweeps: Sweeps
     readiness: Readiness
     metrics: ServerMetrics
 
 
-def make_app(service: Service) -> FastAPI:
-    """Return the application."""
-    app: FastAPI = FastAPIOffline(
-        title="k6-sweep",
-        version="1",
-        description="Sweeps a load test's keys from the whole Redis Cluster.",
-        redoc_url=None,
-        redirect_slashes=False,
-    )
-    routes = _Routes(service)
-    only_callers = [Security(service.gate)]
-    refusal: _Responses = {403: _said("No valid token, or a pattern outside the configured ones.")}
-    order = {"required": True, "content": {"application/json": {"schema": Order.model_json_schema()}}}
-    for path, name in zip(CLEANUP, ("cleanup as admin", "cleanup"), strict=True):
-        app.add_api_route(
-            path,
-            routes.clean,
-            methods=["POST"],
-            name=name,
-            summary="Sweep, and answer when it is done; or at once, with `Prefer: respond-async`.",
-            responses=SWEPT | refusal,
-            openapi_extra={"requestBody": order},
-            dependencies=only_callers,
-        )
-    unknown: _Responses = {404: _said("No such sweep is known to this replica; the latest hundred are.")}
-    shown: _Responses = {200: {"model": SweepAnswer, "description": "How far it is, or how it ended."}}
-    for method, route, summary in (
-        ("GET", routes.show, "How far a sweep is, or how it ended."),
-        ("DELETE", routes.cancel, "Stop a sweep at its next batch; one that has ended stays as it is."),
-    ):
-        app.add_api_route(
-            "/sweeps/{sweep_id}",
-            route,
-            methods=[method],
-            name=f"{method} a sweep",
-            summary=summary,
-            responses=shown | refusal | unknown,
-            openapi_extra={"parameters": [_SWEEP_ID]},  # declared as an argument, it would bring a 422 that isn't given
-            dependencies=only_callers,
-        )
-    app.add_api_route("/healthz", routes.healthy, methods=["GET"], name="healthz", summary="The process answers.")
-    away: _Responses = {503: _said("Redis is out of reach, or the server is ending.")}
-    app.add_api_route(
-        "/readyz", routes.ready, methods=["GET"], name="readyz", summary="Redis can be reached.", responses=away
-    )
-    text: _Responses = {200: {"content": {"text/plain": {}}}}
-    app.add_api_route(
-        "/metrics", routes.metrics, methods=["GET"], name="metrics", response_class=Response, responses=text
-    )
-    app.add_exception_handler(AnyHttpError, _refused)
-    app.add_exception_handler(Exception, _broken)
-    return app
+async def _service(request: Request) -> Service:
+    return cast("Service", request.app.state.service)
 
 
-def _said(description: str) -> dict[str, Any]:
-    return {"model": ProblemAnswer, "description": description}
+Serving = Annotated[Service, Depends(_service)]
 
 
-_SWEEP_ID: Final = {"name": "sweep_id", "in": "path", "required": True, "schema": {"type": "string"}}
-SWEPT: Final[_Responses] = {
-    200: {"model": SweepAnswer, "description": "Complete; or in a dry run, counted."},
-    202: {"model": SweepAnswer, "description": "It has begun; Location says where to read of it."},
-    400: _said("The body is not what it must be."),
-    409: _said("A sweep is running, here or on another replica; `id` names it."),
-    413: _said("The body is longer than 64 KiB."),
-    422: {"model": SweepAnswer, "description": "A guard refused; nothing was deleted."},
-    500: {"model": SweepAnswer | ProblemAnswer, "description": "A fault of k6-sweep's."},
-    503: {
-        "model": SweepAnswer | ProblemAnswer,
-        "description": "Redis is away, or permits it not; nothing was deleted. Or the server is ending.",
-    },
-    504: {"model": SweepAnswer, "description": "It did not come to its end in time; `report` says what was done."},
-}
+async def _known(sweep_id: str, request: Request, service: Serving) -> Sweep:
+    if (sweep := service.sweeps.find(sweep_id)) is None:
+        raise HTTPException(404, "no such sweep is known to this replica")
+    request.state.audit["sweep"] = sweep.id
+    return sweep
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, AnyHttpError)  # noqa: S101  # what it is registered for
-    body = error.detail if isinstance(error.detail, dict) else ProblemAnswer(error=error.detail).model_dump()
-    return JSONResponse(body, error.status_code, error.headers)
+Known = Annotated[Sweep, Depends(_known)]
 
 
-async def _broken(_: Request, _error: Exception) -> Response:
-    return JSONResponse(ProblemAnswer(error="internal error; the log has it").model_dump(), 500)
+@guarded.post("/internal/redis/cleanup", name="cleanup", responses=SWEPT)
+@guarded.post("/internal/admin/redis/cleanup", name="cleanup as admin", responses=SWEPT)
+async def clean(order: Order, request: Request, response: Response, service: Serving) -> SweepAnswer:
+    """Sweep, and answer when it is done; or at once, with `Prefer: respond-async`."""
+    wanted = order.wanted or service.settings.pattern
+    audit = request.state.audit
+    audit |= {"patterns": [pattern.text for pattern in wanted], "dry_run": order.counts_only}
+    _check_within(wanted, service.settings.pattern)
+    asked_by = {"address": request.client.host if request.client else None, "token": audit["token"]}
+    sweep = service.sweeps.begin(wanted, order.counts_only, asked_by)
+    audit["sweep"] = sweep.id
+    await asyncio.shield(asyncio.wrap_future(sweep.admitted))  # a client that hangs up stops nothing
+    failed_at_once = sweep.ended.done() and _code(sweep) >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if _prefers_async(request) and not failed_at_once:
+        response.status_code = HTTPStatus.ACCEPTED
+        response.headers.update({"Location": f"/sweeps/{sweep.id}", "Preference-Applied": "respond-async"})
+        return SweepAnswer.of(sweep)
+    report = await asyncio.shield(asyncio.wrap_future(sweep.ended))
+    audit |= {"result": report.status, "deleted": report.counts.deleted, "matched": report.counts.matched}
+    if await request.is_disconnected():
+        audit["client_gone"] = True
+    response.status_code = _code(sweep)
+    return SweepAnswer.of(sweep)
 
 
-class _Routes:
-    def __init__(self, service: Service) -> None:
-        self._settings = service.settings
-        self._sweeps = service.sweeps
-        self._readiness = service.readiness
-        self._metrics = service.metrics
-
-    async def clean(self, request: Request) -> Response:
-        try:
-            order = read_order(await read_body(request))
-            wanted = order.wanted() or self._settings.pattern
-        except BadBodyError as error:
-            raise HTTPException(400, str(error)) from None
-        audit = request.state.audit
-        audit |= {"patterns": [pattern.text for pattern in wanted], "dry_run": order.counts_only}
-        self._check_within(wanted)
-        asked_by = {"address": request.client.host if request.client else None, "token": audit["token"]}
-        try:
-            sweep = self._sweeps.begin(wanted, order.counts_only, asked_by)
-            audit["sweep"] = sweep.id
-            await _done(sweep.admitted)
-        except BusyError as error:
-            raise HTTPException(409, ProblemAnswer(error=str(error), id=error.running).model_dump()) from None
-        except StoppingError:
-            raise HTTPException(503, "the server is ending; ask again") from None
-        failed_at_once = sweep.ended.done() and CODES[sweep.report().status] >= HTTPStatus.INTERNAL_SERVER_ERROR
-        if _prefers_async(request) and not failed_at_once:
-            found = {"Location": f"/sweeps/{sweep.id}", "Preference-Applied": "respond-async"}
-            return _answer(sweep, 202, found)
-        report = await _done(sweep.ended)
-        audit |= {"result": report.status} | {name: report.as_dict()[name] for name in ("deleted", "matched")}
-        if await request.is_disconnected():
-            audit["client_gone"] = True
-        return _answer(sweep, CODES[report.status])
-
-    async def show(self, request: Request) -> Response:
-        return _answer(self._find(request))
-
-    async def cancel(self, request: Request) -> Response:
-        sweep = self._find(request)
-        sweep.cancel()
-        return _answer(sweep)
-
-    async def healthy(self) -> dict[str, str]:
-        return {"status": "ok"}
-
-    async def ready(self) -> dict[str, str]:
-        if self._sweeps.stopping:
-            raise HTTPException(503, "the server is ending")
-        if problem := await self._readiness.problem():
-            raise HTTPException(503, problem)
-        return {"status": "ready"}
-
-    async def metrics(self) -> Response:
-        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    def _find(self, request: Request) -> Sweep:
-        sweep = self._sweeps.find(request.path_params["sweep_id"])
-        if sweep is None:
-            raise HTTPException(404, "no such sweep is known to this replica")
-        request.state.audit["sweep"] = sweep.id
-        return sweep
-
-    def _check_within(self, wanted: tuple[Pattern, ...]) -> None:
-        """Refuse what the configured patterns don't cover: a token that leaks must not empty Redis."""
-        outside = [each.text for each in wanted if not any(map(each.is_within, self._settings.pattern))]
-        if outside:
-            configured = ", ".join(pattern.text for pattern in self._settings.pattern)
-            raise HTTPException(403, f"pattern {outside[0]!r} is not within the configured ones: {configured}")
+@guarded.get("/sweeps/{sweep_id}", name="GET a sweep", responses=_SHOWN)
+async def show(sweep: Known) -> SweepAnswer:
+    """How far a sweep is, or how it ended."""
+    return SweepAnswer.of(sweep)
 
 
-def _answer(sweep: Sweep, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse(SweepAnswer.of(sweep).model_dump(), code, headers)
+@guarded.delete("/sweeps/{sweep_id}", name="DELETE a sweep", responses=_SHOWN)
+async def cancel(sweep: Known) -> SweepAnswer:
+    """Stop a sweep at its next batch; one that has ended stays as it is."""
+    sweep.cancel()
+    return SweepAnswer.of(sweep)
+
+
+@unguarded.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@unguarded.get("/readyz", responses={503: _said("Redis is out of reach, or the server is ending.")})
+async def readyz(service: Serving) -> dict[str, str]:
+    """Redis can be reached."""
+    if service.sweeps.stopping:
+        raise HTTPException(503, "the server is ending")
+    if why := await service.readiness.problem():
+        raise HTTPException(503, why)
+    return {"status": "ready"}
+
+
+@unguarded.get("/metrics", response_class=PlainTextResponse)
+async def metrics(service: Serving) -> Response:
+    """What this replica has done, for Prometheus."""
+    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _code(sweep: Sweep) -> int:
+    return sweep.report().status.http_code or HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _check_within(wanted: tuple[Pattern, ...], configured: tuple[Pattern, ...]) -> None:
+    """Refuse what the configured patterns don't cover: a token that leaks must not empty Redis."""
+    outside = [each.text for each in wanted if not any(map(each.is_within, configured))]
+    if outside:
+        known = ", ".join(pattern.text for pattern in configured)
+        raise HTTPException(403, f"pattern {outside[0]!r} is not within the configured ones: {known}")
 
 
 def _prefers_async(request: Request) -> bool:
@@ -216,6 +161,41 @@ def _prefers_async(request: Request) -> bool:
     return "respond-async" in (word.partition(";")[0].strip() for word in words)
 
 
-async def _done(future: Future[T]) -> T:
-    """Wait for what a sweep's thread says; that nobody waits any more doesn't matter to it."""
-    return await asyncio.shield(asyncio.wrap_future(future))
+async def _answer(_: Request, error: Exception) -> Response:
+    match error:
+        case HTTPException():
+            return problem(error.status_code, error.detail, headers=error.headers)
+        case RequestValidationError():
+            return problem(400, "; ".join(map(in_our_words, error.errors())))
+        case BusyError():
+            return problem(409, str(error), error.running)
+        case StoppingError():
+            return problem(503, "the server is ending; ask again")
+    return problem(500, "internal error; the log has it")
+
+
+def make_app(service: Service, log: Log) -> FastAPI:
+    """Return the application."""
+    app: FastAPI = FastAPIOffline(
+        title="k6-sweep",
+        version="1",
+        description="Sweeps a load test's keys from the whole Redis Cluster.",
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers=dict.fromkeys(_PROBLEMS, _answer),
+    )
+    app.state.service = service
+    app.include_router(guarded)
+    app.include_router(unguarded)
+    app.add_middleware(Gate, guarded=guarded.routes, settings=service.settings, log=log)
+    app.add_middleware(Audited, log=log, note=service.metrics.note_request)  # the outer one: it tells refusals, too
+    _take_out_422(app.openapi())
+    return app
+
+
+def _take_out_422(document: dict[str, Any]) -> None:
+    """Take out what FastAPI announces for each parameter: any text may be the id of a sweep, and 404 says it is not."""
+    for operation in document["paths"]["/sweeps/{sweep_id}"].values():
+        operation["responses"].pop("422", None)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(unused, None)

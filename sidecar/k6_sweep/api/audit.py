@@ -1,7 +1,9 @@
 """Tells each request in a line: who asked, for what, and what came of it."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from typing import Any, Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from k6_sweep.log import Log
 
@@ -10,22 +12,17 @@ _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _MOST: Final = 200
 """Characters of a path that are told."""
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
-
 
 class Audited:
     """An ASGI application whose requests are told. The routes put facts of their own into `request.state.audit`."""
 
-    def __init__(self, app: App, log: Log, note: Callable[[str, str, int], None]) -> None:
+    def __init__(self, app: ASGIApp, log: Log, note: Callable[[str, str, int], None]) -> None:
         """Prepare; `note` is called with method, route and status of each answer."""
         self._app = app
         self._log = log
         self._note = note
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         facts: dict[str, Any] = {}
         scope.setdefault("state", {})["audit"] = facts

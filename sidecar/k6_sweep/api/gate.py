@@ -1,19 +1,26 @@
 """Lets in who has the token, and no more of a body than is wanted."""
 
 import hmac
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import HTTPException, Request, Security
+from fastapi import Response, Security
 from fastapi.security import APIKeyHeader
-from starlette.requests import ClientDisconnect
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from k6_sweep.api.wire import MOST_BYTES
+from k6_sweep.api.wire import problem
 from k6_sweep.log import Log
 from k6_sweep.settings.all import Settings
 
+MOST_BYTES: Final = 64 * 1024
+"""The longest body that is read."""
 TOKEN_HEADER: Final = "X-Admin-Token"  # noqa: S105  # its name
-_SCHEME: Final = APIKeyHeader(name=TOKEN_HEADER, auto_error=False, description="The admin token.")
+TOKEN: Final = Security(APIKeyHeader(name=TOKEN_HEADER, auto_error=False, description="The admin token."))
+"""Says in the document that a route needs the token; the gate sees to it."""
 _CLOSE: Final = {"Connection": "close"}
 """Goes with an answer that comes before the body was read: what follows on the connection is no request."""
 
@@ -29,29 +36,42 @@ def same_token(given: bytes, expected: bytes) -> bool:
 
 
 class Gate:
-    """Turns away who has no valid token, before anything else of the request is looked at."""
+    """ASGI middleware that judges a request by its headers, before FastAPI or anything else reads the body."""
 
-    def __init__(self, settings: Settings, log: Log) -> None:
+    def __init__(self, app: ASGIApp, guarded: Sequence[BaseRoute], settings: Settings, log: Log) -> None:
+        self._app = app
+        self._guarded = guarded
         self._settings = settings
         self._log = log
 
-    async def __call__(self, request: Request, _: Annotated[str | None, Security(_SCHEME)]) -> None:
-        """Let the request pass, or refuse it.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request pass, or refuse it."""
+        # Asked of the routes: a comparison of our own would let paths through that FastAPI knows, such as /cleanup%0a.
+        route = next((each for each in self._guarded if each.matches(scope)[0] is Match.FULL), None)
+        if route:
+            scope["route"] = route  # the audit names it
+            receive = _limited(scope, receive)
+            if refusal := await self._refusal(scope, receive):
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
-        Raises:
-            HTTPException: 403; 400 where it could be read in two ways.
-        """
-        if {"content-length", "transfer-encoding"} <= set(request.headers.keys()):
-            raise HTTPException(400, "both Content-Length and Transfer-Encoding; send one", _CLOSE)
-        given = [each.encode("latin-1") for each in request.headers.getlist(TOKEN_HEADER)]
-        request.state.audit["token"] = ",".join(fingerprint(each) for each in given[:2])
-        if len(given) != 1 or not self._is_valid(given[0]):
-            # A body that is left unread resets the connection, perhaps before the client has the answer.
-            try:
-                headers = None if await _read(request) is not None else _CLOSE
-            except ClientDisconnect:
-                headers = _CLOSE
-            raise HTTPException(403, f"a valid {TOKEN_HEADER} is needed", headers)
+    async def _refusal(self, scope: Scope, receive: Receive) -> Response | None:
+        headers = Headers(scope=scope)
+        if {"content-length", "transfer-encoding"} <= set(headers.keys()):
+            return problem(400, "both Content-Length and Transfer-Encoding; send one", headers=_CLOSE)
+        given = [each.encode("latin-1") for each in headers.getlist(TOKEN_HEADER)]
+        scope["state"]["audit"]["token"] = ",".join(fingerprint(each) for each in given[:2])
+        if len(given) == 1 and self._is_valid(given[0]):
+            return None
+        # A body that is left unread resets the connection, perhaps before the client has the answer.
+        close = None
+        try:
+            while (await receive()).get("more_body"):
+                pass
+        except HTTPException:
+            close = _CLOSE
+        return problem(403, f"a valid {TOKEN_HEADER} is needed", headers=close)
 
     def _is_valid(self, given: bytes) -> bool:
         try:
@@ -62,32 +82,25 @@ class Gate:
         return same_token(given, expected) and bool(expected)
 
 
-async def read_body(request: Request) -> bytes:
-    """Return the body.
+def _limited(scope: Scope, receive: Receive) -> Receive:
+    """Return a `receive` that raises HTTPException: 413 where the body is too long, 400 where it breaks off."""
+    too_long = HTTPException(413, f"the body may have {MOST_BYTES} bytes at the most", _CLOSE)
+    announced = int(Headers(scope=scope).get("content-length", 0))
+    read, whole = 0, False
 
-    Raises:
-        HTTPException: 413 where it is too long, 400 where the client left.
-    """
-    try:
-        body = await _read(request)
-    except ClientDisconnect:
-        raise HTTPException(400, "the body did not come to its end", _CLOSE) from None
-    if body is None:
-        raise HTTPException(413, f"the body may have {MOST_BYTES} bytes at the most", _CLOSE)
-    return body
+    async def receive_no_more() -> Message:
+        nonlocal read, whole
+        if announced > MOST_BYTES:
+            raise too_long
+        message = await receive()
+        if whole:
+            return message  # the client leaves while it waits for the answer
+        if message["type"] == "http.disconnect":
+            raise HTTPException(400, "the body did not come to its end", _CLOSE)
+        read += len(message.get("body", b""))
+        if read > MOST_BYTES:
+            raise too_long
+        whole = not message.get("more_body")
+        return message
 
-
-async def _read(request: Request) -> bytes | None:
-    """Return the body; None where it is too long.
-
-    Raises:
-        ClientDisconnect: It did not come to its end.
-    """
-    if int(request.headers.get("content-length", 0)) > MOST_BYTES:
-        return None
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            return None
-    return bytes(body)
+    return receive_no_more

@@ -37,7 +37,7 @@ class Readiness:
         kept, self._link = self._link, None
         for link in (kept, None):
             try:
-                fresh = link or self._opened()
+                fresh = link or self._connect(next(seeds(self._url, self._connect)))
                 hello(fresh)
             except RedisError as error:
                 problem = str(error)
@@ -45,7 +45,3 @@ class Readiness:
                 self._link = fresh
                 return None
         return problem
-
-    def _opened(self) -> Link:
-        address = next(seeds(self._url, self._connect))
-        return self._connect(address)

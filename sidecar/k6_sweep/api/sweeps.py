@@ -12,8 +12,9 @@ from typing import Any, Final, Protocol
 from k6_sweep.errors import RedisError
 from k6_sweep.log import Log
 from k6_sweep.patterns import Pattern
-from k6_sweep.report import Report, log_end
+from k6_sweep.report import Counts, Report, log_end
 from k6_sweep.settings.all import Settings
+from k6_sweep.status import Status
 from k6_sweep.sweep.result import OnProgress, Progress
 
 REMEMBERED: Final = 100
@@ -60,7 +61,7 @@ class Sweep:
         """Done when it may begin; BusyError where another replica is sweeping."""
         self.ended: Future[Report] = Future()
         self.cancelled_at: float | None = None
-        self._now = Report("sweeping", dry_run=settings.dry_run)
+        self._now = Report(Status.SWEEPING, dry_run=settings.dry_run)
 
     def cancel(self) -> None:
         """Stop at the next batch."""
@@ -95,10 +96,8 @@ class Sweeps:
         self._stop_at = float("inf")
         self.stopping = False
         """Whether no more sweeps are begun."""
-        self.deleted = 0
-        """Keys deleted by all sweeps."""
-        self.matched = 0
-        """Keys matched by all of them."""
+        self.totals = Counts()
+        """What all sweeps deleted and matched."""
 
     def begin(self, patterns: tuple[Pattern, ...], dry_run: bool, asked_by: Mapping[str, Any] = {}) -> Sweep:
         """Start a sweep of these patterns, which are known to be permitted; its log says who asked for it.
@@ -145,7 +144,10 @@ class Sweeps:
     def _run(self, sweep: Sweep, settings: Settings, log: Log) -> None:
         try:
             if (running := self._lock.take(sweep.id, settings.timeout + _LOCK_RESERVE)) is not None:
-                self._turn_down(sweep, running)
+                with self._one_at_a_time:
+                    self._running = None
+                    del self._latest[sweep.id]
+                sweep.admitted.set_exception(BusyError(running))
                 return
             sweep.admitted.set_result(None)
             report = self._swept(sweep, settings, log)
@@ -153,15 +155,9 @@ class Sweeps:
             report = Report(error.status, dry_run=sweep.dry_run, errors=(str(error),))
         except Exception:  # the last place that can still tell of it
             log.exception("internal error")
-            report = replace(sweep.report(), status="error", errors=("internal error",))
+            report = replace(sweep.report(), status=Status.ERROR, errors=("internal error",))
         self._release(sweep, log)
         self._end(sweep, report, log)
-
-    def _turn_down(self, sweep: Sweep, running: str) -> None:
-        with self._one_at_a_time:
-            self._running = None
-            del self._latest[sweep.id]
-        sweep.admitted.set_exception(BusyError(running))
 
     def _swept(self, sweep: Sweep, settings: Settings, log: Log) -> Report:
         deadline = time.monotonic() + settings.timeout
@@ -170,7 +166,7 @@ class Sweeps:
             return min(deadline, self._stop_at, sweep.cancelled_at or deadline) - time.monotonic()
 
         report = self._work(settings, log, remaining, sweep.take_in)
-        if report.status != "incomplete":
+        if report.status is not Status.INCOMPLETE:
             return report
         if sweep.cancelled_at:
             return replace(report, errors=("cancelled by a request before the sweep was done",))
@@ -186,13 +182,12 @@ class Sweeps:
 
     def _end(self, sweep: Sweep, report: Report, log: Log) -> None:
         """Make way for the next sweep before anybody learns of this one's end."""
-        body = report.as_dict()
+        counts, totals = report.counts, self.totals
         try:
             log_end(log, report)
             self._on_end(report)
         finally:
-            self.deleted += body["deleted"]
-            self.matched += body["matched"]
+            self.totals = Counts(totals.deleted + counts.deleted, totals.matched + counts.matched)
             with self._one_at_a_time:
                 self._running = None
             sweep.ended.set_result(report)

@@ -4,29 +4,16 @@ The request's body and the first three fields of an answer are those of the hand
 that its callers can stay as they are.
 """
 
-import json
-from typing import Annotated, Any, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
-from pydantic_core import ErrorDetails
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, model_validator
 
 from k6_sweep.api.sweeps import Sweep
 from k6_sweep.patterns import Pattern
-from k6_sweep.report import EXIT_CODES
-from k6_sweep.settings.values import pattern_of
 
-MOST_BYTES: Final = 64 * 1024
-"""The longest body that is read."""
-MOST_PATTERNS: Final = 100
-MOST_CHARACTERS: Final = 1000
-"""Of a pattern."""
-
-
-_PatternText = Annotated[StrictStr, Field(min_length=1, max_length=MOST_CHARACTERS)]
-
-
-class BadBodyError(Exception):
-    """The body is not what it must be; the message says why."""
+_PatternText = Annotated[StrictStr, Field(min_length=1, max_length=1000)]
 
 
 class Order(BaseModel):
@@ -48,7 +35,7 @@ class Order(BaseModel):
 
     patterns: list[_PatternText] | None = Field(
         default=None,
-        max_length=MOST_PATTERNS,
+        max_length=100,
         description="Patterns of keys, each within a configured one; without any, the configured ones.",
     )
     dry_run: StrictBool | None = Field(default=None, description="Count, and delete nothing.")
@@ -56,60 +43,24 @@ class Order(BaseModel):
         default=None, description="The same as dry_run; if both are given, they must agree."
     )
 
+    @model_validator(mode="after")
+    def _make_sense(self) -> Self:
+        if None not in {self.dry_run, self.dryRun} and self.dry_run != self.dryRun:
+            raise ValueError("dry_run and dryRun disagree; send one of them")
+        for text in self.patterns or ():
+            if mistake := Pattern(text).mistake:
+                raise ValueError(f"patterns: {text!r} {mistake}")
+        return self
+
     @property
     def counts_only(self) -> bool:
         """Whether nothing is to be deleted."""
         return bool(self.dry_run or self.dryRun)
 
+    @property
     def wanted(self) -> tuple[Pattern, ...]:
-        """Return the patterns that were asked for; none where the configured ones are meant.
-
-        Raises:
-            BadBodyError: One doesn't mean what it says.
-        """
-        found = []
-        for text in self.patterns or ():
-            try:
-                text.encode()
-                found.append(pattern_of(text))
-            except UnicodeEncodeError:
-                raise BadBodyError("patterns: half of a surrogate pair is no text") from None
-            except ValueError as error:
-                raise BadBodyError(f"patterns: {error}") from None
-        return tuple(found)
-
-
-def read_order(body: bytes) -> Order:
-    """Read a request's body.
-
-    Raises:
-        BadBodyError: It is not a JSON object with just the known fields, each once.
-    """
-    try:
-        order = Order.model_validate(json.loads(body, object_pairs_hook=_each_once))
-    except RecursionError:
-        raise BadBodyError("the body is nested too deep") from None
-    except ValidationError as error:
-        raise BadBodyError("; ".join(_in_our_words(each) for each in error.errors())) from None
-    except ValueError as error:  # JSON's own, and that of bytes that are no UTF-8
-        raise BadBodyError(f"the body is not JSON: {error}; send {{}} for the configured patterns") from None
-    if None not in {order.dry_run, order.dryRun} and order.dry_run != order.dryRun:
-        raise BadBodyError("dry_run and dryRun disagree; send one of them")
-    return order
-
-
-def _in_our_words(error: ErrorDetails) -> str:
-    place = ".".join(map(str, error["loc"]))
-    if error["type"] == "extra_forbidden":
-        return f"unknown field {place!r}; there are {', '.join(Order.model_fields)}"
-    return f"{place}: {error['msg']}" if place else "the body must be a JSON object"
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise BadBodyError("a field stands twice in the body")
-    return found
+        """The patterns that were asked for; none where the configured ones are meant."""
+        return tuple(map(Pattern, self.patterns or ()))
 
 
 class SweepAnswer(BaseModel):
@@ -126,17 +77,16 @@ class SweepAnswer(BaseModel):
     error: str | None = Field(default=None, description="What went wrong: the first few of the report's errors.")
 
     @classmethod
-    def of(cls, sweep: Sweep) -> "SweepAnswer":
+    def of(cls, sweep: Sweep) -> Self:
         """Return what there is to tell of a sweep now."""
-        body = sweep.report().as_dict()
-        failed = EXIT_CODES.get(body["status"], 0) != 0  # one that is under way has none yet
+        report = sweep.report()
         return cls(
             id=sweep.id,
-            deleted_count=body["deleted"],
+            deleted_count=report.counts.deleted,
             patterns=list(sweep.patterns),
             dry_run=sweep.dry_run,
-            report=body,
-            error=("; ".join(body["errors"][:3]) or body["status"]) if failed else None,
+            report=report.as_dict(),
+            error=("; ".join(report.problems[:3]) or report.status) if report.status.is_failure else None,
         )
 
 
@@ -145,3 +95,10 @@ class ProblemAnswer(BaseModel):
 
     error: str
     id: str | None = Field(default=None, description="The running sweep, where that is in the way.")
+
+
+def problem(
+    code: int, error: str, running: str | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Return the answer that says why nothing was done."""
+    return JSONResponse(ProblemAnswer(error=error, id=running).model_dump(), code, headers)

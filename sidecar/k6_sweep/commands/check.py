@@ -2,6 +2,7 @@
 
 from k6_sweep.commands.context import Context
 from k6_sweep.report import Report
+from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_namespace
 
 
@@ -15,4 +16,4 @@ def check(context: Context) -> Report:
     context.log.info("a sweep could do its work", primaries=list(readiness.primaries))
     for warning in readiness.warnings:
         context.log.warning(warning)
-    return Report("ready", errors=readiness.warnings)
+    return Report(Status.READY, errors=readiness.warnings)

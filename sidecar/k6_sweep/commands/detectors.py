@@ -13,6 +13,7 @@ from k6_sweep.lifecycle import Events
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.target import Target
+from k6_sweep.status import Status
 from k6_sweep.watch.outcome import K6Outcome
 
 _ASK_SECONDS: Final = 5.0
@@ -34,7 +35,7 @@ class Board:
         """Put these worries in the place of those that the source had."""
         self._worries[source] = worries
         errors = tuple(worry for each in self._worries.values() for worry in each)
-        self._context.tell(Report("waiting", dry_run=self._context.settings.dry_run, errors=errors))
+        self._context.tell(Report(Status.WAITING, dry_run=self._context.settings.dry_run, errors=errors))
 
 
 def _budget(settings: Settings) -> Budget:

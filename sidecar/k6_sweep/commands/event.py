@@ -10,18 +10,12 @@ _LIMIT: Final = 1.0
 """Seconds that each step of telling may take: a SIGKILL may be near."""
 _LONGEST: Final = 1000
 """Characters of a message; the API takes 1,024 bytes."""
-_REASONS: Final = {
-    "complete": ("Normal", "Swept"),
-    "dry-run": ("Normal", "SweepSkipped"),
-    "skipped": ("Normal", "SweepSkipped"),
-    "refused": ("Warning", "SweepRefused"),
-}
-_ELSE: Final = ("Warning", "SweepIncomplete")
 
 
 def emit_event(context: Context, report: Report) -> None:
     """Create the Event, if it is asked for; that it cannot be created is logged, and is not fatal."""
-    if not context.settings.emit_event:
+    status = report.status
+    if not context.settings.emit_event or status.event_reason is None:
         return
     from k6_sweep.kube.api import ApiError, ApiServer  # noqa: PLC0415  # loads urllib3
     from k6_sweep.kube.roles import EVENTS  # noqa: PLC0415  # the same
@@ -30,7 +24,6 @@ def emit_event(context: Context, report: Report) -> None:
     if not pod.account or not pod.name or not pod.namespace:
         context.log.warning("no Event was created: this is no pod with a service account and a known name")
         return
-    kind, reason = _REASONS.get(report.status, _ELSE)
     now = datetime.now(UTC)
     body = {
         "apiVersion": "v1",
@@ -43,8 +36,8 @@ def emit_event(context: Context, report: Report) -> None:
             "namespace": pod.namespace,
             "uid": pod.uid,
         },
-        "type": kind,
-        "reason": reason,
+        "type": status.event_type,
+        "reason": status.event_reason,
         "message": sentence(report),
         "source": {"component": "k6-sweep"},
         "reportingComponent": "k6-sweep",
@@ -61,12 +54,12 @@ def emit_event(context: Context, report: Report) -> None:
 
 def sentence(report: Report) -> str:
     """Return the report as a line for people: no patterns and no keys."""
-    body = report.as_dict()
-    counts = f"{body['deleted']} keys deleted" if not report.dry_run else f"{body['matched']} keys match"
-    parts = [f"{report.status}: {counts}"]
-    parts += [f"{body['remaining']} remaining"] if body.get("remaining") is not None else []
-    parts += [f"{body['slots']} slots"] if body.get("slots") else []
+    counts = report.counts
+    keys = f"{counts.matched} keys match" if report.dry_run else f"{counts.deleted} keys deleted"
+    parts = [f"{report.status}: {keys}"]
+    parts += [f"{counts.remaining} remaining"] if counts.remaining is not None else []
+    parts += [f"{counts.slots} slots"] if counts.slots else []
     if report.k6 and report.k6.exit_code is not None:
         parts.append(f"k6 ended with {report.k6.exit_code} ({report.k6.reason})")
-    parts += body["errors"][:1]
+    parts += report.problems[:1]
     return "; ".join(parts).encode("ascii", "replace").decode()[:_LONGEST]

@@ -14,6 +14,7 @@ from k6_sweep.lifecycle import Events
 from k6_sweep.log import Log
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
+from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_namespace
 from k6_sweep.sweep.result import OnProgress, Progress
 from k6_sweep.watch.outcome import K6Outcome
@@ -48,16 +49,16 @@ def sweep_in_time(context: Context, events: Events, budget: Budget, k6: K6Outcom
             show(progress)
             if time.monotonic() >= next_message:
                 next_message = time.monotonic() + _MESSAGE_EVERY
-                context.tell(Report("sweeping", dry_run=settings.dry_run, progress=progress, k6=k6))
+                context.tell(Report(Status.SWEEPING, dry_run=settings.dry_run, progress=progress, k6=k6))
 
-        context.tell(Report("sweeping", dry_run=settings.dry_run, k6=k6))
+        context.tell(Report(Status.SWEEPING, dry_run=settings.dry_run, k6=k6))
         report = sweep_once(settings, context.pod.namespace, context.log, remaining, on_progress)
     report = replace(report, k6=k6)
     if report.sweep is None or k6 is None or k6.ended:
         return report
     alive = "k6 had not ended when the time to wait for it was over; it may write more"
     alive += f" ({k6.why})" if k6.why else ""
-    return replace(report, status="incomplete", errors=(alive,))
+    return replace(report, status=Status.INCOMPLETE, errors=(alive,))
 
 
 def sweep_once(
@@ -86,7 +87,7 @@ def sweep_once(
         check_namespace(settings.allowed_namespace, namespace)
         result = sweep(settings, Connector(settings, remaining), remaining, log, on_progress, own_keys)
     except (RefusedError, RedisError) as error:
-        return Report(error.status, dry_run=settings.dry_run, errors=(str(error),), code=error.exit_code)
+        return Report(error.status, dry_run=settings.dry_run, errors=(str(error),))
     for pattern, matched in result.patterns.items():
         log.info("keys of a pattern", pattern=pattern, matched=matched)
-    return Report(result.status.value, dry_run=settings.dry_run, sweep=result)
+    return Report(result.status, dry_run=settings.dry_run, sweep=result)

@@ -10,8 +10,6 @@ from types import FrameType
 from typing import Final
 
 from k6_sweep.api.app import Service, make_app
-from k6_sweep.api.audit import Audited
-from k6_sweep.api.gate import Gate
 from k6_sweep.api.readiness import Readiness
 from k6_sweep.api.server import bind, make_server
 from k6_sweep.api.sweeps import Sweeps
@@ -26,6 +24,7 @@ from k6_sweep.log import Log
 from k6_sweep.metrics import ServerMetrics
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
+from k6_sweep.status import Status
 from k6_sweep.sweep.result import OnProgress, Progress
 
 _PROBE_PATIENCE: Final = 1.0
@@ -53,15 +52,14 @@ def serve_until_told(context: Context) -> Report:
 
     sweeps = Sweeps(settings, work, lock, log, metrics.note_sweep)
     readiness = Readiness(settings, Connector(settings, lambda: _PROBE_PATIENCE))
-    service = Service(settings, Gate(settings, log), sweeps, readiness, metrics)
-    app = Audited(make_app(service), log, metrics.note_request)
+    app = make_app(Service(settings, sweeps, readiness, metrics), log)
     with bind(settings.listen) as listening, _signals_to(settings, sweeps):
         host, port = listening.getsockname()[:2]
         log.info("listening", host=host, port=port, tls=settings.tls_cert_file is not None)
         threading.Thread(target=_try_redis, args=(context,), daemon=True).start()
         asyncio.run(make_server(app, settings, lambda: sweeps.may_end).serve([listening]))
         sweeps.join()
-    return Report("stopped", deleted=sweeps.deleted, matched=sweeps.matched)
+    return Report(Status.STOPPED, totals=sweeps.totals)
 
 
 @contextlib.contextmanager

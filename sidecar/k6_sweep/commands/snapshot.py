@@ -9,6 +9,7 @@ from k6_sweep.errors import RefusedError, SettingsError
 from k6_sweep.lifecycle import Events
 from k6_sweep.report import Report
 from k6_sweep.settings.snapshot import SnapshotSettings
+from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_namespace
 
 
@@ -30,14 +31,16 @@ def snapshot(context: ContextOf[SnapshotSettings]) -> Report:
         taken, report = take_snapshot(settings, Connector(settings, remaining), remaining, context.log, show)
         if events.first_signal is not None:
             return Report(
-                "incomplete", sweep=report, errors=("a signal came before the snapshot was done; none was written",)
+                Status.INCOMPLETE,
+                sweep=report,
+                errors=("a signal came before the snapshot was done; none was written",),
             )
     try:
         dataclasses.replace(taken, pod=context.pod.uid).write(out)
     except OSError as error:
         raise SettingsError([f"--out cannot be written: {error}"]) from error
     context.log.info("a snapshot was taken", keys=taken.size, file=str(out))
-    return Report(report.status.value, sweep=report)
+    return Report(report.status, sweep=report)
 
 
 def _kept(context: ContextOf[SnapshotSettings]) -> Report:
@@ -50,4 +53,4 @@ def _kept(context: ContextOf[SnapshotSettings]) -> Report:
         raise RefusedError(f"{out} exists: {found}; remove it if a new one is wanted")
     found.check_patterns(context.settings.pattern, out)
     context.log.warning("the file exists, and is kept", snapshot=str(found))
-    return Report("incomplete" if found.unproven else "complete", errors=(f"kept {found}",))
+    return Report(Status.INCOMPLETE if found.unproven else Status.COMPLETE, errors=(f"kept {found}",))

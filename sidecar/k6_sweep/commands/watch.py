@@ -15,6 +15,7 @@ from k6_sweep.errors import SweepError
 from k6_sweep.lifecycle import Events, on_our_clock
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
+from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_breadth, check_namespace
 from k6_sweep.watch.outcome import K6Outcome
 
@@ -64,10 +65,10 @@ def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> R
     """Return the report of what follows from k6's end, the sweep where there is one."""
     settings = context.settings
     if not k6.seen:
-        return Report("unseen", dry_run=settings.dry_run, k6=k6, errors=(_why_unseen(settings, events, k6),))
+        return Report(Status.UNSEEN, dry_run=settings.dry_run, k6=k6, errors=(_why_unseen(settings, events, k6),))
     if k6.broken_off:
         stopped = "stopped by a signal before k6 had ended; nothing was swept" + (f" ({k6.why})" if k6.why else "")
-        return Report("incomplete", dry_run=settings.dry_run, k6=k6, errors=(stopped,))
+        return Report(Status.INCOMPLETE, dry_run=settings.dry_run, k6=k6, errors=(stopped,))
     if settings.when != "always":
         k6 = _ask_for_the_code(context, events, budget, k6)
         if report := _against(settings, k6):
@@ -95,10 +96,10 @@ def _against(settings: Settings, k6: K6Outcome) -> Report | None:
     """Return the report that --when ends in without a sweep; None where the sweep is wanted."""
     if k6.passed is None:
         unknown = f"how k6 ended is not known, so --when {settings.when} could not be judged; nothing was swept"
-        return Report("incomplete", dry_run=settings.dry_run, k6=k6, errors=(unknown,))
+        return Report(Status.INCOMPLETE, dry_run=settings.dry_run, k6=k6, errors=(unknown,))
     if k6.passed == (settings.when == "success"):
         return None
-    return Report("skipped", dry_run=settings.dry_run, k6=k6)
+    return Report(Status.SKIPPED, dry_run=settings.dry_run, k6=k6)
 
 
 def _why_not_readable(context: Context) -> str | None:

@@ -23,6 +23,7 @@ from k6_sweep.cluster.slots import SLOT_COUNT
 from k6_sweep.cluster.topology import read_topology
 from k6_sweep.errors import SweepError
 from k6_sweep.settings.values import Address
+from k6_sweep.status import BAD_SETTINGS
 
 _START_TIMEOUT: Final = 30.0
 _BUS_OFFSET: Final = 10_000
@@ -41,7 +42,7 @@ CLUSTER_OPTIONS: Final = {
 class MissingProgramError(SweepError):
     """A program that the demo runs is not on this machine."""
 
-    exit_code = 2
+    exit_code = BAD_SETTINGS
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class SweepStatus(StrEnum):
-    """How a sweep that ran has ended."""
-
-    COMPLETE = "complete"
-    DRY_RUN = "dry-run"
-    INCOMPLETE = "incomplete"
+from k6_sweep.status import Status
 
 
 @dataclass(frozen=True)
 class SweepReport:
     """The counts, and what they are worth."""
 
-    status: SweepStatus
+    status: Status
+    """complete, dry-run or incomplete."""
     deleted: int
     """What the servers answered to UNLINK: keys that were there and are gone."""
     matched: int

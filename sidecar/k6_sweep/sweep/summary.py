@@ -10,8 +10,9 @@ from k6_sweep.cluster.slots import format_ranges
 from k6_sweep.cluster.topology import Topology
 from k6_sweep.errors import RedisError, UnreachableError
 from k6_sweep.settings.all import Settings
+from k6_sweep.status import Status
 from k6_sweep.sweep.pass_result import PassResult
-from k6_sweep.sweep.result import SweepReport, SweepStatus
+from k6_sweep.sweep.result import SweepReport
 
 _MOST_REASONS: Final = 5
 """So many different errors of servers are told; the rest is in the log."""
@@ -61,9 +62,9 @@ def summarize(
     for address, tally in itertools.chain.from_iterable(each.by_primary() for each in passes):
         shards[str(address)] += tally.deleted
     left = _left(settings, passes, ending.verified, whole)
-    done = SweepStatus.DRY_RUN if settings.dry_run else SweepStatus.COMPLETE
+    done = Status.DRY_RUN if settings.dry_run else Status.COMPLETE
     return SweepReport(
-        status=done if whole else SweepStatus.INCOMPLETE,
+        status=done if whole else Status.INCOMPLETE,
         deleted=sum(each.deleted for each in passes),
         matched=sum(each.matched for each in passes),
         remaining=None if left is None else sum(left.values()),

@@ -12,6 +12,7 @@ from k6_sweep.log import Log
 from k6_sweep.patterns import Pattern
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
+from k6_sweep.status import Status
 from k6_sweep.sweep.result import Progress
 from tests.support import quiet_log, settings_for
 
@@ -56,8 +57,8 @@ class FakeWork:
             raise self.fault
         while remaining() > 0:
             if self.may_end.wait(0.01):
-                return Report("complete")
-        return Report("incomplete")
+                return Report(Status.COMPLETE)
+        return Report(Status.INCOMPLETE)
 
 
 @pytest.fixture
@@ -85,11 +86,11 @@ def test_a_sweep_is_of_what_was_asked_for(sweeps: Sweeps, work: FakeWork, lock: 
     sweep = sweeps.begin(PATTERNS, dry_run=False)
     sweep.admitted.result(5)
     work.may_end.set()
-    assert sweep.ended.result(5) == sweep.report() == Report("complete")
+    assert sweep.ended.result(5) == sweep.report() == Report(Status.COMPLETE)
     (settings,) = work.settings
     assert (settings.pattern, settings.dry_run) == (PATTERNS, False)
     assert lock.released == [sweep.id]
-    assert ends == [Report("complete")]
+    assert ends == [Report(Status.COMPLETE)]
     assert sweeps.find(sweep.id) is sweep
 
 

@@ -1,0 +1,205 @@
+"""What is answered: the gate judges a request by its headers, and reads no more of its body than it must."""
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from k6_sweep.api.app import Service, make_app
+from k6_sweep.api.gate import MOST_BYTES
+from k6_sweep.api.readiness import Readiness
+from k6_sweep.api.sweeps import Sweeps
+from k6_sweep.cluster.link import Link
+from k6_sweep.errors import UnreachableError
+from k6_sweep.log import open_log
+from k6_sweep.metrics import ServerMetrics
+from k6_sweep.report import Report
+from k6_sweep.settings.values import Address
+from k6_sweep.status import Status
+from tests.support import settings_for
+
+ADMIN = "/internal/admin/redis/cleanup"
+TOKEN = {"X-Admin-Token": "sesame"}
+CHUNK = b" " * 4096
+UNKNOWN = "unknown field 'a'; there are patterns, dry_run, dryRun"
+Message = MutableMapping[str, Any]
+
+
+class FreeLock:
+    """No other replica sweeps."""
+
+    def take(self, owner: str, seconds: float) -> str | None:
+        assert owner
+        assert seconds
+        return None
+
+    def release(self, owner: str) -> None:
+        assert owner
+
+
+def no_redis(address: Address) -> Link:
+    raise UnreachableError(f"cannot reach {address}")
+
+
+@pytest.fixture
+def logged() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def app(tmp_path: Path, logged: io.StringIO) -> FastAPI:
+    (tmp_path / "token").write_text("sesame")
+    settings = settings_for("redis://h", "--admin-token-file", str(tmp_path / "token"), command="serve")
+    log = open_log("json", "debug", stream=logged)
+    sweeps = Sweeps(settings, lambda *_: Report(Status.COMPLETE), FreeLock(), log)
+    return make_app(Service(settings, sweeps, Readiness(settings, no_redis), ServerMetrics()), log)
+
+
+@dataclass
+class Asked:
+    """One request, as a server hands it in."""
+
+    messages: Iterator[Message]
+    read: int = 0
+    answer: list[Message] = field(default_factory=list)
+
+    async def receive(self) -> Message:
+        self.read += 1
+        return next(self.messages)
+
+    async def send(self, message: Message) -> None:
+        self.answer.append(message)
+
+    @property
+    def code(self) -> int:
+        return int(self.answer[0]["status"])
+
+    @property
+    def closes(self) -> bool:
+        return (b"connection", b"close") in self.answer[0]["headers"]
+
+    @property
+    def error(self) -> str:
+        return str(json.loads(self.answer[1]["body"])["error"])
+
+
+def scope_of(headers: dict[str, str], method: str = "POST", path: str = ADMIN) -> Message:
+    lines = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "root_path": "",
+        "query_string": b"",
+        "headers": lines,
+    }
+
+
+def ask(
+    app: FastAPI, messages: Iterator[Message], headers: dict[str, str] = TOKEN, method: str = "POST", path: str = ADMIN
+) -> Asked:
+    asked = Asked(messages)
+    asyncio.run(app(scope_of(headers, method, path), asked.receive, asked.send))
+    return asked
+
+
+def body(*parts: bytes, ends: bool = True) -> Iterator[Message]:
+    for number, part in enumerate(parts, 1):
+        yield {"type": "http.request", "body": part, "more_body": not ends or number < len(parts)}
+    yield {"type": "http.disconnect"}
+
+
+def endless() -> Iterator[Message]:
+    while True:
+        yield {"type": "http.request", "body": CHUNK, "more_body": True}
+
+
+def test_what_the_document_says_of_the_token_is_so(app: FastAPI) -> None:
+    """Each operation that it marks refuses a request without one, and no other does."""
+    for path, operations in app.openapi()["paths"].items():
+        for method, operation in operations.items():
+            asked = ask(app, body(b""), {}, method.upper(), path)
+            assert (asked.code == 403) is ("security" in operation)
+
+
+def test_a_path_is_what_the_routes_take_it_for(app: FastAPI) -> None:
+    """A line feed at its end leads to the same route, and not past the gate."""
+    assert ask(app, body(b"{}"), {}, path=f"{ADMIN}\n").code == 403
+    assert ask(app, body(b"{}"), path=f"{ADMIN}\n").code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Content-Length": "5", "Transfer-Encoding": "chunked"}, 400),
+        ({"Content-Length": "5", "Transfer-Encoding": "chunked", **TOKEN}, 400),
+        ({"Content-Length": str(MOST_BYTES + 1)}, 403),
+        ({"Content-Length": str(MOST_BYTES + 1), **TOKEN}, 413),
+    ],
+)
+def test_headers_are_enough(app: FastAPI, headers: dict[str, str], code: int) -> None:
+    """A request that they rule out is answered with nothing read of its body, and the connection is closed."""
+    asked = ask(app, endless(), headers)
+    assert (asked.code, asked.closes, asked.read) == (code, True, 0)
+
+
+@pytest.mark.parametrize(("headers", "code"), [({}, 403), (TOKEN, 413)])
+def test_a_body_without_an_end(app: FastAPI, headers: dict[str, str], code: int) -> None:
+    """It is read until it is too long, with or without the token, and not beyond."""
+    asked = ask(app, endless(), headers)
+    assert (asked.code, asked.closes, asked.read) == (code, True, MOST_BYTES // len(CHUNK) + 1)
+
+
+def test_a_refused_body_is_read_to_its_end(app: FastAPI) -> None:
+    """So the answer arrives, and the connection may be used again."""
+    asked = ask(app, body(b'{"not":', b" JSON"), {})
+    assert (asked.code, asked.closes, asked.read) == (403, False, 2)
+
+
+@pytest.mark.parametrize(("headers", "code"), [({}, 403), (TOKEN, 400)])
+def test_a_body_that_breaks_off(app: FastAPI, headers: dict[str, str], code: int) -> None:
+    """It is never taken for a whole one."""
+    asked = ask(app, body(b"{}", ends=False), headers)
+    assert (asked.code, asked.closes) == (code, True)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
+@pytest.mark.parametrize(("text", "code"), [(b"{}", 200), (b'{"dry_run": true, "dry_run": false}', 400), (b"", 400)])
+def test_a_body_is_json_whatever_its_type_says(app: FastAPI, kind: str, text: bytes, code: int) -> None:
+    """Callers send it with any Content-Type, or none; it is read in one way."""
+    assert ask(app, body(text), TOKEN | ({"Content-Type": kind} if kind else {})).code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (b"", "the body is not JSON: Expecting value: line 1 column 1 (char 0); send {} for the configured patterns"),
+        (b"null", "the body must be a JSON object"),
+        (b'{"dry_run": true, "dryRun": false}', "dry_run and dryRun disagree; send one of them"),
+        (
+            b'{"patterns": ["test:[a"]}',
+            "patterns: 'test:[a' has a [ without its ] (write \\[ for the character itself)",
+        ),
+        (b'{"dry_run": 1, "a": 1}', "dry_run: Input should be a valid boolean; " + UNKNOWN),
+    ],
+)
+def test_a_bad_body_is_named_in_our_words(app: FastAPI, text: bytes, error: str) -> None:
+    """The answer says what is wrong, in a sentence and not in FastAPI's list."""
+    assert ask(app, body(text)).error == error
+
+
+def test_a_fault_of_ours(app: FastAPI, logged: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered, without its details, and the audit has the request all the same."""
+    monkeypatch.setattr(Sweeps, "begin", lambda *_: 1 / 0)
+    asked = Asked(body(b"{}"))
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(app(scope_of(TOKEN), asked.receive, asked.send))
+    assert (asked.code, asked.error) == (500, "internal error; the log has it")
+    (line,) = map(json.loads, logged.getvalue().splitlines())
+    assert (line["event"], line["code"], line["patterns"]) == ("request", 500, ["test:*"])
