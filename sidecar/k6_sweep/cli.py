@@ -3,10 +3,10 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from importlib import import_module
+from typing import Any, Final
 
-from k6_sweep import commands
+from k6_sweep.commands.context import ContextOf, failure
 from k6_sweep.errors import SettingsError, SweepError
 from k6_sweep.kube.own_pod import OwnPod
 from k6_sweep.lifecycle import forbid_inspection
@@ -14,60 +14,18 @@ from k6_sweep.log import Log, open_log
 from k6_sweep.message import TerminationMessage
 from k6_sweep.report import Report, log_end
 from k6_sweep.settings.all import Settings
-from k6_sweep.settings.parse import parse
+from k6_sweep.settings.parse import parse, settings_of
 from k6_sweep.settings.read import Parser
-from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.status import BAD_SETTINGS, Status
 
-_S = TypeVar("_S", bound=Settings)
-
-
-@dataclass(frozen=True)
-class Command(Generic[_S]):
-    """A command that talks to Redis."""
-
-    summary: str
-    settings: type[_S]
-    work: Callable[[commands.ContextOf[_S]], Report]
-
-    def run(self, name: str, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-        """Run it; return the exit code."""
-        parser = Parser(
-            prog=f"k6-sweep {name}",
-            description=self.summary[0].upper() + self.summary[1:] + ".",
-            usage=f"k6-sweep {name} [OPTIONS]",
-            epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL.",
-            allow_abbrev=False,
-        )
-        settings, problems = parse(self.settings, name, parser, arguments, environ)
-        run = os.urandom(6).hex()
-        log = open_log(settings.log_format, settings.log_level, run)
-        tell = _Teller(settings, log)
-        if problems:
-            report = commands.failure(SettingsError(problems))
-        else:
-            context = commands.ContextOf(settings, log, tell, OwnPod.found(environ), run)
-            try:
-                report = self.work(context)
-            except SweepError as error:
-                report = commands.failure(error)
-            except Exception as error:  # the last place that can still tell of it
-                log.exception("internal error")
-                progress = tell.last.progress if tell.last else None  # some keys may be gone
-                report = Report(Status.ERROR, progress=progress, errors=(f"internal error: {type(error).__name__}",))
-        log_end(log, report)
-        tell(report)
-        sys.stdout.write(report.line() + "\n")
-        return report.exit_code(settings.failure_policy)
-
-
-COMMANDS: Final[Mapping[str, Command[Settings] | Command[SnapshotSettings]]] = {
-    "watch": Command("wait until k6 has ended, then sweep: the sidecar", Settings, commands.watch),
-    "run": Command("sweep now, once", Settings, commands.run),
-    "serve": Command("sweep when asked over HTTP: k6's teardown(), or an admin", Settings, commands.serve),
-    "snapshot": Command("note down, before the test, which keys exist already", SnapshotSettings, commands.snapshot),
-    "check": Command("try everything that a sweep needs; delete nothing", Settings, commands.check),
+COMMANDS: Final[Mapping[str, str]] = {
+    "watch": "wait until k6 has ended, then sweep: the sidecar",
+    "run": "sweep now, once",
+    "serve": "sweep when asked over HTTP: k6's teardown(), or an admin",
+    "snapshot": "note down, before the test, which keys exist already",
+    "check": "try everything that a sweep needs; delete nothing",
 }
+"""What each command that talks to Redis does."""
 _DEMO: Final = "show it on this machine: a Redis Cluster, a k6, and the sweep"
 _INJECT: Final = "add the sidecar to the manifests of k6 tests, and print them"
 
@@ -114,7 +72,44 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         sys.stderr.write((f"k6-sweep: {said}\n\n" if command else "") + _help())
         return BAD_SETTINGS
     forbid_inspection()
-    return COMMANDS[command].run(command, arguments, environ)
+    return _run(command, arguments, environ)
+
+
+def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    parser = Parser(
+        prog=f"k6-sweep {command}",
+        description=COMMANDS[command][0].upper() + COMMANDS[command][1:] + ".",
+        usage=f"k6-sweep {command} [OPTIONS]",
+        epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL.",
+        allow_abbrev=False,
+    )
+    settings, problems = parse(settings_of(command), command, parser, arguments, environ)
+    run = os.urandom(6).hex()
+    log = open_log(settings.log_format, settings.log_level, run)
+    tell = _Teller(settings, log)
+    try:
+        report = _load(command, problems)(ContextOf(settings, log, tell, OwnPod.found(environ), run))
+    except SweepError as error:
+        report = failure(error)
+    except Exception as error:  # the last place that can still tell of it
+        log.exception("internal error")
+        progress = tell.last.progress if tell.last else None  # some keys may be gone
+        report = Report(Status.ERROR, progress=progress, errors=(f"internal error: {type(error).__name__}",))
+    log_end(log, report)
+    tell(report)
+    sys.stdout.write(report.line() + "\n")
+    return report.exit_code(settings.failure_policy)
+
+
+def _load(command: str, problems: Sequence[str]) -> Callable[[ContextOf[Any]], Report]:
+    """Import a command, if its settings can be used: each loads what it needs, and the waiting one must stay light."""
+    if problems:
+        raise SettingsError(problems)
+    try:
+        work: Callable[[ContextOf[Any]], Report] = getattr(import_module(f"k6_sweep.commands.{command}"), command)
+    except ModuleNotFoundError as error:  # only the endpoint's packages may be missing
+        raise SettingsError([f"{error.name} is missing; install k6-sweep with the extra [api]"]) from error
+    return work
 
 
 class _Teller:
@@ -145,7 +140,7 @@ def _demo() -> int:
         return show()
     except SweepError as error:
         sys.stderr.write(f"k6-sweep demo: {error}\n")
-        return commands.failure(error).exit_code("fail")
+        return failure(error).exit_code("fail")
 
 
 def _inject(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -169,5 +164,5 @@ def _lacks(extra: str, error: ModuleNotFoundError) -> int:
 
 
 def _help() -> str:
-    summaries = {name: command.summary for name, command in COMMANDS.items()} | {"inject": _INJECT, "demo": _DEMO}
+    summaries = {**COMMANDS, "inject": _INJECT, "demo": _DEMO}
     return _HELP.format(commands="\n".join(f"  {name:10}{summary}" for name, summary in summaries.items()))

@@ -1,16 +1,15 @@
 """`k6-sweep check`: tries everything that a sweep needs."""
 
+from k6_sweep.cluster.connector import Connector
 from k6_sweep.commands.context import Context
 from k6_sweep.report import Report
 from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_namespace
+from k6_sweep.sweep.preflight import preflight
 
 
 def check(context: Context) -> Report:
     """Try everything that a sweep needs, and delete nothing."""
-    from k6_sweep.cluster.connector import Connector  # noqa: PLC0415  # loads redis
-    from k6_sweep.sweep.preflight import preflight  # noqa: PLC0415  # the same
-
     check_namespace(context.settings.allowed_namespace, context.pod.namespace)
     readiness = preflight(context.settings, Connector(context.settings))
     context.log.info("a sweep could do its work", primaries=list(readiness.primaries))

@@ -1,17 +1,92 @@
 """`k6-sweep serve`: sweeps when it is asked over HTTP."""
 
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Final
+
+from k6_sweep.api.app import Service, make_app
+from k6_sweep.api.readiness import Readiness
+from k6_sweep.api.server import bind, make_server
+from k6_sweep.api.sweeps import Sweeps
+from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
+from k6_sweep.cluster.connector import Connector
+from k6_sweep.cluster.lock import SweepLock
 from k6_sweep.commands.context import Context
-from k6_sweep.errors import SettingsError
+from k6_sweep.commands.progress import ProgressLines
+from k6_sweep.commands.run import sweep_once
+from k6_sweep.log import Log
+from k6_sweep.metrics import ServerMetrics
 from k6_sweep.report import Report
+from k6_sweep.settings.all import Settings
+from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_breadth, check_namespace
+from k6_sweep.sweep.preflight import problems
+from k6_sweep.sweep.result import OnProgress, Progress
+
+_PROBE_PATIENCE: Final = 1.0
+"""Seconds that Redis may take for a step of answering a probe."""
 
 
 def serve(context: Context) -> Report:
-    """Serve until a signal comes; then end the sweep that runs, within the grace period."""
-    check_breadth(context.settings)
-    check_namespace(context.settings.allowed_namespace, context.pod.namespace)
+    """Serve until a signal comes, and a little longer for what is under way then.
+
+    Raises:
+        SettingsError: The address to listen on can't be had.
+    """
+    settings, log = context.settings, context.log
+    check_breadth(settings)
+    check_namespace(settings.allowed_namespace, context.pod.namespace)
+    lock = SweepLock(settings, lambda seconds: Connector(settings, lambda: seconds))
+    metrics = ServerMetrics()
+
+    def work(asked: Settings, log: Log, remaining: Callable[[], float], on_progress: OnProgress) -> Report:
+        lines = ProgressLines(log)
+
+        def told(progress: Progress) -> None:
+            lines(progress)
+            on_progress(progress)
+
+        return sweep_once(asked, context.pod.namespace, log, remaining, told, own_keys=frozenset([lock.key]))
+
+    sweeps = Sweeps(settings, work, lock, log, metrics.note_sweep)
+    readiness = Readiness(settings, Connector(settings, lambda: _PROBE_PATIENCE))
+    app = make_app(Service(settings, sweeps, readiness, metrics), log)
+    with bind(settings.listen) as listening, _signals_to(settings, sweeps):
+        host, port = listening.getsockname()[:2]
+        log.info("listening", host=host, port=port, tls=settings.tls_cert_file is not None)
+        threading.Thread(target=_try_redis, args=(context,), daemon=True).start()
+        asyncio.run(make_server(app, settings, lambda: sweeps.may_end).serve([listening]))
+        sweeps.join()
+    return Report(Status.STOPPED, totals=sweeps.totals)
+
+
+@contextlib.contextmanager
+def _signals_to(settings: Settings, sweeps: Sweeps) -> Iterator[None]:
+    """Let SIGTERM leave the running sweep its share of the grace period, and SIGINT or a second signal none."""
+    budget = Budget(settings.timeout, grace_period=settings.grace_period or ASSUMED_GRACE_PERIOD)
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        urgent = number == signal.SIGINT or sweeps.stopping
+        sweeps.stop(now if urgent else budget.sweep_until(float("inf"), now))
+
+    former = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        from k6_sweep.commands.serving import serve_until_told  # noqa: PLC0415  # needs the packages of the extra `api`
-    except ModuleNotFoundError as error:
-        raise SettingsError([f"{error.name} is missing; install k6-sweep with the extra [api]"]) from error
-    return serve_until_told(context)
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _try_redis(context: Context) -> None:
+    """Say at the start what a sweep will stumble over."""
+    found = problems(context.settings, Connector(context.settings))
+    for problem in found:
+        context.log.warning("a sweep would not do its work as it is", problem=problem)
+    if not found:
+        context.log.info("the preflight found nothing wrong")

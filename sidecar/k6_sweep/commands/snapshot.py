@@ -3,6 +3,7 @@
 import dataclasses
 import time
 
+from k6_sweep.cluster.connector import Connector
 from k6_sweep.commands.context import ContextOf
 from k6_sweep.commands.progress import shown
 from k6_sweep.errors import RefusedError, SettingsError
@@ -11,13 +12,12 @@ from k6_sweep.report import Report
 from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_namespace
+from k6_sweep.sweep.snapshot import read_snapshot
+from k6_sweep.sweep.sweeper import take_snapshot
 
 
 def snapshot(context: ContextOf[SnapshotSettings]) -> Report:
     """Note down, before the test, which keys exist already."""
-    from k6_sweep.cluster.connector import Connector  # noqa: PLC0415  # loads redis
-    from k6_sweep.sweep.sweeper import take_snapshot  # noqa: PLC0415  # the same
-
     settings, out = context.settings, context.settings.out
     check_namespace(settings.allowed_namespace, context.pod.namespace)
     if out.exists():
@@ -45,8 +45,6 @@ def snapshot(context: ContextOf[SnapshotSettings]) -> Report:
 
 def _kept(context: ContextOf[SnapshotSettings]) -> Report:
     """Return the report of a file that exists: an init container that runs again must not note down the test's keys."""
-    from k6_sweep.sweep.snapshot import read_snapshot  # noqa: PLC0415  # not needed where there is none
-
     out = context.settings.out
     found = read_snapshot(out)
     if found.pod is None or found.pod != context.pod.uid:

@@ -157,6 +157,7 @@ def _on_preflight(context: Context, board: Board, answer: Any) -> None:  # noqa:
 
 
 def _preflight(settings: Settings) -> list[str]:
-    from k6_sweep.commands.preflight import problems_of  # noqa: PLC0415  # loads redis
+    from k6_sweep.cluster.connector import Connector  # noqa: PLC0415  # loads redis
+    from k6_sweep.sweep.preflight import problems  # noqa: PLC0415  # the same
 
-    return problems_of(settings)
+    return problems(settings, Connector(settings))

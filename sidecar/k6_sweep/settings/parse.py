@@ -13,6 +13,11 @@ from k6_sweep.settings.sweep import SETTLE_AFTER_K6
 _S = TypeVar("_S", bound=Settings)
 
 
+def settings_of(command: str) -> type[Settings]:
+    """Return what holds the settings of a command."""
+    return SnapshotSettings if command == "snapshot" else Settings
+
+
 def parse(
     settings: type[_S], command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[_S, list[str]]:

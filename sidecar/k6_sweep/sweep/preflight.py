@@ -11,7 +11,7 @@ from k6_sweep.cluster.replies import denial, is_denied, judge, text_of
 from k6_sweep.cluster.sentinel import seeds
 from k6_sweep.cluster.slots import TAGS, key_slot
 from k6_sweep.cluster.topology import Shard, discover
-from k6_sweep.errors import DeniedError
+from k6_sweep.errors import DeniedError, SweepError
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
 from k6_sweep.sweep.batch import try_commands
@@ -53,6 +53,14 @@ def preflight(settings: Settings, connect: Connect) -> Readiness:
         finally:
             link.close()
     return Readiness(tuple(str(address) for address in topology.addresses), tuple(warnings))
+
+
+def problems(settings: Settings, connect: Connect) -> list[str]:
+    """Return a sentence for each thing that keeps a sweep from success as things are."""
+    try:
+        return list(preflight(settings, connect).warnings)
+    except SweepError as error:
+        return [str(error)]
 
 
 def _try_writes(link: Link, shard: Shard, settings: Settings) -> Iterator[str]:

@@ -13,7 +13,7 @@ from k6_sweep.inject.settings import InjectSettings
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.options import TakenBy, flag_name, options_of, variable_name
-from k6_sweep.settings.parse import parse
+from k6_sweep.settings.parse import parse, settings_of
 from k6_sweep.settings.read import Parser
 from k6_sweep.settings.redis_url import RedisUrl, Secret
 from k6_sweep.settings.snapshot import SnapshotSettings
@@ -65,7 +65,7 @@ def test_defaults_by_command() -> None:
 
 
 def problems_of(*argv: str, command: str = "run", **environ: str) -> list[str]:
-    return parse(COMMANDS[command].settings, command, Parser(allow_abbrev=False), argv, NEEDED | environ)[1]
+    return parse(settings_of(command), command, Parser(allow_abbrev=False), argv, NEEDED | environ)[1]
 
 
 def test_settling_needs_the_verifying_passes() -> None:
@@ -159,11 +159,13 @@ def test_any_url_text_is_read_or_refused(text: str) -> None:
 
 def test_every_setting_is_named_in_the_help() -> None:
     """What a command takes is in its help, with the default."""
-    for command, work in COMMANDS.items():
+    for command in COMMANDS:
         parser = Parser(formatter_class=argparse.HelpFormatter)
-        parse(work.settings, command, parser, [], NEEDED)
+        parse(settings_of(command), command, parser, [], NEEDED)
         text = " ".join(parser.format_help().split())
-        taken = {name for name, spec in options_of(work.settings).items() if spec.serves(command) and not spec.secret}
+        taken = {
+            name for name, spec in options_of(settings_of(command)).items() if spec.serves(command) and not spec.secret
+        }
         assert {name for name in taken if flag_name(name) not in text} == set()
         assert ("(default: 300)" in text) == (command == "watch")  # --start-timeout
 
