@@ -1,4 +1,4 @@
-// Has k6-sweep's endpoint sweep the test's keys when the test is over, and waits for it:
+// Asks k6-sweep's endpoint to sweep the test's keys when the test is over, and waits for the end of the sweep:
 //
 //   import { cleanup } from './cleanup.js';
 //
@@ -8,9 +8,9 @@
 //   };
 //   export function teardown() { cleanup(); }
 //
-// Its requests are among k6's own http metrics, under the tag name:k6-sweep; thresholds can leave them out.
+// k6 counts these requests in its own http metrics, with the tag name:k6-sweep; thresholds can exclude them.
 //
-// The endpoint and its token come from K6_SWEEP_URL and K6_SWEEP_TOKEN; what is swept, from the endpoint's own settings.
+// K6_SWEEP_URL and K6_SWEEP_TOKEN give the endpoint and its token. The endpoint's own settings decide which keys it sweeps.
 import { check, sleep } from 'k6';
 import exec from 'k6/execution';
 import http from 'k6/http';
@@ -19,14 +19,14 @@ import { Counter } from 'k6/metrics';
 const deletedKeys = new Counter('k6_sweep_deleted_keys');
 
 const PATH = '/internal/redis/cleanup';
-const RESERVE = 5; // seconds of teardownTimeout that are left for the last answer, and for what else teardown() does
+const RESERVE = 5; // seconds of teardownTimeout that remain for the last answer and for the rest of teardown()
 const UNITS = { ms: 0.001, s: 1, m: 60, h: 3600 };
 
-// Sweeps, and returns k6-sweep's report; null where there is none. It throws nothing: the check tells, and the log.
+// Sweeps and returns k6-sweep's report, or null if there is none. It never throws: the check and the log show a failure.
 //   url, token  the endpoint and its token
-//   patterns    less than the endpoint is configured for
-//   dryRun      count, and delete nothing
-//   seconds     how long to wait; teardownTimeout less a little
+//   patterns    what to sweep; each must lie within the endpoint's own patterns, which are the default
+//   dryRun      only count; delete nothing
+//   seconds     how long to wait; the default is teardownTimeout less RESERVE
 export function cleanup({ url = __ENV.K6_SWEEP_URL, token = __ENV.K6_SWEEP_TOKEN, patterns = [], dryRun = false, seconds } = {}) {
   const until = Date.now() + 1000 * (seconds || Math.max(1, teardownSeconds() - RESERVE));
   const outcome = url && token ? sweep(url, token, { patterns, dry_run: dryRun }, until) : { error: 'set K6_SWEEP_URL and K6_SWEEP_TOKEN' };
@@ -40,45 +40,48 @@ export function cleanup({ url = __ENV.K6_SWEEP_URL, token = __ENV.K6_SWEEP_TOKEN
   return outcome.report || null;
 }
 
-// Begins a sweep, after another one if need be, and follows it to its end.
+// Starts a sweep, if necessary after another one has ended, and waits for its end.
 function sweep(url, token, order, until) {
-  const left = () => Math.max(500, Math.min(10000, until - Date.now())); // ms that the next answer may take
+  const left = () => Math.max(500, Math.min(10000, until - Date.now())); // time limit for the next answer, in ms
   const params = () => ({
     headers: { 'X-Admin-Token': token, 'Content-Type': 'application/json', Prefer: 'respond-async' },
     tags: { name: 'k6-sweep' }, // one name for all of these requests in k6's metrics
-    responseCallback: http.expectedStatuses({ min: 200, max: 599 }), // what they answer is no failure of the tested system
+    responseCallback: http.expectedStatuses({ min: 200, max: 599 }), // an error of k6-sweep is not a failure of the tested system
     timeout: left(),
   });
   const base = url.replace(/\/+$/, '');
-  let begun;
+  let started;
   let pause = 1;
   for (;;) {
-    begun = http.post(`${base}${PATH}`, JSON.stringify(order), params());
-    if (!mayPass(begun) || Date.now() >= until) break;
+    started = http.post(`${base}${PATH}`, JSON.stringify(order), params());
+    if (!mayRetry(started) || Date.now() >= until) break;
     sleep(pause);
     pause = Math.min(5, pause * 1.5);
   }
-  if (begun.status !== 202 || !begun.headers.Location) return { error: said(begun) };
-  const place = `${base}${begun.headers.Location}`;
+  if (started.status !== 202 || !started.headers.Location) return { error: problem(started) };
+  const sweepUrl = `${base}${started.headers.Location}`;
   let now = {};
   for (;;) {
-    const answer = http.get(place, params());
-    const heard = answer.status === 200 ? parsed(answer) : null;
-    if (heard && heard.report) {
-      now = heard;
-      if (heard.report.status !== 'sweeping') return heard;
-    } else if (!mayPass(answer)) {
-      return { ...now, error: said(answer) };
+    const answer = http.get(sweepUrl, params());
+    const body = answer.status === 200 ? parsed(answer) : null;
+    if (body && body.report) {
+      now = body;
+      if (body.report.status !== 'sweeping') return body;
+    } else if (!mayRetry(answer)) {
+      return { ...now, error: problem(answer) };
     }
     if (Date.now() >= until) {
-      const state = answer.status === 0 ? `no answer any more: ${answer.error}` : 'not done in time, and still running';
-      return { ...now, error: `${state}; see ${place}; teardownTimeout, or the seconds given to cleanup(), may be too short` };
+      const state =
+        answer.status === 0
+          ? `the endpoint stopped answering: ${answer.error}; check that it is running, and the sweep at ${sweepUrl}`
+          : `the sweep is still running; read its state at ${sweepUrl}; raise teardownTimeout, or the seconds passed to cleanup()`;
+      return { ...now, error: state };
     }
     sleep(0.5);
   }
 }
 
-// The JSON in an answer; null where there is none.
+// The JSON of an answer, or null if it has none.
 function parsed(answer) {
   try {
     return answer.json() || null;
@@ -87,17 +90,18 @@ function parsed(answer) {
   }
 }
 
-// Whether asking again may help: after a sweep that is in the way, a Redis or an endpoint that is away for a moment. A URL or a certificate
-// that is wrong stays wrong. Source: https://grafana.com/docs/k6/latest/javascript-api/error-codes/
-function mayPass(answer) {
+// Whether a retry may help: another sweep is running, or Redis or the endpoint is unavailable for a moment. A retry does not help against a
+// wrong URL or certificate. Source: https://grafana.com/docs/k6/latest/javascript-api/error-codes/
+function mayRetry(answer) {
   const network = answer.error_code === 1050 || (answer.error_code >= 1100 && answer.error_code < 1300);
   return answer.status === 0 ? network : [409, 502, 503].includes(answer.status);
 }
 
-function said(answer) {
+// What went wrong, with the URL.
+function problem(answer) {
   if (answer.status === 0) return `no answer from ${answer.url}: ${answer.error}`;
-  const heard = parsed(answer);
-  return heard && heard.error ? `${heard.error} (HTTP ${answer.status}, ${answer.url})` : `HTTP ${answer.status}: is ${answer.url} k6-sweep's endpoint?`;
+  const body = parsed(answer);
+  return body && body.error ? `${body.error} (HTTP ${answer.status}, ${answer.url})` : `HTTP ${answer.status}: is ${answer.url} k6-sweep's endpoint?`;
 }
 
 function teardownSeconds() {

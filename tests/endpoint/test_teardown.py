@@ -163,7 +163,7 @@ def test_it_does_not_outstay_teardown(url: str, tmp_path: Path) -> None:
     with served(url, "--max-rate", "2") as endpoint:
         ended = run_k6(tmp_path, script(options="teardownTimeout: '8s'"), **environment(endpoint))
     assert ended.code == 99
-    assert "not done in time, and still running; see http://127.0.0.1" in ended.output
+    assert "the sweep is still running; read its state at http://127.0.0.1" in ended.output
 
 
 def test_an_endpoint_that_dies(url: str, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_an_endpoint_that_dies(url: str, tmp_path: Path) -> None:
         endpoint.process.kill()
         ended = running.result()
     assert ended.code == 99
-    assert "no answer any more: " in ended.output
+    assert "the endpoint stopped answering: " in ended.output
     assert ended.metrics["k6_sweep_deleted_keys"]["count"] > 0
 
 
