@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partialmethod
 from typing import Any, Final, Self, TextIO
 
 LOGGER_NAME: Final = "k6-sweep"
@@ -29,25 +30,19 @@ class Log:
         """Return a log whose events have these fields, too."""
         return type(self)(self._logger, self.on_terminal, self._bound | fields)
 
-    def debug(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # whatever JSON takes
-        """Tell what only a search for a fault needs."""
-        self._logger.debug(event, extra={"fields": self._bound | fields})
+    def _write(self, level: int, event: str, *, traceback: bool = False, **fields: Any) -> None:  # noqa: ANN401  # whatever JSON takes
+        self._logger.log(level, event, exc_info=traceback, extra={"fields": self._bound | fields})
 
-    def info(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # the same
-        """Tell a step on the way."""
-        self._logger.info(event, extra={"fields": self._bound | fields})
-
-    def warning(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # the same
-        """Tell what may need a person."""
-        self._logger.warning(event, extra={"fields": self._bound | fields})
-
-    def error(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # the same
-        """Tell what went wrong."""
-        self._logger.error(event, extra={"fields": self._bound | fields})
-
-    def exception(self, event: str, **fields: Any) -> None:  # noqa: ANN401  # the same
-        """Tell what went wrong, with the traceback of the exception that is being handled."""
-        self._logger.error(event, exc_info=True, extra={"fields": self._bound | fields})  # noqa: LOG014  # called from one
+    debug = partialmethod(_write, logging.DEBUG)
+    """Write what only a search for a fault needs."""
+    info = partialmethod(_write, logging.INFO)
+    """Write a step on the way."""
+    warning = partialmethod(_write, logging.WARNING)
+    """Write what may need a person."""
+    error = partialmethod(_write, logging.ERROR)
+    """Write what went wrong."""
+    exception = partialmethod(_write, logging.ERROR, traceback=True)
+    """Write what went wrong, with the traceback of the exception that is being handled."""
 
 
 class _JsonFormatter(logging.Formatter):

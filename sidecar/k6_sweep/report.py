@@ -1,7 +1,7 @@
 """The report: one JSON object, the same on standard output and, cut to fit, in the termination message."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -110,12 +110,10 @@ class Report:
         Of the errors the first stays as long as it can, shortened. The limit is at least settings.SMALLEST_MESSAGE,
         which status, totals and k6's end never need.
         """
-        body = self.as_dict()
-        for shorten in (_keep, _one_error, _no_shards, _no_patterns, _no_errors):
-            body = shorten(body)
+        for body in _shorter_and_shorter(self.as_dict()):
             text = _json(body).encode()
             if len(text) <= limit:
-                return text
+                break
         return text
 
 
@@ -137,25 +135,14 @@ def _json(body: Mapping[str, Any]) -> str:
     return json.dumps(body, separators=(",", ":"), ensure_ascii=True)
 
 
-def _keep(body: dict[str, Any]) -> dict[str, Any]:
-    return body
-
-
-def _one_error(body: dict[str, Any]) -> dict[str, Any]:
-    errors: Sequence[str] = body["errors"]
-    if not errors:
-        return body
-    more = [f"and {len(errors) - 1} more"] if len(errors) > 1 else []
-    return body | {"errors": [errors[0][:_SHORT_ERROR], *more]}
-
-
-def _no_shards(body: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if name != "by_shard"}
-
-
-def _no_patterns(body: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if name != "patterns"}
-
-
-def _no_errors(body: dict[str, Any]) -> dict[str, Any]:
-    return body | {"errors": []}
+def _shorter_and_shorter(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a report whole, then with less and less detail."""
+    yield body
+    if errors := body["errors"]:
+        more = [f"and {len(errors) - 1} more"] if len(errors) > 1 else []
+        body |= {"errors": [errors[0][:_SHORT_ERROR], *more]}
+        yield body
+    for detail in ("by_shard", "patterns"):
+        body.pop(detail, None)
+        yield body
+    yield body | {"errors": []}

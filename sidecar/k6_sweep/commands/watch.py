@@ -12,6 +12,7 @@ from k6_sweep.commands.context import Context, failure
 from k6_sweep.commands.detectors import DETECTORS, Board
 from k6_sweep.commands.run import sweep_in_time
 from k6_sweep.errors import SweepError
+from k6_sweep.kube.pods import K6Pod
 from k6_sweep.lifecycle import Events, on_our_clock
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
@@ -112,15 +113,10 @@ def _ask_for_the_code(context: Context, events: Events, budget: Budget, k6: K6Ou
     """Return k6's end with its code and reason from the API, where the kernel didn't tell and the API may be asked."""
     if k6.detector != "process" or not k6.ended or k6.exit_code is not None or not context.pod.account:
         return k6
-    from k6_sweep.kube.api import ApiError  # noqa: PLC0415  # loads urllib3
-    from k6_sweep.kube.read_own_pod import read_own_pod  # noqa: PLC0415  # the same
-
     deadline = time.monotonic() + _STATUS_SECONDS
     while time.monotonic() < budget.sweep_until(deadline, events.first_signal) and not events.urgent:
-        try:
-            pod = read_own_pod(context.pod, context.settings.k6_container, _QUICKLY)
-        except ApiError as error:
-            context.log.debug("the API doesn't tell k6's exit code", why=str(error))
+        pod = _own_pod(context)
+        if pod is None:
             return k6
         if pod.exit_code is not None:
             return replace(k6, exit_code=pod.exit_code, api_reason=pod.reason)
@@ -133,17 +129,20 @@ def _ask_for_our_end(context: Context, budget: Budget) -> Budget:
 
     A native sidecar's SIGTERM comes when k6 has used up its share of the grace period.
     """
-    if not context.pod.account:
-        return budget
+    pod = _own_pod(context) if context.pod.account else None
+    return replace(budget, killed_at=on_our_clock(pod.deleted_by)) if pod else budget
+
+
+def _own_pod(context: Context) -> K6Pod | None:
+    """Return our pod as the API has it; None where it cannot be asked now."""
     from k6_sweep.kube.api import ApiError  # noqa: PLC0415  # loads urllib3
     from k6_sweep.kube.read_own_pod import read_own_pod  # noqa: PLC0415  # the same
 
     try:
-        pod = read_own_pod(context.pod, context.settings.k6_container, _QUICKLY)
+        return read_own_pod(context.pod, context.settings.k6_container, _QUICKLY)
     except ApiError as error:
-        context.log.debug("the API doesn't tell whether our pod is being deleted", why=str(error))
-        return budget
-    return replace(budget, killed_at=on_our_clock(pod.deleted_by))
+        context.log.debug("our pod cannot be read from the API", why=str(error))
+        return None
 
 
 def _on_preflight(context: Context, board: Board, answer: Any) -> None:  # noqa: ANN401  # JSON

@@ -56,6 +56,7 @@ class InjectSettings(Settings):
         metavar="FILE",
         many=True,
         letter="f",
+        required=True,
     )
     uninject: bool = flag(_MANIFESTS, TakenBy.INJECT, "Take out what an earlier inject has added.")
     namespace: str | None = option(
@@ -63,16 +64,10 @@ class InjectSettings(Settings):
         TakenBy.INJECT,
         "The namespace of manifests that name none; only what needs a Role asks for it.",
         metavar="NAME",
-        default=None,
         letter="n",
     )
     image: str | None = option(
-        _FORM,
-        TakenBy.INJECT,
-        "k6-sweep's image.",
-        metavar="IMAGE",
-        default=None,
-        shown_default="k6-sweep, of this version",
+        _FORM, TakenBy.INJECT, "k6-sweep's image.", metavar="IMAGE", shown_default="k6-sweep, of this version"
     )
     kube_version: tuple[int, int] | None = option(
         _FORM,
@@ -80,7 +75,6 @@ class InjectSettings(Settings):
         "The cluster's version: before 1.29 the sidecar is an ordinary container.",
         parse=kube_version,
         metavar="VERSION",
-        default=None,
         shown_default="1.29 or newer",
     )
     redis_password_secret: KeyIn | None = option(
@@ -89,7 +83,6 @@ class InjectSettings(Settings):
         "The Secret that holds Redis's password, under `password` or KEY; mounted as a file.",
         parse=KeyIn.parse,
         metavar="NAME[/KEY]",
-        default=None,
     )
     redis_ca_config_map: KeyIn | None = option(
         _FORM,
@@ -97,7 +90,6 @@ class InjectSettings(Settings):
         "A ConfigMap with the authorities (PEM) to trust, under `ca.crt` or KEY.",
         parse=KeyIn.parse,
         metavar="NAME[/KEY]",
-        default=None,
     )
     redis_ca_secret: KeyIn | None = option(
         _FORM,
@@ -105,14 +97,12 @@ class InjectSettings(Settings):
         "A Secret with the authorities (PEM) to trust, under `ca.crt` or KEY.",
         parse=KeyIn.parse,
         metavar="NAME[/KEY]",
-        default=None,
     )
     redis_client_secret: str | None = option(
         _FORM,
         TakenBy.INJECT,
         "A Secret of type kubernetes.io/tls with our own certificate, where the server asks for one.",
         metavar="NAME",
-        default=None,
     )
     preflight: bool = flag(
         _FORM,

@@ -27,7 +27,6 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         "The file for the termination message.",
         parse=Path,
         metavar="FILE",
-        default=None,
         shown_default=f"{KUBELET_TERMINATION_LOG} where it exists",
     )
     message_limit: int = option(
@@ -50,7 +49,6 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         "k6-sweep[metrics].",
         parse=http_url,
         metavar="URL",
-        default=None,
     )
     metrics_file: Path | None = option(
         _OUTPUT,
@@ -59,7 +57,6 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         "k6-sweep[metrics].",
         parse=Path,
         metavar="FILE",
-        default=None,
     )
     failure_policy: str = option(
         _OUTPUT,
@@ -75,7 +72,6 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         "How the log on standard error is written: json or text.",
         parse=one_of("json", "text"),
         metavar="FORMAT",
-        default=None,
         shown_default="text on a terminal, else json",
     )
     log_level: str = option(

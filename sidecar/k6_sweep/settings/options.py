@@ -62,8 +62,10 @@ class Option:
     """Turns the text into the value; raises ValueError with a clause such as "must be a number"."""
     metavar: str = "TEXT"
     """How its value is called in help."""
-    default: Any = ...
-    """The value where it isn't given; `...` means that it is required."""
+    required: bool = False
+    """It must be given."""
+    default: Any = None
+    """The value where it isn't given; a field that may be repeated has none then, an empty tuple."""
     many: bool = False
     """It may be repeated; the variable separates by comma or newline. The field is a tuple."""
     flag: bool = False
@@ -76,18 +78,13 @@ class Option:
     """Its short form: "f" is -f."""
 
     @property
-    def required(self) -> bool:
-        """Whether it must be given."""
-        return self.default is ...
-
-    @property
     def default_text(self) -> str:
         """The default in words."""
         if self.shown_default:
             return self.shown_default
         if self.required:
             return "required"
-        if self.default is None or self.default == ():
+        if self.default is None:
             return "none"
         if isinstance(self.default, bool):
             return str(self.default).lower()
@@ -103,7 +100,7 @@ def _declares(describe: Callable[_Parts, Option]) -> Callable[_Parts, Any]:
 
     def declare(*args: _Parts.args, **kwargs: _Parts.kwargs) -> Any:
         described = describe(*args, **kwargs)
-        default = dataclasses.MISSING if described.required else described.default
+        default = dataclasses.MISSING if described.required else () if described.many else described.default
         return dataclasses.field(default=default, metadata={"option": described})
 
     return declare

@@ -27,7 +27,6 @@ class ServeSettings:
         TakenBy.SERVE,
         "The token that callers send as X-Admin-Token; without one, or a file, serve refuses to start.",
         parse=Secret,
-        default=None,
         secret=True,
     )
     admin_token_file: Path | None = option(
@@ -36,7 +35,6 @@ class ServeSettings:
         "A file that holds the token; read again at each request, so it may be rotated.",
         parse=readable_file,
         metavar="FILE",
-        default=None,
     )
     tls_cert_file: Path | None = option(
         _HTTP,
@@ -44,7 +42,6 @@ class ServeSettings:
         "The endpoint's own certificate (PEM), to serve HTTPS; read at the start.",
         parse=readable_file,
         metavar="FILE",
-        default=None,
         shown_default="plain HTTP",
     )
     tls_key_file: Path | None = option(

@@ -20,6 +20,7 @@ class SnapshotSettings(Settings):
         "The file to write. In a pod an existing one of this pod's is kept; elsewhere it is refused.",
         parse=Path,
         metavar="FILE",
+        required=True,
     )
     snapshot_limit: int = option(
         _SNAPSHOT,

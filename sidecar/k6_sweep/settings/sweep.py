@@ -29,10 +29,11 @@ class SweepSettings:
         "whole cluster.",
         parse=RedisUrl.parse,
         metavar="URL",
+        required=True,
     )
-    redis_username: str | None = option(_REDIS, TakenBy.ALL, "The ACL user to log in as.", metavar="NAME", default=None)
+    redis_username: str | None = option(_REDIS, TakenBy.ALL, "The ACL user to log in as.", metavar="NAME")
     redis_password: Secret | None = option(
-        _REDIS, TakenBy.IN_PLACE, "The password. A file (below) is safer.", parse=Secret, default=None, secret=True
+        _REDIS, TakenBy.IN_PLACE, "The password. A file (below) is safer.", parse=Secret, secret=True
     )
     redis_password_file: Path | None = option(
         _REDIS,
@@ -40,7 +41,6 @@ class SweepSettings:
         "A file that holds the password; read again at each login, so it may be rotated.",
         parse=readable_file,
         metavar="FILE",
-        default=None,
     )
     redis_ca_file: Path | None = option(
         _REDIS,
@@ -48,7 +48,6 @@ class SweepSettings:
         "The authorities (PEM) to trust for TLS, instead of the system's.",
         parse=readable_file,
         metavar="FILE",
-        default=None,
     )
     redis_cert_file: Path | None = option(
         _REDIS,
@@ -56,7 +55,6 @@ class SweepSettings:
         "Our own certificate (PEM), where the server asks for one.",
         parse=readable_file,
         metavar="FILE",
-        default=None,
     )
     redis_key_file: Path | None = option(
         _REDIS, TakenBy.IN_PLACE, "The certificate's key (PEM).", parse=readable_file, metavar="FILE", default=None
@@ -68,7 +66,6 @@ class SweepSettings:
         "k6-sweep[aws].",
         parse=IamCache.parse,
         metavar="CACHE",
-        default=None,
     )
     redis_tls_insecure: bool = flag(
         _REDIS, TakenBy.ALL, "Don't check the server's certificate. Whoever sits between can then read the password."
@@ -81,6 +78,7 @@ class SweepSettings:
         parse=pattern_of,
         metavar="GLOB",
         many=True,
+        required=True,
     )
     keep: tuple[Pattern, ...] = option(
         _KEYS,
@@ -89,7 +87,6 @@ class SweepSettings:
         parse=pattern_of,
         metavar="GLOB",
         many=True,
-        default=(),
     )
     dry_run: bool = flag(_KEYS, TakenBy.SWEEPING, "Count, and delete nothing.")
 
@@ -102,14 +99,9 @@ class SweepSettings:
         "Sweep only in a Kubernetes namespace that this glob matches (repeatable). An unknown one is not allowed.",
         metavar="GLOB",
         many=True,
-        default=(),
     )
     require_marker: str | None = option(
-        _GUARDS,
-        TakenBy.ALL,
-        "Sweep only a Redis that holds this key. The key itself is never swept.",
-        metavar="KEY",
-        default=None,
+        _GUARDS, TakenBy.ALL, "Sweep only a Redis that holds this key. The key itself is never swept.", metavar="KEY"
     )
     preserve_existing: Path | None = option(
         _GUARDS,
@@ -117,7 +109,6 @@ class SweepSettings:
         "Spare the keys in this file of `k6-sweep snapshot`: delete only what came after it.",
         parse=Path,
         metavar="FILE",
-        default=None,
     )
     max_keys: int | None = option(
         _GUARDS,
@@ -125,7 +116,6 @@ class SweepSettings:
         "Refuse if more keys than this match; they are counted first.",
         parse=whole_number(1),
         metavar="N",
-        default=None,
     )
 
     timeout: float = option(
@@ -142,7 +132,6 @@ class SweepSettings:
         "Sweep on until nothing new has appeared for so long: requests behind an ended k6 may still be in flight.",
         parse=seconds,
         metavar="SECONDS",
-        default=None,
         shown_default=f"{SETTLE_AFTER_K6:g} in watch, else 0",
     )
     no_verify: bool = flag(_SWEEP, TakenBy.SWEEPING, "Leave out the second pass that proves that nothing remains.")
@@ -160,7 +149,6 @@ class SweepSettings:
         "Delete at most so many keys a second, over all shards.",
         parse=whole_number(1),
         metavar="N",
-        default=None,
     )
 
     latency_budget: float = option(

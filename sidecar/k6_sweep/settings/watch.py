@@ -30,7 +30,6 @@ class WatchSettings:
         "watcher that runs beside the test, not in its pod.",
         parse=Target.parse,
         metavar="TARGET",
-        default=None,
         shown_default="our own pod",
     )
     k6_container: str = option(
@@ -53,7 +52,6 @@ class WatchSettings:
         "How long to wait for k6 to end; after that, sweep and say `incomplete`.",
         parse=positive_seconds,
         metavar="SECONDS",
-        default=None,
         shown_default="as long as it takes",
     )
     when: str = option(
@@ -70,7 +68,6 @@ class WatchSettings:
         "The pod's terminationGracePeriodSeconds: how long SIGTERM leaves to wait for k6, and to end the sweep.",
         parse=positive_seconds,
         metavar="SECONDS",
-        default=None,
         shown_default=f"{ASSUMED_GRACE_PERIOD:g}; in watch what the API tells",
     )
     native: bool = flag(

@@ -3,6 +3,8 @@
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Final
 
 from k6_sweep.cluster.link import Connect
@@ -58,12 +60,9 @@ def sweep(
     if settings.preserve_existing is not None:
         existing = read_snapshot(settings.preserve_existing)
         existing.check_patterns(settings.pattern, settings.preserve_existing)
-    rounds = Rounds(settings, connect, log)
     own_keys = own_keys.union(lock_keys(settings.pattern))
-    try:
+    with closing(Rounds(settings, connect, log)) as rounds:
         return _Sweep(settings, connect, remaining, log, on_progress, rounds, existing, own_keys).run()
-    finally:
-        rounds.close()
 
 
 def take_snapshot(
@@ -77,37 +76,25 @@ def take_snapshot(
         DeniedError: Login or permission was refused.
     """
     check_breadth(settings)
-    rounds = Rounds(settings, connect, log)
-    try:
-        one_pass = _Sweep(settings, connect, remaining, log, on_progress, rounds, None)
-        return one_pass.take_snapshot(settings.snapshot_limit)
-    finally:
-        rounds.close()
+    with closing(Rounds(settings, connect, log)) as rounds:
+        return _Sweep(settings, connect, remaining, log, on_progress, rounds).take_snapshot(settings.snapshot_limit)
 
 
+@dataclass
 class _Sweep:
-    def __init__(
-        self,
-        settings: Settings,
-        connect: Connect,
-        remaining: Callable[[], float],
-        log: Log,
-        on_progress: OnProgress,
-        rounds: Rounds,
-        existing: Snapshot | None,
-        own_keys: frozenset[bytes] = frozenset(),
-    ) -> None:
-        self._settings = settings
-        self._connect = connect
-        self._remaining = remaining
-        self._log = log
-        self._on_progress = on_progress
-        self._rounds = rounds
-        self._existing = existing
-        self._own_keys = own_keys
+    _settings: Settings
+    _connect: Connect
+    _remaining: Callable[[], float]
+    _log: Log
+    _on_progress: OnProgress
+    _rounds: Rounds
+    _existing: Snapshot | None = None
+    _own_keys: frozenset[bytes] = frozenset()
+
+    def __post_init__(self) -> None:
         self._started = time.monotonic()
-        self._reachable = reachable_slots(settings.pattern)
-        unproven = frozenset(() if existing is None else existing.unproven)
+        self._reachable = reachable_slots(self._settings.pattern)
+        unproven = frozenset(() if self._existing is None else self._existing.unproven)
         self._slots: Sequence[int] = [slot for slot in self._reachable if slot not in unproven]
         self._passes: list[PassResult] = []
 

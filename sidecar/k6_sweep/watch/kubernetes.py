@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from k6_sweep.budget import Budget, Facts, Step
@@ -22,57 +22,39 @@ LATE_NEWS: Final = 10.0
 """Seconds that the kubelet may take to tell the API server of what has happened."""
 
 
+@dataclass
 class KubernetesWatch:
     """One wait for the k6 of a target, from its appearance to its end."""
 
-    def __init__(
-        self,
-        target: Target,
-        k6_container: str,
-        account: Account,
-        namespace: str,
-        own_pod: str | None,
-        native: bool,
-        budget: Budget,
-        events: Events,
-        log: Log,
-        tell_trouble: Callable[[str | None], None],
-    ) -> None:
-        """Prepare it.
+    _target: Target
+    _k6_container: str
+    """The name of k6's container."""
+    _account: Account
+    _namespace: str
+    _own_pod: str | None
+    """The name of our own pod, where it is known: its grace period is ours."""
+    _native: bool
+    """Whether we are a native sidecar."""
+    _budget: Budget
+    _events: Events
+    _log: Log
+    _tell_trouble: Callable[[str | None], None]
+    """Called with what keeps news away, and with None once it comes again."""
 
-        Args:
-            target: Whose end to wait for.
-            k6_container: The name of k6's container.
-            account: Who we are to the API server.
-            namespace: Where the target is.
-            own_pod: The name of our own pod, where it is known: its grace period is ours.
-            native: Whether we are a native sidecar.
-            budget: How long things may take.
-            events: Signals.
-            log: Where news is told.
-            tell_trouble: Called with what keeps news away, and with None once it comes again.
-        """
-        self._is_own_pod = target == Target("pod", own_pod or "")
-        self._budget = replace(budget, late_news=LATE_NEWS, k6_dies_with_us=self._is_own_pod)
-        self._tell_trouble = tell_trouble
+    def __post_init__(self) -> None:
+        self._is_own_pod = self._target == Target("pod", self._own_pod or "")
+        self._budget = replace(self._budget, late_news=LATE_NEWS, k6_dies_with_us=self._is_own_pod)
         self._troubles: dict[Resource, str] = {}
         """Why there is no news of a resource at the moment."""
-        self._target = target
-        self._k6_container = k6_container
-        self._own_pod = own_pod
-        self._native = native
-        self._events = events
-        self._log = log
-        self._mailbox = Mailbox(events.wake)
+        self._mailbox = Mailbox(self._events.wake)
         self._began = time.monotonic()
-        self._known = TargetState(target, self._began + (budget.start_timeout or 0.0))
+        self._known = TargetState(self._target, self._began + (self._budget.start_timeout or 0.0))
         self._strangers: set[str] = set()
         """Containers of pods that have none of k6's name."""
         self._earlier: set[str] | None = None
         """The uids of pods that had ended before we came, and that a selector can't know from this test's."""
-        self._followers = [Follower(account, namespace, PODS, target.pods, self._mailbox)]
-        if target.controller:
-            self._followers.append(Follower(account, namespace, *target.controller, self._mailbox))
+        followed = [(PODS, self._target.pods), *([self._target.controller] if self._target.controller else [])]
+        self._followers = [Follower(self._account, self._namespace, *each, self._mailbox) for each in followed]
         self._asked: dict[Resource, float] = {}
         """When each resource was asked for that was listed last."""
         self._told_wait = ""
