@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         sys.stdout.write(_help())
         return 0
     if command == "--version":
-        from importlib.metadata import version  # noqa: PLC0415  # takes as long as all else that is imported here
+        from importlib.metadata import version  # takes as long as all else that is imported here
 
         sys.stdout.write(f"k6-sweep {version('k6-sweep')}\n")
         return 0
@@ -133,7 +133,7 @@ class _Teller:
 
 def _demo() -> int:
     try:
-        from k6_sweep.demo.show import show  # noqa: PLC0415  # needs the packages of the extra `demo`
+        from k6_sweep.demo.show import show  # needs the packages of the extra `demo`
     except ModuleNotFoundError as error:
         return _lacks("demo", error)
     try:
@@ -145,7 +145,7 @@ def _demo() -> int:
 
 def _inject(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
-        from k6_sweep.inject.command import inject  # noqa: PLC0415  # needs the package of the extra `inject`
+        from k6_sweep.inject.command import inject  # needs the package of the extra `inject`
     except ModuleNotFoundError as error:
         return _lacks("inject", error)
     try:

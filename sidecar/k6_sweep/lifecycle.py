@@ -101,7 +101,7 @@ def forbid_inspection() -> None:
 
     Source: https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
     """
-    import ctypes  # noqa: PLC0415  # only here, and not where it isn't Linux
+    import ctypes  # only here, and not where it isn't Linux
 
     if os.name == "posix" and hasattr(ctypes.CDLL(None), "prctl"):
         ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)

@@ -26,11 +26,11 @@ class Log:
         """Whether a person reads it, as it is written."""
         self._bound = dict(bound)
 
-    def bind(self, **fields: Any) -> Self:  # noqa: ANN401  # whatever JSON takes
+    def bind(self, **fields: Any) -> Self:
         """Return a log whose events have these fields, too."""
         return type(self)(self._logger, self.on_terminal, self._bound | fields)
 
-    def _write(self, level: int, event: str, *, traceback: bool = False, **fields: Any) -> None:  # noqa: ANN401  # whatever JSON takes
+    def _write(self, level: int, event: str, *, traceback: bool = False, **fields: Any) -> None:
         self._logger.log(level, event, exc_info=traceback, extra={"fields": self._bound | fields})
 
     debug = partialmethod(_write, logging.DEBUG)

@@ -79,7 +79,7 @@ class Pod:
         *command: str,
         uid: int | None = 1001,
         env: Mapping[str, str] = os.environ,
-        **options: Any,  # noqa: ANN401  # Popen's own
+        **options: Any,
     ) -> subprocess.Popen[bytes]:
         """Start a container: a process whose parent is outside, with a user of its own and no capabilities.
 
@@ -122,7 +122,7 @@ class Pod:
         (found,) = [(number, process) for number, process in self.processes().items() if process.name() == name]
         return found
 
-    def sidecar_container(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401  # the same
+    def sidecar_container(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         """Start ours: another user than k6's, no capabilities (uid 0, because this Python may be root's alone)."""
         return self.container(*command, uid=0, **options)
 

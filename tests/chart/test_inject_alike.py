@@ -87,7 +87,7 @@ def comparable(found: Sequence[Manifest]) -> dict[tuple[str, str], Any]:
     return by_name
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  # YAML
+def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if not isinstance(value, dict):

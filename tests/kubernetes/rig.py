@@ -21,7 +21,7 @@ def terminated(code: int, reason: str | None = None) -> Manifest:
     return {"terminated": {"exitCode": code, "reason": told, **moments}}
 
 
-def pod(name: str, *, labels: Mapping[str, str] = {}, containers: Sequence[str] = ("k6",), **spec: Any) -> Manifest:  # noqa: ANN401  # JSON
+def pod(name: str, *, labels: Mapping[str, str] = {}, containers: Sequence[str] = ("k6",), **spec: Any) -> Manifest:
     """Return a pod that is on a node: the deletion of one that is not takes no time."""
     return {
         "apiVersion": "v1",

@@ -35,7 +35,7 @@ class Web:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def get(self, path: str, **query: str) -> Any:  # noqa: ANN401  # JSON
+    def get(self, path: str, **query: str) -> Any:
         with urllib.request.urlopen(f"{self.url}{path}?{urllib.parse.urlencode(query)}") as response:
             return json.load(response)["data"]
 

@@ -67,7 +67,7 @@ def queries() -> list[tuple[str, str]]:
     return found
 
 
-def _unknown(ours: object, theirs: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401  # JSON
+def _unknown(ours: object, theirs: Any, path: str = "") -> Iterator[str]:
     """Yield where the second lacks what the first has."""
     if isinstance(ours, dict):
         for name, value in ours.items():

@@ -35,7 +35,7 @@ LISTED = {"_exit", "_get_socket", "_parser", "_ArgumentGroup"}
 """The private names that are used; the tests below are about redis-py's, and Python's own are kept by Python."""
 
 
-def new(kind: Any) -> Any:  # noqa: ANN401  # redis-py's connections have no types
+def new(kind: Any) -> Any:
     return kind()
 
 
@@ -43,7 +43,7 @@ def parameters(function: Callable[..., Any]) -> list[str]:
     return list(inspect.signature(function).parameters)
 
 
-def names_in(function: Any) -> tuple[str, ...]:  # noqa: ANN401  # a function, which mypy takes for any callable
+def names_in(function: Any) -> tuple[str, ...]:
     """Return the names of attributes and globals that a function uses."""
     names: tuple[str, ...] = inspect.unwrap(function).__code__.co_names
     return names

@@ -27,7 +27,7 @@ _PROBLEMS: Final = (HTTPException, RequestValidationError, BusyError, StoppingEr
 _EITHER: Final = SweepAnswer | ProblemAnswer
 
 
-def _said(description: str, model: Any = ProblemAnswer) -> dict[str, Any]:  # noqa: ANN401  # a type, or several
+def _said(description: str, model: Any = ProblemAnswer) -> dict[str, Any]:
     return {"model": model, "description": description}
 
 

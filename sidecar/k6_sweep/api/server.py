@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def make_server(app: Any, settings: Settings, may_end: Callable[[], bool]) -> Server:  # noqa: ANN401  # any ASGI application
+def make_server(app: Any, settings: Settings, may_end: Callable[[], bool]) -> Server:
     """Return the server."""
     complaints = logging.getLogger("uvicorn.error")
     complaints.handlers = logging.getLogger(LOGGER_NAME).handlers

@@ -93,7 +93,7 @@ class Connector:
         """Return the password as it is now; an empty one where there is only a user, for whom none is needed."""
         settings = self._settings
         if settings.redis_iam is not None:
-            from k6_sweep.cluster.iam import token  # noqa: PLC0415  # loads botocore
+            from k6_sweep.cluster.iam import token  # loads botocore
 
             return token(settings.redis_iam, settings.username or "")
         if settings.redis_password_file is not None:

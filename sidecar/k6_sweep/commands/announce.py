@@ -17,9 +17,9 @@ def announce(context: Context, report: Report) -> None:
     settings, pod = context.settings, context.pod
     if not settings.pushgateway_url and not settings.metrics_file:
         return
-    from http.client import HTTPException  # noqa: PLC0415  # loads what only this needs
+    from http.client import HTTPException  # loads what only this needs
 
-    from k6_sweep import metrics  # noqa: PLC0415  # needs the package of the extra `metrics`
+    from k6_sweep import metrics  # needs the package of the extra `metrics`
 
     if settings.metrics_file:
         try:

@@ -48,9 +48,9 @@ def _budget(settings: Settings) -> Budget:
 
 
 def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa: ARG001  # one shape for all
-    from k6_sweep.watch.find import check_namespace_of_processes  # noqa: PLC0415  # loads psutil
-    from k6_sweep.watch.pidfd import kernel_tells_exit_codes  # noqa: PLC0415  # the same
-    from k6_sweep.watch.process import ProcessWatch  # noqa: PLC0415  # the same
+    from k6_sweep.watch.find import check_namespace_of_processes  # loads psutil
+    from k6_sweep.watch.pidfd import kernel_tells_exit_codes
+    from k6_sweep.watch.process import ProcessWatch
 
     settings, pod, log = context.settings, context.pod, context.log
     check_namespace_of_processes(pod.inside)
@@ -64,7 +64,7 @@ def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa
     if not pod.account and needs_the_api:
         raise SettingsError([f"{untold}no service account is mounted"])
 
-    def on_answer(answer: Any) -> None:  # noqa: ANN401  # JSON
+    def on_answer(answer: Any) -> None:
         nonlocal budget
         if answer is None or "error" in answer:
             why = answer["error"] if answer else "no answer"
@@ -92,8 +92,8 @@ def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa
 
 
 def _own_pod_told(context: Context) -> dict[str, Any]:
-    from k6_sweep.kube.api import ApiError  # noqa: PLC0415  # loads urllib3, which watching processes doesn't need
-    from k6_sweep.kube.read_own_pod import read_own_pod  # noqa: PLC0415  # the same
+    from k6_sweep.kube.api import ApiError  # loads urllib3, which watching processes doesn't need
+    from k6_sweep.kube.read_own_pod import read_own_pod
 
     try:
         pod = read_own_pod(context.pod, context.settings.k6_container, _ASK_SECONDS)
@@ -103,7 +103,7 @@ def _own_pod_told(context: Context) -> dict[str, Any]:
 
 
 def _by_kubernetes(context: Context, events: Events, board: Board) -> Wait:
-    from k6_sweep.watch.kubernetes import KubernetesWatch  # noqa: PLC0415  # loads urllib3
+    from k6_sweep.watch.kubernetes import KubernetesWatch  # loads urllib3
 
     settings, pod = context.settings, context.pod
     problems = []
@@ -133,7 +133,7 @@ def _by_kubernetes(context: Context, events: Events, board: Board) -> Wait:
 
 
 def _by_signal(context: Context, events: Events, board: Board) -> Wait:  # noqa: ARG001  # one shape for all
-    from k6_sweep.watch.signals import SignalWatch  # noqa: PLC0415  # needed here only
+    from k6_sweep.watch.signals import SignalWatch  # needed here only
 
     return SignalWatch(_budget(context.settings), events).run
 

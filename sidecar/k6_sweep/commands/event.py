@@ -17,8 +17,8 @@ def emit_event(context: Context, report: Report) -> None:
     status = report.status
     if not context.settings.emit_event or status.event_reason is None:
         return
-    from k6_sweep.kube.api import ApiError, ApiServer  # noqa: PLC0415  # loads urllib3
-    from k6_sweep.kube.roles import EVENTS  # noqa: PLC0415  # the same
+    from k6_sweep.kube.api import ApiError, ApiServer  # loads urllib3
+    from k6_sweep.kube.roles import EVENTS
 
     pod = context.pod
     if not pod.account or not pod.name or not pod.namespace:

@@ -55,8 +55,8 @@ def _percent(done: int, asked: int) -> float:
 @contextlib.contextmanager
 def _bars() -> Iterator[OnProgress]:
     """Draw on standard error; what is logged meanwhile stands above the bars."""
-    from rich import progress as rich  # noqa: PLC0415  # of the extra `terminal`
-    from rich.console import Console  # noqa: PLC0415  # the same
+    from rich import progress as rich  # of the extra `terminal`
+    from rich.console import Console
 
     text = rich.TextColumn
     columns = (text("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn(), text("slots"))

@@ -79,8 +79,8 @@ def sweep_once(
         on_progress: Called a few times a second, on the calling thread.
         own_keys: Keys of k6-sweep's own: neither swept nor counted.
     """
-    from k6_sweep.cluster.connector import Connector  # noqa: PLC0415  # loads redis, which waiting doesn't need
-    from k6_sweep.sweep.sweeper import sweep  # noqa: PLC0415  # the same
+    from k6_sweep.cluster.connector import Connector  # loads redis, which waiting doesn't need
+    from k6_sweep.sweep.sweeper import sweep
 
     log.info("the sweep begins", dry_run=settings.dry_run)
     try:

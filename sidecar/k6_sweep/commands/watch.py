@@ -43,14 +43,14 @@ def watch(context: Context) -> Report:
 
 
 def _watch(context: Context, events: Events) -> Report:
-    from k6_sweep.watch.choose_detector import choose  # noqa: PLC0415  # loads psutil, which other commands don't need
+    from k6_sweep.watch.choose_detector import choose  # loads psutil, which other commands don't need
 
     settings, log = context.settings, context.log
     check_breadth(settings)
     check_namespace(settings.allowed_namespace, context.pod.namespace)
     detector = choose(settings, context.pod, lambda: _why_not_readable(context))
     if settings.preserve_existing is not None:  # said now, not after a long test
-        from k6_sweep.sweep.snapshot import read_snapshot  # noqa: PLC0415  # weighs 6 MiB while waiting
+        from k6_sweep.sweep.snapshot import read_snapshot  # weighs 6 MiB while waiting
 
         read_snapshot(settings.preserve_existing).check_patterns(settings.pattern, settings.preserve_existing)
     board = Board(context)
@@ -104,7 +104,7 @@ def _against(settings: Settings, k6: K6Outcome) -> Report | None:
 
 
 def _why_not_readable(context: Context) -> str | None:
-    from k6_sweep.kube.read_own_pod import why_not_readable  # noqa: PLC0415  # loads urllib3
+    from k6_sweep.kube.read_own_pod import why_not_readable  # loads urllib3
 
     return why_not_readable(context.pod, context.settings.k6_container)
 
@@ -135,8 +135,8 @@ def _ask_for_our_end(context: Context, budget: Budget) -> Budget:
 
 def _own_pod(context: Context) -> K6Pod | None:
     """Return our pod as the API has it; None where it cannot be asked now."""
-    from k6_sweep.kube.api import ApiError  # noqa: PLC0415  # loads urllib3
-    from k6_sweep.kube.read_own_pod import read_own_pod  # noqa: PLC0415  # the same
+    from k6_sweep.kube.api import ApiError  # loads urllib3
+    from k6_sweep.kube.read_own_pod import read_own_pod
 
     try:
         return read_own_pod(context.pod, context.settings.k6_container, _QUICKLY)
@@ -145,7 +145,7 @@ def _own_pod(context: Context) -> K6Pod | None:
         return None
 
 
-def _on_preflight(context: Context, board: Board, answer: Any) -> None:  # noqa: ANN401  # JSON
+def _on_preflight(context: Context, board: Board, answer: Any) -> None:
     """Say what the preflight found."""
     problems = ["the preflight ended without an answer"] if answer is None else answer
     for problem in problems:
@@ -156,7 +156,7 @@ def _on_preflight(context: Context, board: Board, answer: Any) -> None:  # noqa:
 
 
 def _preflight(settings: Settings) -> list[str]:
-    from k6_sweep.cluster.connector import Connector  # noqa: PLC0415  # loads redis
-    from k6_sweep.sweep.preflight import problems  # noqa: PLC0415  # the same
+    from k6_sweep.cluster.connector import Connector  # loads redis
+    from k6_sweep.sweep.preflight import problems
 
     return problems(settings, Connector(settings))

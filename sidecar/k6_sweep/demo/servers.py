@@ -62,7 +62,7 @@ class Node:
         """Open a connection to it."""
         return open_plain(self.address, timeout=60)
 
-    def ask(self, *command: bytes | str | int) -> Any:  # noqa: ANN401  # a reply has any shape
+    def ask(self, *command: bytes | str | int) -> Any:
         """Send one command over a connection of its own."""
         link = self.link()
         try:

@@ -169,7 +169,7 @@ def _true_conditions(raw: object) -> dict[str, str]:
     }
 
 
-def _count(raw: Any, key: str, default: int | None = None) -> int | None:  # noqa: ANN401  # JSON may hold anything
+def _count(raw: Any, key: str, default: int | None = None) -> int | None:
     value = dig(raw, key)
     return value if isinstance(value, int) else default
 

@@ -85,7 +85,7 @@ def read_pod(raw: object, k6_container: str) -> K6Pod:
     )
 
 
-def dig(raw: object, *path: str) -> Any:  # noqa: ANN401  # JSON may hold anything
+def dig(raw: object, *path: str) -> Any:
     """Return what is at a path of keys; None where there is nothing."""
     for key in path:
         raw = raw.get(key) if isinstance(raw, Mapping) else None

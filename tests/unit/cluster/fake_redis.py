@@ -95,7 +95,7 @@ class FakeNode:
         self.expires.pop(key, None)
         return self.slots.get(key_slot(key), {}).pop(key, None)
 
-    def say(self, command: list[bytes]) -> Any:  # noqa: ANN401  # any reply
+    def say(self, command: list[bytes]) -> Any:
         """Reply to a command about itself."""
         match command:
             case [b"HELLO"]:
@@ -112,7 +112,7 @@ class FakeNode:
                 assert command == [b"ASKING"]
                 return b"OK"
 
-    def do(self, command: list[bytes], now: float) -> Any:  # noqa: ANN401  # any reply
+    def do(self, command: list[bytes], now: float) -> Any:
         """Reply to a command about keys that it has."""
         match command:
             case [b"UNLINK", *keys]:
@@ -270,7 +270,7 @@ class FakeCluster:
         self.links.append(link)
         return link
 
-    def answer(self, connection: "_FakeConnection", command: list[bytes]) -> Any:  # noqa: ANN401  # any reply
+    def answer(self, connection: "_FakeConnection", command: list[bytes]) -> Any:
         """Return a node's reply; an error as redis-py reads it.
 
         Raises:
@@ -300,7 +300,7 @@ class FakeCluster:
                     return happens
         return None
 
-    def _reply(self, node: FakeNode, command: list[bytes], *, asking: bool) -> Any:  # noqa: ANN401  # any reply
+    def _reply(self, node: FakeNode, command: list[bytes], *, asking: bool) -> Any:
         for each in [each for each, moment in node.expires.items() if moment <= self.now]:
             node.take(each)
         if command == [b"CLUSTER", b"SLOTS"]:

@@ -80,7 +80,7 @@ def job(**spec: object) -> str:
     )
 
 
-def sidecar_env(manifest: Any) -> dict[str, str]:  # noqa: ANN401  # YAML
+def sidecar_env(manifest: Any) -> dict[str, str]:
     pod = manifest["spec"]["template"]["spec"]
     (found,) = [each for each in (*pod.get("initContainers", []), *pod["containers"]) if each["name"] == "k6-sweep"]
     return {each["name"]: each.get("value", "") for each in found["env"]}

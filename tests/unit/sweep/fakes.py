@@ -42,7 +42,7 @@ class FakePrimary:
         self.keys = keys
         self._troubles = troubles
 
-    def __call__(self, command: list[bytes]) -> Any:  # noqa: ANN401  # any reply
+    def __call__(self, command: list[bytes]) -> Any:
         trouble = self._troubles(command)
         if trouble is not None:
             return trouble

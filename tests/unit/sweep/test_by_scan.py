@@ -28,7 +28,7 @@ class FakeServer:
             self.redis.set(f"user:{number}", "x")
         self._troubles = troubles
 
-    def __call__(self, command: list[bytes]) -> Any:  # noqa: ANN401  # any reply
+    def __call__(self, command: list[bytes]) -> Any:
         if (trouble := self._troubles(command)) is not None:
             return trouble
         words = [word.decode() for word in command]

@@ -52,7 +52,7 @@ class Once:
         self._left = moment
         self._error = error
 
-    def __call__(self, command: list[bytes]) -> Any:  # noqa: ANN401  # any reply
+    def __call__(self, command: list[bytes]) -> Any:
         if command[0] in {b"UNLINK", b"EXISTS"} and self._key in command:
             self._left -= 1
             if self._left == 0:
