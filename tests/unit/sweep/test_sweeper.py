@@ -11,7 +11,8 @@ from k6_sweep.cluster.lock import lock_key
 from k6_sweep.cluster.slots import TAGS
 from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
 from k6_sweep.patterns import Pattern
-from k6_sweep.sweep.result import Progress, SweepReport, SweepStatus
+from k6_sweep.status import Status
+from k6_sweep.sweep.result import Progress, SweepReport
 from k6_sweep.sweep.snapshot import Snapshot
 from k6_sweep.sweep.sweeper import sweep, take_snapshot
 from tests.support import quiet_log, settings_for, snapshot_settings_for
@@ -60,7 +61,7 @@ def test_a_pass_that_finds_nothing_ends_the_sweep() -> None:
     """The first pass deletes, the second one proves that nothing is left: the report is complete and exact."""
     cluster = filled()
     report = swept(cluster)
-    assert (report.status, report.exact, report.passes, report.retries) == (SweepStatus.COMPLETE, True, 2, 0)
+    assert (report.status, report.exact, report.passes, report.retries) == (Status.COMPLETE, True, 2, 0)
     assert (report.deleted, report.matched, report.remaining, report.errors) == (30, 30, 0, ())
     assert report.patterns == dict.fromkeys(PATTERNS, 10)
     assert report.shards == {"a:6379": 10, "b:6379": 10, "c:6379": 10}
@@ -74,7 +75,7 @@ def test_late_writers_make_another_pass() -> None:
     after_pass(cluster, 1, write_late(cluster))
     after_pass(cluster, 2, write_late(cluster))
     report = swept(cluster)
-    assert (report.status, report.passes, report.deleted, report.remaining) == (SweepStatus.COMPLETE, 4, 32, 0)
+    assert (report.status, report.passes, report.deleted, report.remaining) == (Status.COMPLETE, 4, 32, 0)
     assert cluster.keys == {b"user:1"}
 
 
@@ -84,14 +85,14 @@ def test_a_writer_that_never_ends_ends_at_the_deadline() -> None:
     cluster.on(b"SLOTS", write_late(cluster), node="a", times=ALWAYS)
     after_pass(cluster, 3, deadline.come)
     report = swept(cluster, remaining=deadline)
-    assert (report.status, report.passes, report.deleted, report.remaining) == (SweepStatus.INCOMPLETE, 3, 33, 1)
+    assert (report.status, report.passes, report.deleted, report.remaining) == (Status.INCOMPLETE, 3, 33, 1)
     assert "keys were still being written" in " ".join(report.errors)
 
 
 def test_without_verification_one_pass_is_enough() -> None:
     """`--no-verify` ends after the first pass that proved all slots; what remains is then not known."""
     report = swept(filled(), "--no-verify")
-    assert (report.status, report.passes, report.deleted, report.remaining) == (SweepStatus.COMPLETE, 1, 30, None)
+    assert (report.status, report.passes, report.deleted, report.remaining) == (Status.COMPLETE, 1, 30, None)
 
 
 @pytest.mark.parametrize("broken", [True, False], ids=["a connection broke", "a slot moved"])
@@ -103,7 +104,7 @@ def test_without_verification_a_doubt_still_brings_another_pass(broken: bool) ->
     else:
         cluster.on(b"UNLINK", lambda: cluster.move(7, to="c"), node="a")
     report = swept(cluster, "--no-verify")
-    assert (report.status, report.passes, report.exact) == (SweepStatus.COMPLETE, 2, False)
+    assert (report.status, report.passes, report.exact) == (Status.COMPLETE, 2, False)
     assert cluster.keys == {b"user:1"}
 
 
@@ -113,7 +114,7 @@ def test_each_broken_connection_brings_another_pass() -> None:
     cluster.on(b"UNLINK", exceptions.ConnectionError("reset"), slot=OF_A)
     cluster.on(b"UNLINK", exceptions.ConnectionError("reset"), slot=OF_A, skip=2)  # the first one after the first pass
     report = swept(cluster)
-    assert (report.status, report.passes, report.exact) == (SweepStatus.COMPLETE, 3, False)
+    assert (report.status, report.passes, report.exact) == (Status.COMPLETE, 3, False)
 
 
 def test_settle_waits_for_late_writers() -> None:
@@ -123,7 +124,7 @@ def test_settle_waits_for_late_writers() -> None:
     after_pass(cluster, 1, quiet.set)
     report = swept(cluster, "--settle", "60", remaining=lambda: next(naps, 0.0) if quiet.is_set() else 60.0)
     assert next(naps, None) is None  # it waited, and asked each time how long it may
-    assert (report.status, report.passes, report.remaining) == (SweepStatus.INCOMPLETE, 1, None)
+    assert (report.status, report.passes, report.remaining) == (Status.INCOMPLETE, 1, None)
     assert "time was up" in report.errors[0]
 
 
@@ -132,7 +133,7 @@ def test_a_key_that_comes_while_it_settles_is_swept() -> None:
     cluster = filled()
     after_pass(cluster, 1, write_late(cluster))
     report = swept(cluster, "--settle", "0.01")
-    assert (report.status, report.deleted, report.remaining) == (SweepStatus.COMPLETE, 31, 0)
+    assert (report.status, report.deleted, report.remaining) == (Status.COMPLETE, 31, 0)
     assert report.passes >= 3
     assert cluster.keys == {b"user:1"}
 
@@ -142,7 +143,7 @@ def test_an_owner_that_changes_after_a_pass_brings_another_one() -> None:
     cluster = FakeCluster()
     after_pass(cluster, 1, lambda: cluster.move(7, to="c"))
     report = swept(cluster)
-    assert (report.status, report.passes, report.exact) == (SweepStatus.COMPLETE, 2, False)
+    assert (report.status, report.passes, report.exact) == (Status.COMPLETE, 2, False)
 
 
 def test_a_topology_that_cannot_be_read_after_a_pass_is_a_change() -> None:
@@ -152,7 +153,7 @@ def test_a_topology_that_cannot_be_read_after_a_pass_is_a_change() -> None:
     for name in "bc":
         cluster.on(b"SLOTS", "CLUSTERDOWN The cluster is down", node=name, skip=1)
     report = swept(cluster)
-    assert (report.status, report.exact) == (SweepStatus.COMPLETE, False)
+    assert (report.status, report.exact) == (Status.COMPLETE, False)
     assert report.passes == 3  # the owners are known again after the second, which is a change, too
 
 
@@ -161,7 +162,7 @@ def test_replicas_that_do_not_acknowledge_are_doubted_once() -> None:
     cluster = FakeCluster(replicas=1)
     cluster["a"].acknowledging = 0
     report = swept(cluster)
-    assert (report.status, report.exact, report.passes) == (SweepStatus.COMPLETE, False, 2)
+    assert (report.status, report.exact, report.passes) == (Status.COMPLETE, False, 2)
     assert report.errors == ("no replica of a:6379 has acknowledged the deletes",)
 
 
@@ -170,7 +171,7 @@ def test_retries_are_counted() -> None:
     cluster = filled()
     cluster.on(b"UNLINK", "CLUSTERDOWN The cluster is down", node="b", times=2)
     report = swept(cluster)
-    assert (report.status, report.exact, report.retries, report.deleted) == (SweepStatus.COMPLETE, True, 2, 30)
+    assert (report.status, report.exact, report.retries, report.deleted) == (Status.COMPLETE, True, 2, 30)
 
 
 def test_progress_is_shown_to_the_end() -> None:
@@ -189,7 +190,7 @@ def test_a_redis_that_is_away_at_first_is_waited_for() -> None:
     """While there is time, the cluster is looked for again and again."""
     cluster = filled()
     cluster.on(b"HELLO", exceptions.ConnectionError("reset"))
-    assert swept(cluster).status is SweepStatus.COMPLETE
+    assert swept(cluster).status is Status.COMPLETE
 
 
 def test_a_redis_that_stays_away_is_an_error() -> None:
@@ -213,7 +214,7 @@ def test_a_denial_after_something_was_done_is_reported() -> None:
     cluster = filled()
     cluster.on(b"UNLINK", "NOPERM no permissions", node="c", times=ALWAYS)
     report = swept(cluster)
-    assert (report.status, report.deleted, report.exact) == (SweepStatus.INCOMPLETE, 20, False)
+    assert (report.status, report.deleted, report.exact) == (Status.INCOMPLETE, 20, False)
     assert (report.passes, report.retries) == (1, 0)
     assert "c:6379 refuses: NOPERM" in report.errors[0]
     assert "12000" in report.errors[1]
@@ -225,7 +226,7 @@ def test_the_deadline_makes_a_report() -> None:
     cluster.on(b"UNLINK", "CLUSTERDOWN The cluster is down", node="c", times=ALWAYS)
     after_pass(cluster, 1, deadline.come)
     report = swept(cluster, remaining=deadline)
-    assert (report.status, report.deleted, report.slots_done) == (SweepStatus.INCOMPLETE, 20, 2)
+    assert (report.status, report.deleted, report.slots_done) == (Status.INCOMPLETE, 20, 2)
     assert report.errors[0] == "slots not proven to be swept: 12000 (CLUSTERDOWN The cluster is down)"
     assert "time was up" in report.errors[1]
 
@@ -235,7 +236,7 @@ def test_scan_is_used_where_listing_is_denied() -> None:
     cluster = filled()
     cluster.deny(b"GETKEYSINSLOT")
     report = swept(cluster)
-    assert (report.status, report.deleted, report.slots_done) == (SweepStatus.COMPLETE, 30, None)
+    assert (report.status, report.deleted, report.slots_done) == (Status.COMPLETE, 30, None)
     assert cluster.keys == {b"user:1"}
 
 
@@ -246,7 +247,7 @@ def test_a_dry_run_counts_and_leaves_all() -> None:
     """A dry run is one pass that says what would go, and sends no UNLINK."""
     cluster = filled()
     report = swept(cluster, "--dry-run")
-    assert (report.status, report.passes, report.exact) == (SweepStatus.DRY_RUN, 1, True)
+    assert (report.status, report.passes, report.exact) == (Status.DRY_RUN, 1, True)
     assert (report.deleted, report.matched, report.remaining) == (0, 30, 30)
     assert len(cluster.keys) == 31
     assert cluster.got(b"UNLINK") == []
@@ -264,7 +265,7 @@ def test_more_keys_than_allowed_are_refused_before_the_first_delete() -> None:
 def test_the_count_before_is_not_reported() -> None:
     """Where as many keys match as are allowed, the sweep runs, and its report doesn't count them twice."""
     report = swept(filled(), "--max-keys", "30")
-    assert (report.status, report.matched, report.deleted, report.passes) == (SweepStatus.COMPLETE, 30, 30, 2)
+    assert (report.status, report.matched, report.deleted, report.passes) == (Status.COMPLETE, 30, 30, 2)
 
 
 def test_keys_that_come_after_the_count_stay_within_the_bound() -> None:
@@ -272,7 +273,7 @@ def test_keys_that_come_after_the_count_stay_within_the_bound() -> None:
     cluster = filled()
     after_pass(cluster, 1, write_late(cluster))
     report = swept(cluster, "--max-keys", "30")
-    assert (report.status, report.deleted) == (SweepStatus.INCOMPLETE, 30)
+    assert (report.status, report.deleted) == (Status.INCOMPLETE, 30)
     assert "stopped before deleting more than the 30 of --max-keys" in report.errors[0]
     assert LATE in cluster.keys
 
@@ -283,7 +284,7 @@ def test_where_not_all_can_be_counted_nothing_is_deleted() -> None:
     cluster.on(b"EXISTS", "CLUSTERDOWN The cluster is down", node="c", times=ALWAYS)
     after_pass(cluster, 1, deadline.come)
     report = swept(cluster, "--max-keys", "100", remaining=deadline)
-    assert (report.status, report.deleted) == (SweepStatus.INCOMPLETE, 0)
+    assert (report.status, report.deleted) == (Status.INCOMPLETE, 0)
     assert report.errors[0] == "not all keys could be counted for --max-keys, so nothing was deleted"
     assert cluster.got(b"UNLINK") == []
 
@@ -304,7 +305,7 @@ def test_a_redis_without_its_marker_is_refused() -> None:
     assert len(cluster.keys) == 31
     cluster.fill(marker)
     report = swept(cluster, "--require-marker", marker.decode())
-    assert (report.status, report.deleted, report.preserved) == (SweepStatus.COMPLETE, 30, 1)
+    assert (report.status, report.deleted, report.preserved) == (Status.COMPLETE, 30, 1)
     assert cluster.keys == {b"user:1", marker}
 
 
@@ -312,7 +313,7 @@ def test_kept_keys_stay_and_are_counted() -> None:
     """`--keep` spares what it matches, and the report says of which pattern."""
     cluster = filled()
     report = swept(cluster, "--keep", "test:*:[0-3]")
-    assert (report.status, report.deleted, report.preserved) == (SweepStatus.COMPLETE, 18, 12)
+    assert (report.status, report.deleted, report.preserved) == (Status.COMPLETE, 18, 12)
     assert report.preserved_by_pattern == dict.fromkeys(PATTERNS, 4)
 
 
@@ -322,7 +323,7 @@ def test_our_own_keys_are_neither_swept_nor_counted() -> None:
     lock = lock_key([Pattern(PATTERNS[0])])
     cluster.fill(lock)
     report = swept(cluster, own_keys=frozenset([key(OF_B, 3)]))
-    assert (report.status, report.matched, report.preserved) == (SweepStatus.COMPLETE, 29, 0)
+    assert (report.status, report.matched, report.preserved) == (Status.COMPLETE, 29, 0)
     assert cluster.keys == {b"user:1", lock, key(OF_B, 3)}
 
 
@@ -346,7 +347,7 @@ def test_what_existed_before_is_spared(tmp_path: Path) -> None:
     existing = written(snapshot_of(cluster), tmp_path)
     cluster.fill(LATE)
     report = swept(cluster, *existing)
-    assert (report.status, report.deleted, report.preserved) == (SweepStatus.COMPLETE, 1, 30)
+    assert (report.status, report.deleted, report.preserved) == (Status.COMPLETE, 1, 30)
     assert len(cluster.keys) == 31
 
 
@@ -369,7 +370,7 @@ def test_slots_that_a_snapshot_does_not_vouch_for_are_left_alone(tmp_path: Path)
     assert snapshot.unproven == (OF_C,)
     cluster.fill(LATE, key(OF_C, 99))
     report = swept(cluster, *written(snapshot, tmp_path))
-    assert (report.status, report.deleted) == (SweepStatus.INCOMPLETE, 1)
+    assert (report.status, report.deleted) == (Status.INCOMPLETE, 1)
     assert report.errors[0] == "slots left alone, because the snapshot does not vouch for them: 12000"
     assert key(OF_C, 99) in cluster.keys
 
@@ -378,7 +379,7 @@ def test_a_snapshot_of_something_else_is_refused(tmp_path: Path) -> None:
     """A snapshot of other patterns, or of another Redis, vouches for nothing here."""
     existing = written(snapshot_of(FakeCluster("xyza")), tmp_path)
     cluster = filled()
-    assert swept(cluster, *existing).status is SweepStatus.COMPLETE  # one node that is known is enough
+    assert swept(cluster, *existing).status is Status.COMPLETE  # one node that is known is enough
     other = written(snapshot_of(cluster), tmp_path)
     with pytest.raises(RefusedError, match="of another Redis"):
         swept(_renamed(), *other)
