@@ -9,7 +9,7 @@ import functools
 import inspect
 import io
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,14 @@ import pytest
 import uvicorn
 from botocore.session import Session
 from botocore.signers import RequestSigner
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from redis import exceptions
 from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from starlette.routing import Match
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState, logger
 
@@ -286,6 +290,80 @@ def test_uvicorn_complains_where_we_listen() -> None:
     """What goes wrong in the server is logged by one logger, which writes into our log."""
     assert logger.name == "uvicorn.error", (
         f"uvicorn now logs as {logger.name!r}; make_server in api/server.py sends only 'uvicorn.error' to our log"
+    )
+
+
+# FastAPI, Starlette and pydantic, by the rest of api/.
+
+
+async def nothing_more() -> MutableMapping[str, Any]:
+    return {"type": "http.request", "body": b""}
+
+
+async def to_nobody(_: MutableMapping[str, Any]) -> None:
+    pass
+
+
+def test_fastapi_says_which_route_it_took() -> None:
+    """A request's scope has the route that answered it, by whose path the requests are counted."""
+    app, path = FastAPI(), "/sweeps/{sweep_id}"
+    app.add_api_route(path, lambda sweep_id: sweep_id)
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/sweeps/7", "query_string": b"", "headers": []}
+    asyncio.run(app(scope, nothing_more, to_nobody))
+    assert getattr(scope.get("route"), "path", None) == path, (
+        "FastAPI no longer puts the route that it took into scope['route']: Audited in api/audit.py would count every "
+        "request as 'other'"
+    )
+
+
+def test_starlette_says_which_route_it_would_take() -> None:
+    """A router's routes say of a scope whether they match it, before the request is read."""
+    router = APIRouter()
+    router.add_api_route("/cleanup", lambda: None, methods=["POST"])
+    scope = {"type": "http", "method": "POST", "path": "/cleanup", "headers": []}
+    assert [route.matches(scope)[0] for route in router.routes] == [Match.FULL], (
+        "a route's matches(scope) no longer says Match.FULL of its own path: Gate in api/gate.py would let requests in "
+        "without a token"
+    )
+
+
+def test_fastapi_says_whether_a_route_has_a_body() -> None:
+    """A route knows the field that its body is read into, and has none where there is no body."""
+
+    def take(order: dict[str, int]) -> None:
+        assert order
+
+    routes = APIRoute("/", take, methods=["POST"]), APIRoute("/", lambda: None, methods=["POST"])
+    assert [bool(getattr(route, "body_field", None)) for route in routes] == [True, False], (
+        "FastAPI's APIRoute no longer has body_field where there is a body: StrictRoute in api/body.py would let a "
+        "field through that stands twice"
+    )
+
+
+def test_pydantic_words_errors() -> None:
+    """What is wrong with a body is told in our words, which are found behind pydantic's."""
+
+    class Body(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
+        @model_validator(mode="before")
+        @classmethod
+        def refuse(cls, given: dict[str, Any]) -> dict[str, Any]:
+            if "bad" in given:
+                raise ValueError("our words")
+            return given
+
+    said = []
+    for given in ({"bad": 1}, {"unknown": 1}):
+        with pytest.raises(ValidationError) as caught:
+            Body.model_validate(given)
+        said += [(error["type"], error["msg"]) for error in caught.value.errors()]
+    assert said[0] == ("value_error", "Value error, our words"), (
+        "pydantic no longer writes 'Value error, ' before the words of a ValueError: in_our_words in api/body.py takes "
+        "that off"
+    )
+    assert said[1][0] == "extra_forbidden", (
+        "pydantic no longer calls an unknown field extra_forbidden, by which in_our_words in api/body.py names fields"
     )
 
 

@@ -79,6 +79,19 @@ def test_a_key_that_leaves_before_its_delete_is_followed() -> None:
     assert (counts.deleted, counts.matched, cluster.keys) == (12, [12], {KEPT})
 
 
+def test_the_source_is_listed_first() -> None:
+    """Keys only go from source to target: those that leave before the source is listed are met on the target."""
+    cluster = half_way()
+
+    def leave() -> None:
+        for each in KEYS[5:9]:
+            cluster["b"].put(each, cluster["a"].take(each) or b"")
+
+    cluster.on(b"GETKEYSINSLOT", leave, node="a")
+    assert is_proven(sweep(cluster))
+    assert cluster.keys == {KEPT}
+
+
 def test_a_dry_run_counts_a_key_once() -> None:
     """A key that is seen on both nodes, because it left in between, counts once; nothing is deleted."""
     cluster, found = half_way(), list[bytes]()
@@ -128,6 +141,25 @@ def test_a_slot_that_does_not_move_there_any_more_is_not_proven(
     counts = sweep(cluster)
     assert counts.finished == counts.moving == set()
     assert counts.deleted == counts.matched[0] == 13 - len(cluster.keys)
+
+
+def test_a_slot_that_turns_to_another_node_after_its_deletes_is_not_proven() -> None:
+    """A source that names another target in the end may have sent keys there."""
+    cluster = FakeCluster()
+    cluster.fill(KEPT, *KEYS)
+    cluster.migrate(SLOT, "b")
+    cluster.on(b"GETKEYSINSLOT", lambda: turned(cluster), node="b")
+    counts = sweep(cluster)
+    assert (counts.finished, counts.deleted) == (set(), 12)
+
+
+def test_a_target_that_owns_the_slot_by_now_proves_nothing() -> None:
+    """A target that takes the probe without ASKING owns the slot, though the source doesn't know it yet."""
+    cluster = FakeCluster()
+    cluster.migrate(SLOT, "b")
+    cluster.on(b"GETKEYSINSLOT", lambda: cluster.arrive(SLOT), node="b")
+    cluster.on(b"UNLINK", f"ASK {SLOT} b:6379", node="a")
+    assert sweep(cluster).finished == set()
 
 
 def test_a_target_that_knows_of_no_migration_proves_nothing() -> None:

@@ -1,5 +1,6 @@
 """The rules of retries in one pass: what is asked again, of which node, and what ends the pass."""
 
+import io
 import threading
 from collections.abc import Callable, Iterable
 
@@ -8,6 +9,7 @@ from redis import exceptions
 
 from k6_sweep.cluster.link import Connect, Link
 from k6_sweep.errors import DeniedError, UnreachableError
+from k6_sweep.log import Log, open_log
 from k6_sweep.settings.values import Address
 from k6_sweep.sweep.one_pass import Rounds
 from k6_sweep.sweep.orders import Orders, Tally
@@ -35,10 +37,11 @@ def run(
     connect: Connect | None = None,
     tick: Callable[[], None] = lambda: None,
     slots: Iterable[int] = SLOTS,
+    log: Log | None = None,
 ) -> tuple[PassResult, Rounds]:
     """Run one pass over the slots."""
     result = PassResult(open=set(slots), started=0.0)
-    rounds = Rounds(settings_for(cluster.url), connect or cluster.connect, quiet_log())
+    rounds = Rounds(settings_for(cluster.url), connect or cluster.connect, log or quiet_log())
     try:
         rounds.refresh()
         rounds.run(orders or orders_for(), result, tick)
@@ -212,6 +215,26 @@ def test_a_migration_that_was_mended_is_proven() -> None:
     assert result.rounds == 3
 
 
+def test_a_mark_is_believed_while_its_node_is_away() -> None:
+    """If a node breaks away that was taking keys in, the slot stays open until the node has been asked again."""
+    cluster, deadline = filled(), Deadline()
+    cluster.migrate(OF_A, "b")
+    cluster.break_off(OF_A)
+    cluster.on(b"NODES", exceptions.ConnectionError("reset"), node="b", skip=2)  # its link, its work, then after it
+    after_round(cluster, 1, cluster["b"].importing.clear)
+    after_round(cluster, 5, deadline.come)
+    result, _ = run(cluster, orders_for(remaining=deadline))
+    assert (result.open, result.rounds, cluster.keys) == (set(), 2, {KEPT})
+
+
+def test_a_mark_that_an_owner_has_on_its_own_slot_raises_no_doubt() -> None:
+    """An owner that still says IMPORTING of a slot that it has is asked for all of the slot's keys anyway."""
+    cluster = filled()
+    cluster["a"].importing[OF_A] = cluster["b"]
+    result, _ = run(cluster)
+    assert (result.open, result.rounds, cluster.keys) == (set(), 1, {KEPT})
+
+
 def test_a_denial_is_final() -> None:
     """A permission that is missing ends the pass after its first round: asking again doesn't help."""
     cluster = filled()
@@ -226,8 +249,10 @@ def test_scan_takes_over_where_listing_is_denied() -> None:
     """Where a slot's keys must not be listed, the next round finds them with SCAN, and proves the same slots."""
     cluster = filled()
     cluster.deny(b"GETKEYSINSLOT")
-    result, rounds = run(cluster)
+    lines = io.StringIO()
+    result, rounds = run(cluster, log=open_log("json", "warning", stream=lines))
     assert rounds.by_scan
+    assert "using SCAN" in lines.getvalue()
     assert (result.open, result.rounds, result.deleted) == (set(), 2, 90)
     assert cluster.keys == {KEPT}
     listed = len(cluster.got(b"GETKEYSINSLOT"))
@@ -284,6 +309,16 @@ def test_replicas_that_do_not_acknowledge_make_the_counts_doubtful() -> None:
     ]
 
 
+def test_a_replica_of_a_slots_target_is_waited_for() -> None:
+    """What was deleted on the node that a slot moves to is acknowledged by a replica of that node."""
+    cluster = filled(replicas=1)
+    cluster.migrate(OF_A, "b", key(OF_A, 0))
+    cluster["b"].acknowledging = 0
+    result, _ = run(cluster, slots=[OF_A])
+    assert result.open == set()
+    assert result.unsure == ["no replica of b:6379 has acknowledged the deletes"]
+
+
 @pytest.mark.parametrize("delete", [True, False])
 def test_no_replica_is_waited_for_in_vain(delete: bool) -> None:
     """WAIT is not sent to a primary without replicas, and not where nothing is deleted."""
@@ -338,7 +373,8 @@ def test_a_worker_that_is_stuck_is_cut_off() -> None:
     cluster.on(b"UNLINK", HANG, node="a")
 
     def tick() -> None:
-        deadline.left = -0.5
+        if "a" in {name for name, _ in cluster.got(b"UNLINK")}:
+            deadline.left = -0.5
 
     result, _ = run(cluster, orders_for(remaining=deadline), tick=tick)
     assert result.open >= {OF_A, 20}

@@ -43,6 +43,13 @@ def test_keys_of_each_pattern_are_tried() -> None:
     assert all(cluster.owner[key_slot(command[1])].name == name for name, command in cluster.got(b"UNLINK"))
 
 
+def test_keys_are_tried_where_they_can_be() -> None:
+    """The keys of a pattern with a hash tag are in one slot: only the primary that owns it is asked to take them."""
+    cluster = filled()
+    assert run(cluster, patterns=("test:{tag}:*",)).warnings == ()
+    assert {name for name, _ in cluster.got(b"UNLINK")} == {cluster.owner[key_slot(b"tag")].name}
+
+
 def test_a_dry_run_tries_what_it_sends() -> None:
     """A dry run needs no right to delete: EXISTS is tried, and no UNLINK is sent."""
     cluster = filled()
