@@ -82,4 +82,4 @@ def _is_seen(line: set[int], folder: Path) -> bool:
 
 def _waited_for(log: Path) -> set[int]:
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
-    return {line[name] for line in lines if line["event"] == "k6 is running" for name in ("pid", "container")}
+    return {line.get(name) for line in lines if line["event"] == "k6 is running" for name in ("pid", "container")}

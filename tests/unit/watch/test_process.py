@@ -3,7 +3,6 @@
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,18 +13,32 @@ from k6_sweep.lifecycle import Events
 from k6_sweep.watch.outcome import K6Outcome
 from k6_sweep.watch.pidfd import Gone, PidfdUnsupportedError, ProcessHandle
 from k6_sweep.watch.process import ProcessWatch
-from tests.support import quiet_log
+from tests.support import quiet_log, until
 
 PATIENT = Budget(timeout=60)
 
 
-def start_stand_in(name: str, seconds: float, folder: Path) -> Path:
-    """Start something that looks like `k6 run`, as nobody's child; return the file that it makes at its end."""
-    done = folder / f"{name}.done"
-    body = f"import pathlib, time; time.sleep({seconds}); pathlib.Path({str(done)!r}).touch()"
-    command = f"exec -a {name} {shlex.join([sys.executable, '-c', body, 'run'])}"
+STAND_IN = """
+import pathlib, sys, time
+go, done = map(pathlib.Path, sys.argv[2:])
+while not go.exists():
+    time.sleep(0.02)
+time.sleep(0.5)
+done.touch()
+"""
+
+
+def start_stand_in(name: str, folder: Path) -> tuple[Path, Path]:
+    """Start something that looks like `k6 run`, as nobody's child.
+
+    Returns:
+        The file that lets it end, and the one that it makes at its end.
+    """
+    go, done = folder / "go", folder / "done"
+    command = f"exec -a {name} {shlex.join([sys.executable, '-c', STAND_IN, 'run', str(go), str(done)])}"
     subprocess.run(["setsid", "--fork", "bash", "-c", command], check=True)
-    return done
+    until(lambda: any((process.info["cmdline"] or [])[:1] == [name] for process in psutil.process_iter(["cmdline"])))
+    return go, done
 
 
 def watch(name: str, hold: Callable[[psutil.Process], ProcessHandle], budget: Budget = PATIENT) -> K6Outcome:
@@ -35,11 +48,12 @@ def watch(name: str, hold: Callable[[psutil.Process], ProcessHandle], budget: Bu
 
 def test_without_pidfd_the_end_is_looked_for(tmp_path: Path) -> None:
     """Where the kernel has no pidfd the end is seen all the same; the exit code is unknown."""
+    go, done = start_stand_in("k6-without-pidfd", tmp_path)
 
     def unsupported(_: psutil.Process) -> ProcessHandle:
+        go.touch()
         raise PidfdUnsupportedError
 
-    done = start_stand_in("k6-without-pidfd", 1.5, tmp_path)
     outcome = watch("k6-without-pidfd", unsupported)
     assert done.exists()
     assert (outcome.seen, outcome.ended, outcome.exit_code) == (True, True, None)
@@ -48,28 +62,29 @@ def test_without_pidfd_the_end_is_looked_for(tmp_path: Path) -> None:
 def test_a_k6_that_was_missed_may_be_followed_by_another(tmp_path: Path) -> None:
     """When a k6 is gone before it could be held, its successor is waited for before anything is swept."""
     held = []
+    (tmp_path / "second").mkdir()
 
     def gone_at_first(process: psutil.Process) -> ProcessHandle:
         held.append(process)
         if len(held) == 1:
             process.kill()
             process.wait()
-            start_stand_in("k6-that-follows", 1.0, tmp_path / "second")
-            time.sleep(0.5)
+            start_stand_in("k6-that-follows", tmp_path / "second")
             raise Gone
+        (tmp_path / "second" / "go").touch()
         return ProcessHandle.open(process)
 
-    (tmp_path / "second").mkdir()
-    start_stand_in("k6-that-follows", 60, tmp_path)
+    start_stand_in("k6-that-follows", tmp_path)
     outcome = watch("k6-that-follows", gone_at_first)
-    assert (tmp_path / "second" / "k6-that-follows.done").exists()
+    assert (tmp_path / "second" / "done").exists()
     assert len(held) == 2
     assert outcome.ended
 
 
 def test_max_wait_ends_the_wait(tmp_path: Path) -> None:
     """After --max-wait a k6 that still runs is called that."""
-    done = start_stand_in("k6-too-long", 4, tmp_path)
+    go, done = start_stand_in("k6-too-long", tmp_path)
     outcome = watch("k6-too-long", ProcessHandle.open, Budget(timeout=60, max_wait=0.5))
     assert not done.exists()
+    go.touch()
     assert (outcome.seen, outcome.ended) == (True, False)
