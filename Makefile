@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.13 python3.14 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo tools image test more-tests lint check chaos bench docs clean
+.PHONY: help demo tools image test lint check chaos bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -47,14 +47,11 @@ image: .tools/images/built  ## build the image and run it beside k6, in containe
 
 JOBS ?= 2
 TESTS ?= tests
-test: $(BIN)/.installed  ## run the tests, with branch coverage; TESTS=tests/unit runs those alone
-	@$(BIN)/coverage erase
-	@$(MAKE) --no-print-directory more-tests
-
-more-tests: $(BIN)/.installed
-	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
-	@$(BIN)/coverage combine --quiet --append
-	@$(BIN)/coverage report
+# Measuring branch coverage makes each process several times slower: `make check` does it, and CI.
+COVERAGE ?=
+test: $(BIN)/.installed  ## run the tests; TESTS=tests/unit runs those alone, COVERAGE=yes measures branch coverage
+	$(if $(COVERAGE),$(BIN)/coverage run -m pytest,$(BIN)/pytest) --numprocesses $(JOBS) --dist worksteal $(TESTS)
+	@$(if $(COVERAGE),$(BIN)/coverage combine --quiet --append && $(BIN)/coverage report)
 
 lint: $(BIN)/.installed  ## lint, format, types, layers, spelling, generated docs
 	$(BIN)/ruff check .
@@ -64,7 +61,9 @@ lint: $(BIN)/.installed  ## lint, format, types, layers, spelling, generated doc
 	$(BIN)/codespell
 	$(BIN)/python -m docs.generate --check
 
-check: lint test  ## everything that CI runs
+check: lint  ## everything that CI runs
+	@rm -f .coverage
+	@$(MAKE) --no-print-directory test COVERAGE=yes
 
 # 200 runs take about an hour; one is replayed by its number: make chaos FIRST=17 RUNS=1
 FIRST ?= 1
