@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import itertools
 import os
 import shutil
 import signal
@@ -193,16 +194,26 @@ def form_cluster(primaries: Sequence[Node], replicas: Sequence[Node] = ()) -> No
     nodes = (*primaries, *replicas)
     for index, node in enumerate(nodes):
         node.ask("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
-        node.ask("CLUSTER", "MEET", "127.0.0.1", primaries[0].port)
         if index < len(primaries):
             share = range(SLOT_COUNT * index // len(primaries), SLOT_COUNT * (index + 1) // len(primaries))
             node.ask("CLUSTER", "ADDSLOTS", *share)
-    _until(lambda: all(len(node.ask("CLUSTER", "NODES").splitlines()) == len(nodes) for node in nodes))
+    _introduce(nodes)
+    _until(lambda: all(node.ask("CLUSTER", "NODES").count(b" connected") == len(nodes) for node in nodes))
     for index, replica in enumerate(replicas):
         replica.ask("CLUSTER", "REPLICATE", primaries[index % len(primaries)].ask("CLUSTER", "MYID"))
-    _until(lambda: all(b"cluster_state:ok" in node.ask("CLUSTER", "INFO") for node in nodes))
     _until(lambda: all(b"master_link_status:up" in replica.ask("INFO", "replication") for replica in replicas))
+    for primary in primaries:
+        primary.ask("FLUSHALL")  # a replica that has received no write is not listed
+    _until(lambda: all(replica.ask("ROLE")[-1] > 0 for replica in replicas))
+    _introduce(nodes)  # again, now that the replicas can be listed
     _until(lambda: all(_replicas_known_to(node) == len(replicas) for node in nodes))
+    _until(lambda: all(b"cluster_state:ok" in node.ask("CLUSTER", "INFO") for node in nodes))
+
+
+def _introduce(nodes: Sequence[Node]) -> None:
+    """Let each node meet each other one: gossip does that too, but takes seconds."""
+    for node, other in itertools.permutations(nodes, 2):
+        node.ask("CLUSTER", "MEET", "127.0.0.1", other.port)
 
 
 def _replicas_known_to(node: Node) -> int:
