@@ -4,17 +4,23 @@ import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import coverage
 import hypothesis
 import pytest
 
 from k6_sweep.demo.servers import LocalCluster, Node, find_redis_server, local_cluster
+from tests.clusters import Lent
 from tests.support import running_redis
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # no test asserts how long something takes
 hypothesis.settings.load_profile("untimed")
 
 SERVERS = "K6_SWEEP_TEST_SERVERS"
-"""The variable that lists the server binaries to test against, separated by colons; unset: the one that is found."""
+"""The variable that lists the server binaries to test against, separated by colons; unset: the one that is found.
+
+A test that needs a server runs on the first of them. One that is about what servers answer, or what they do with slots
+and permissions, is marked `every_server`, and runs on each.
+"""
 
 MAY_LACK = "K6_SWEEP_MAY_LACK"
 """The variable that says, in the words of a skip reason, what the machine may lack in CI."""
@@ -41,9 +47,37 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"every_server: runs on each server of {SERVERS}")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server_binary" in metafunc.fixturenames:
-        metafunc.parametrize("server_binary", server_binaries(), ids=_name, scope="session")
+        marked = metafunc.definition.get_closest_marker("every_server")
+        binaries = server_binaries() if marked else server_binaries()[:1]
+        metafunc.parametrize("server_binary", binaries, ids=_name, scope="session")
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run the test, and what it starts, without coverage: for much work on lines that other tests run too.
+
+    Coverage makes a sweep's process take four times the CPU.
+    """
+    for variable in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+        monkeypatch.delenv(variable, raising=False)
+    measuring = coverage.Coverage.current()
+    if measuring:
+        measuring.stop()
+    yield
+    if measuring:
+        measuring.start()
+
+
+@pytest.fixture(autouse=True)
+def _measured_on_the_first_server(request: pytest.FixtureRequest) -> None:
+    if "server_binary" in request.fixturenames and request.getfixturevalue("server_binary") != server_binaries()[0]:
+        request.getfixturevalue("unmeasured")
 
 
 @pytest.fixture(scope="session")
@@ -61,12 +95,17 @@ def cluster(shared_cluster: LocalCluster) -> LocalCluster:
     return shared_cluster
 
 
+@pytest.fixture(scope="session")
+def lent_cluster(server_binary: str) -> Iterator[Lent]:
+    lent = Lent(server_binary)
+    yield lent
+    lent.end()
+
+
 @pytest.fixture
-def small_cluster(server_binary: str) -> Iterator[LocalCluster]:
-    """Three primaries that a test may take apart."""
-    options = {"cluster-require-full-coverage": "no", "cluster-node-timeout": "2000"}
-    with local_cluster(server_binary, primaries=3, options=options) as cluster:
-        yield cluster
+def small_cluster(lent_cluster: Lent) -> LocalCluster:
+    """Three primaries that a test may take apart; the next test gets them mended."""
+    return lent_cluster.mended()
 
 
 @pytest.fixture

@@ -45,6 +45,13 @@ def why_no_namespaces() -> str | None:
     return None
 
 
+def private_k6(folder: Path) -> Path:
+    """Return a k6 with a name that no other k6 of this machine has: other tests run theirs at the same time."""
+    private = folder / f"k6-{os.urandom(6).hex()}"
+    private.symlink_to(K6)
+    return private
+
+
 @dataclass
 class Pod:
     """A PID namespace with an infra process; use it as a context."""

@@ -18,7 +18,7 @@ _ASK = "http.get('http://127.0.0.1:{port}/', {{ timeout: '600s' }});"
 _SLEEP = """
 import http from 'k6/http';
 import {{ sleep }} from 'k6';
-export default function () {{ {ask} sleep(Number(__ENV.SECONDS || 1)); }}
+export default function () {{ {ask} sleep(Number(__ENV.SECONDS || 0.3)); }}
 """
 _FAIL = """
 import http from 'k6/http';
@@ -33,7 +33,7 @@ HOLD = "hold"
 
 @contextlib.contextmanager
 def k6_scripts(folder: Path) -> Iterator[None]:
-    """Write sleep.js, which goes on for $SECONDS more (1), and failing.js, whose threshold fails."""
+    """Write sleep.js, which goes on for $SECONDS more (0.3), and failing.js, whose threshold fails."""
     stopped = threading.Event()
 
     class WhenSeen(http.server.BaseHTTPRequestHandler):

@@ -15,11 +15,13 @@ import pytest
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster
 from k6_sweep.message import TerminationMessage
-from tests.acceptance.pod import K6, Sidecar, start_sidecar
+from tests.acceptance.pod import Sidecar, private_k6, start_sidecar
 from tests.acceptance.scripts import k6_scripts
 from tests.support import keys_of, until
 
-KEYS = 60_000
+KEYS = 12_000
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def test_200_kills_of_a_writer(tmp_path: Path) -> None:
@@ -87,8 +89,7 @@ def _matching(cluster: LocalCluster) -> int:
 
 def _start(cluster: LocalCluster, folder: Path) -> tuple[Sidecar, subprocess.Popen[bytes]]:
     """Start a sidecar and a k6 that runs for a moment."""
-    private = folder / "k6-of-this-turn"
-    private.symlink_to(K6)
+    private = private_k6(folder)
     # A bounded rate makes the sweep long enough to be hit in its middle.
     pace = ("--max-rate", str(KEYS * 2), "--batch-size", "200")
     sidecar = start_sidecar(
@@ -96,7 +97,7 @@ def _start(cluster: LocalCluster, folder: Path) -> tuple[Sidecar, subprocess.Pop
     )
     k6 = subprocess.Popen(
         [private, "run", "--quiet", "--no-usage-report", "--address", "localhost:0", folder / "sleep.js"],
-        env=os.environ | {"SECONDS": "1.5"},
+        env=os.environ | {"SECONDS": "1"},
     )
     until(lambda: sidecar.says("k6 is running") or k6.poll() is not None)
     return sidecar, k6

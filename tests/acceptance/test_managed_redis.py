@@ -20,14 +20,13 @@ from k6_sweep.demo.servers import (
     CLUSTER_OPTIONS,
     LocalCluster,
     Node,
-    find_k6,
     form_cluster,
     free_port,
     stop,
 )
 from k6_sweep.settings.redis_url import IamCache
 from k6_sweep.settings.values import Address
-from tests.acceptance.pod import start_sidecar
+from tests.acceptance.pod import private_k6, start_sidecar
 from tests.certificates import Authority
 from tests.support import settings_for, start_tls_server, sweep_now, until
 
@@ -169,8 +168,7 @@ def test_a_password_that_changes_during_the_wait(folder: Path, redis_node: Node)
     redis_node.ask("ACL", "SETUSER", "rotated", "reset", "on", ">first", *rules)
     secret = folder / "password"
     secret.write_text("first\n")
-    private = folder / "k6-that-rotates"
-    private.symlink_to(find_k6())
+    private = private_k6(folder)
     sidecar = start_sidecar(
         folder,
         f"redis://rotated@127.0.0.1:{redis_node.port}",

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import pytest
+
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import find_redis_server, local_cluster
 from tests.support import keys_of
@@ -43,6 +45,7 @@ def goes(key: bytes) -> bool:
     return start in {b"queue", b"stream"} or (start == b"dedupe" and bool(rest)) or (start == b"token" and b":" in rest)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_exactly_the_right_keys_of_a_million_are_gone() -> None:
     """After `k6-sweep run` exactly the matching, unprotected keys of a million are gone, and the counts say so."""
     with local_cluster(find_redis_server()) as cluster:

@@ -13,25 +13,36 @@ from pathlib import Path
 import psutil
 import pytest
 
-from k6_sweep.demo.servers import Node, find_k6
+from k6_sweep.demo.servers import Node
 from k6_sweep.watch.pidfd import kernel_tells_exit_codes
-from tests.acceptance.pod import Sidecar, start_sidecar, watch_command
+from tests.acceptance.pod import Sidecar, private_k6, start_sidecar, watch_command
 from tests.support import until
 
 LOCALLY = {"KUBERNETES_SERVICE_HOST": ""}
 
 
 @pytest.fixture
-def k6(folder: Path) -> list[str]:
-    """A k6 with a name that no other k6 of this machine has."""
-    private = folder / "k6-of-this-test"
-    private.symlink_to(find_k6())
-    return [str(private), "run", "--quiet", "--no-usage-report", "--address", "localhost:0", str(folder / "sleep.js")]
+def name(folder: Path) -> str:
+    """The name of this test's k6."""
+    return private_k6(folder).name
 
 
 @pytest.fixture
-def sidecar(folder: Path, redis_url: str) -> Iterator[Sidecar]:
-    started = start_sidecar(folder, redis_url, "--k6-process", "k6-of-this-test", env=LOCALLY)
+def k6(folder: Path, name: str) -> list[str]:
+    return [
+        str(folder / name),
+        "run",
+        "--quiet",
+        "--no-usage-report",
+        "--address",
+        "localhost:0",
+        str(folder / "sleep.js"),
+    ]
+
+
+@pytest.fixture
+def sidecar(folder: Path, redis_url: str, name: str) -> Iterator[Sidecar]:
+    started = start_sidecar(folder, redis_url, "--k6-process", name, env=LOCALLY)
     yield started
     started.process.kill()
     started.process.communicate()
@@ -55,9 +66,9 @@ def test_under_an_agent_that_lives_on(k6: list[str], sidecar: Sidecar, folder: P
     agent.wait()
 
 
-def test_under_make(k6: list[str], folder: Path, redis_node: Node, redis_url: str) -> None:
+def test_under_make(k6: list[str], name: str, folder: Path, redis_node: Node, redis_url: str) -> None:
     """k6 and the sidecar side by side in one makefile: the sidecar ends after k6, and make after both."""
-    watch = f"{shlex.join(watch_command(redis_url, folder / 'message', '--k6-process', 'k6-of-this-test'))} 2>log0"
+    watch = f"{shlex.join(watch_command(redis_url, folder / 'message', '--k6-process', name))} 2>log0"
     (folder / "Makefile").write_text(f"all: test clean\ntest:\n\t{shlex.join(k6)}\nclean:\n\t{watch}\n")
     subprocess.run(["make", "--jobs=2", "all"], cwd=folder, check=True, env=os.environ | LOCALLY)
     assert redis_node.ask("KEYS", "*") == [b"user:1"]
@@ -95,11 +106,9 @@ def test_the_exit_code_of_a_process_that_is_not_ours(k6: list[str], sidecar: Sid
     assert outcome["exit_code"] == (0 if kernel_tells_exit_codes() else None)
 
 
-def test_waiting_is_light(k6: list[str], folder: Path, redis_url: str, redis_node: Node) -> None:
+@pytest.mark.usefixtures("unmeasured")  # coverage weighs more than what it would measure here
+def test_waiting_is_light(k6: list[str], sidecar: Sidecar, redis_node: Node) -> None:
     """While k6 runs, the sidecar has loaded neither redis nor kubernetes, and never wakes up."""
-    # Coverage weighs more than what it would measure here.
-    unmeasured = {**LOCALLY, "COVERAGE_PROCESS_START": None, "COVERAGE_PROCESS_CONFIG": None}
-    sidecar = start_sidecar(folder, redis_url, "--k6-process", "k6-of-this-test", env=unmeasured)
     run = subprocess.Popen(k6, env=os.environ | {"SECONDS": "60"})
     try:
         until(lambda: sidecar.says("k6 is running") and sidecar.says("the preflight found nothing wrong"))
@@ -130,9 +139,9 @@ def test_the_environment_is_closed_to_neighbours(sidecar: Sidecar) -> None:
     assert sidecar.report()["status"] == "unseen"
 
 
-def test_its_own_end_is_none_of_k6s(k6: list[str], folder: Path, redis_url: str, redis_node: Node) -> None:
+def test_its_own_end_is_none_of_k6s(k6: list[str], name: str, folder: Path, redis_url: str, redis_node: Node) -> None:
     """Stopped while a k6 that lives on runs, it sweeps nothing, and says so."""
-    options = ("--k6-process", "k6-of-this-test", "--grace-period", "2", "--timeout", "1")
+    options = ("--k6-process", name, "--grace-period", "2", "--timeout", "1")
     sidecar = start_sidecar(folder, redis_url, *options, env=LOCALLY)
     running = subprocess.Popen(k6, cwd=folder, env=os.environ | {"SECONDS": "60"})
     until(lambda: sidecar.says("k6 is running"))

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from k6_sweep.demo.servers import Node
-from tests.acceptance.pod import K6, Pod, Sidecar, start_sidecar
+from tests.acceptance.pod import K6, Pod, Sidecar, private_k6, start_sidecar
+from tests.acceptance.scripts import HOLD
 from tests.acceptance.test_watch_in_a_pod import assert_swept, k6_run
 from tests.support import until
 
@@ -60,6 +61,7 @@ def test_many_short_lived_decoys(pod: Pod, sidecar_in: StartSidecar, folder: Pat
     assert_swept(sidecar.report(), redis_node)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_among_three_thousand_processes(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
     """Among thousands of other processes the one k6 is found, and its end is seen."""
     crowd = pod.container(sys.executable, "-c", MANY, uid=0, stdout=subprocess.PIPE)
@@ -75,12 +77,14 @@ def test_among_three_thousand_processes(pod: Pod, sidecar_in: StartSidecar, fold
 
 def test_a_stopped_k6_has_not_ended(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
     """A k6 that is frozen is waited for until it goes on and ends."""
+    (folder / HOLD).touch()
     k6 = pod.container(*k6_run(folder))
     sidecar = sidecar_in()
     until(lambda: sidecar.says("k6 is running"))
     _, process = pod.named("k6")
     process.suspend()
     assert sidecar.still_waits(3)
+    (folder / HOLD).unlink()
     process.resume()
     k6.send_signal(signal.SIGCONT)  # nsenter stops with what it started
     k6.wait()
@@ -104,8 +108,7 @@ def test_a_clock_that_jumps(folder: Path, redis_url: str, redis_node: Node) -> N
         pytest.skip("needs libfaketime (Debian: faketime), to set the clock of one process")
     clock = folder / "clock"
     clock.write_text("+0")
-    private = folder / "k6-under-a-clock"
-    private.symlink_to(K6)
+    private = private_k6(folder)
     sidecar = start_sidecar(
         folder,
         redis_url,

@@ -43,6 +43,9 @@ def _runs() -> Iterator[tuple[int, str, str]]:
             yield FIRST + number, name, binary
 
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
+
 @pytest.fixture(scope="module")
 def outcomes() -> Iterator[Counter[str]]:
     counts: Counter[str] = Counter()

@@ -10,7 +10,7 @@ from tests.endpoint.served import Served, served
 from tests.support import running_redis
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def redis_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with running_redis(tmp_path_factory.mktemp("redis")) as node:
         yield node
@@ -30,8 +30,22 @@ def url(redis: Node) -> str:
     return f"redis://127.0.0.1:{redis.port}"
 
 
+@pytest.fixture(scope="session")
+def _running(redis_node: Node) -> Iterator[Served]:
+    with served(f"redis://127.0.0.1:{redis_node.port}") as running:
+        yield running
+
+
 @pytest.fixture
-def endpoint(url: str) -> Iterator[Served]:
+def endpoint(_running: Served, redis: Node) -> Served:
+    """One endpoint for all tests that look at answers only, because each start of one takes a second of CPU."""
+    assert redis
+    return _running
+
+
+@pytest.fixture
+def new_endpoint(url: str) -> Iterator[Served]:
+    """An endpoint that has counted and logged nothing yet."""
     with served(url) as running:
         yield running
 

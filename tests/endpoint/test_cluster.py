@@ -20,6 +20,7 @@ def endpoint(cluster: LocalCluster) -> Iterator[Served]:
         yield running
 
 
+@pytest.mark.every_server
 def test_a_whole_cluster(endpoint: Served, cluster: LocalCluster) -> None:
     """Every shard is swept, and nothing of ours stays, the lock included."""
     write_keys(cluster, [f"{kind}:{number}".encode() for kind in ("test", "user") for number in range(3000)])
@@ -55,6 +56,7 @@ def test_other_sweeps_leave_the_lock(endpoint: Served, cluster: LocalCluster) ->
     assert endpoint.post({"patterns": ["test:k*"]}).body["report"]["matched"] == 1
 
 
+@pytest.mark.every_server
 def test_least_privilege(cluster: LocalCluster) -> None:
     """The user of docs/redis.md, with what its table adds for serve, is enough; nobody else's keys are in reach."""
     page = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
@@ -88,6 +90,7 @@ def test_probes_ask_little_of_redis(endpoint: Served, cluster: LocalCluster) -> 
     until(lambda: ready() and calls("hello") > hellos)
 
 
+@pytest.mark.every_server
 @pytest.mark.parametrize("keys", [0, -1], ids=["on its way", "moved"])
 def test_the_lock_finds_its_slot(small_cluster: LocalCluster, keys: int) -> None:
     """The lock's slot may be on its way, or with another node: there is one sweep at a time all the same."""

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from k6_sweep.demo.servers import Node, end_with_parent, find_k6
 from tests.acceptance.command import k6_sweep
+from tests.acceptance.pod import private_k6
 from tests.chart.helm import ROOT, env_of, render, why_no_helm, written
 from tests.endpoint.served import TOKEN, Answer, Served, served
 from tests.endpoint.test_teardown import environment
@@ -63,8 +64,7 @@ def test_the_sidecar(queue: Node, url: str, tmp_path: Path) -> None:
     sidecar = container(the_job("A sidecar in the k6 Job")["spec"]["template"]["spec"], "k6-sweep")
     message = tmp_path / "message"
     (tmp_path / "test.js").write_text("import { sleep } from 'k6'; export default function () { sleep(2); }")
-    k6 = tmp_path / "k6-of-this-test"
-    k6.symlink_to(find_k6())
+    k6 = private_k6(tmp_path)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
     more = {"SWEEP_TERMINATION_LOG": str(message), "SWEEP_K6_PROCESS": k6.name}
     waiting = subprocess.Popen(

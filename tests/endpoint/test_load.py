@@ -32,10 +32,9 @@ def test_a_hundred_at_once(slow_endpoint: Served, redis: Node) -> None:
     assert keys_of([redis]) == {b"user:1"}
 
 
-def test_memory_is_flat(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("unmeasured")  # coverage would keep something of each thread
+def test_memory_is_flat(url: str) -> None:
     """Ten thousand requests of every kind leave the process as large as it was."""
-    for variable in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):  # it would keep something of each thread
-        monkeypatch.delenv(variable, raising=False)
     with served(url) as endpoint:
         connection = http.client.HTTPConnection("127.0.0.1", endpoint.port)
 

@@ -372,22 +372,22 @@ def test_the_docs_page_needs_no_internet(endpoint: Served) -> None:
     assert {ADMIN, INTERNAL, "/sweeps/{sweep_id}", "/healthz", "/readyz", "/metrics"} == document["paths"].keys()
 
 
-def test_each_request_is_told(endpoint: Served) -> None:
+def test_each_request_is_told(new_endpoint: Served) -> None:
     """One line: who, by which token, for what, and the counts; a token itself is never in the log."""
-    endpoint.post({"patterns": ["test:1"]})
-    endpoint.post(token="wrong-one")
-    until(lambda: len(endpoint.events("request")) == 2)
-    first, second = endpoint.events("request")
+    new_endpoint.post({"patterns": ["test:1"]})
+    new_endpoint.post(token="wrong-one")
+    until(lambda: len(new_endpoint.events("request")) == 2)
+    first, second = new_endpoint.events("request")
     assert (first["address"], first["code"], first["deleted"], first["patterns"]) == ("127.0.0.1", 200, 1, ["test:1"])
     assert (second["code"], second["token"] != first["token"]) == (403, True)
-    assert not any(word in json.dumps(endpoint.lines) for word in (TOKEN, "wrong-one"))
+    assert not any(word in json.dumps(new_endpoint.lines) for word in (TOKEN, "wrong-one"))
 
 
-def test_what_happened_can_be_scraped(endpoint: Served) -> None:
+def test_what_happened_can_be_scraped(new_endpoint: Served) -> None:
     """The counts are there for Prometheus."""
-    endpoint.post({"dry_run": True})
-    endpoint.post()
-    assert endpoint.metric('k6_sweep_sweeps_total{status="complete"}') == 1
-    assert endpoint.metric("k6_sweep_deleted_keys_total") == 100
-    assert endpoint.metric('k6_sweep_last_matched_keys{pattern="test:*"}') == 100
-    assert endpoint.metric(f'k6_sweep_http_requests_total{{code="200",method="POST",path="{ADMIN}"}}') == 2
+    new_endpoint.post({"dry_run": True})
+    new_endpoint.post()
+    assert new_endpoint.metric('k6_sweep_sweeps_total{status="complete"}') == 1
+    assert new_endpoint.metric("k6_sweep_deleted_keys_total") == 100
+    assert new_endpoint.metric('k6_sweep_last_matched_keys{pattern="test:*"}') == 100
+    assert new_endpoint.metric(f'k6_sweep_http_requests_total{{code="200",method="POST",path="{ADMIN}"}}') == 2

@@ -68,10 +68,9 @@ def kinds(redis: Node) -> Node:
     return redis
 
 
-@pytest.fixture
-def guide_endpoint(url: str, kinds: Node) -> Iterator[Served]:
-    assert kinds
-    with served(url, patterns=[f"{kind}:*" for kind in KINDS]) as running:
+@pytest.fixture(scope="module")
+def guide_endpoint(redis_node: Node) -> Iterator[Served]:
+    with served(f"redis://127.0.0.1:{redis_node.port}", patterns=[f"{kind}:*" for kind in KINDS]) as running:
         yield running
 
 

@@ -76,6 +76,7 @@ class Counting:
                 self._now -= 1
 
 
+@pytest.mark.every_server
 def test_a_fat_slot_is_never_asked_for_at_once(cluster: LocalCluster) -> None:
     """A slot with tens of thousands of keys, keepers before and behind, is swept in pieces of a few thousand."""
     keepers = [b"user:{tag}%d" % i for i in range(20_000)]
@@ -102,6 +103,7 @@ def test_a_fat_slot_of_the_test_alone_needs_no_scan(cluster: LocalCluster) -> No
     assert recording.most_keys_in_a_write <= 1000 + 64  # and a probe for each slot listed
 
 
+@pytest.mark.every_server
 def test_a_fat_slot_that_moves_is_swept_in_pieces(small_cluster: LocalCluster) -> None:
     """A fat slot that is half here, half there for good is swept on both nodes without a large reply."""
     first, second, _ = small_cluster.primaries

@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from k6_sweep.cluster.link import pack
 from k6_sweep.demo.servers import Node
 from k6_sweep.patterns import Pattern
@@ -11,6 +13,7 @@ LETTERS = b"ab-]^[\\*?\x00\n\x7f\x80\xff"
 KEYS, GLOBS = 600, 2500
 
 
+@pytest.mark.every_server
 def test_matching_agrees_with_the_server(standalone: Node) -> None:
     """For thousands of patterns, malformed ones too, we choose from binary keys just what SCAN MATCH returns."""
     chance = random.Random(8)

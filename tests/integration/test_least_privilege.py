@@ -14,6 +14,8 @@ from k6_sweep.errors import DeniedError
 from k6_sweep.sweep.result import SweepReport
 from tests.support import keys_of, move_slot, settings_for, sweep_now
 
+pytestmark = pytest.mark.every_server
+
 DOCUMENTED = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
 LEAST = re.findall(r"^ACL SETUSER sweeper on >SECRET (.+)$", DOCUMENTED, re.MULTILINE)[0]
 

@@ -46,6 +46,7 @@ def test_only_what_came_later_goes(cluster: LocalCluster, tmp_path: Path) -> Non
     assert report.exact
 
 
+@pytest.mark.every_server
 def test_it_holds_after_resharding(small_cluster: LocalCluster, tmp_path: Path) -> None:
     """Slots that have moved since, or are on their way, keep what existed, wherever it is by now."""
     first, second, third = small_cluster.primaries
@@ -65,6 +66,7 @@ def test_it_holds_after_resharding(small_cluster: LocalCluster, tmp_path: Path) 
     assert (report.status, report.deleted, report.preserved) == ("complete", 200, 400)
 
 
+@pytest.mark.every_server
 def test_a_snapshot_while_slots_are_on_their_way_misses_nothing(small_cluster: LocalCluster, tmp_path: Path) -> None:
     """Keys of half-moved slots are noted down on both nodes."""
     first, second, _ = small_cluster.primaries
@@ -109,6 +111,7 @@ def test_slots_that_were_not_seen_are_not_swept_with_scan_either(cluster: LocalC
     assert keys_of(cluster.primaries) == {key for key in existing if key_slot(key) == 100}
 
 
+@pytest.mark.every_server
 def test_another_redis_is_refused(cluster: LocalCluster, standalone: Node, tmp_path: Path) -> None:
     """A snapshot of one Redis is of no use for another: nothing is deleted there."""
     snapshot_of(f"redis://127.0.0.1:{standalone.port}", tmp_path / "file")
@@ -127,6 +130,7 @@ def test_more_keys_than_the_limit_are_refused(cluster: LocalCluster, tmp_path: P
     assert snapshot_of(cluster.url, tmp_path / "file", "--snapshot-limit", "1001")[0].size == 1001
 
 
+@pytest.mark.every_server
 def test_a_single_server(standalone: Node, tmp_path: Path) -> None:
     """A single server's keys are noted down with SCAN."""
     url = f"redis://127.0.0.1:{standalone.port}/2"

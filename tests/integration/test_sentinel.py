@@ -14,6 +14,8 @@ from k6_sweep.errors import DeniedError, UnreachableError
 from tests.integration.test_sweep_cluster import Interfering
 from tests.support import settings_for, sweep_now, until
 
+pytestmark = pytest.mark.every_server
+
 
 @dataclass(frozen=True)
 class Watched:

@@ -48,6 +48,7 @@ def matching(keys: set[bytes]) -> set[bytes]:
     return {key for key in keys if key.startswith(tuple(f"{kind}:".encode() for kind in KINDS))}
 
 
+@pytest.mark.every_server
 def test_exactly_the_matching_keys_go(cluster: LocalCluster) -> None:
     """Of keys with any bytes in them, those that match are gone after a sweep, and not one other."""
     keys = binary_keys(30_000, seed=1)
@@ -104,6 +105,7 @@ def test_kept_keys_stay(cluster: LocalCluster) -> None:
     assert report.status == "complete"
 
 
+@pytest.mark.every_server
 def test_a_fat_slot_is_emptied_behind_keepers(cluster: LocalCluster) -> None:
     """A slot with more keys than one listing holds is swept whole, whatever stands in front."""
     write_keys(cluster, (f"{'keep' if i < 11_000 else 'test'}:{{tag}}:{i}".encode() for i in range(25_000)))
@@ -128,6 +130,7 @@ def test_pinned_patterns_visit_only_their_slots(cluster: LocalCluster) -> None:
     assert keys_of(cluster.primaries) == {b"test:{c}:1"}
 
 
+@pytest.mark.every_server
 def test_expired_keys_do_not_remain(cluster: LocalCluster) -> None:
     """Keys that expire before their delete are not in `deleted`, and nothing remains."""
     write_keys(cluster, (f"test:{i}".encode() for i in range(100)))
@@ -141,6 +144,7 @@ def test_expired_keys_do_not_remain(cluster: LocalCluster) -> None:
     assert keys_of(cluster.primaries) == set()
 
 
+@pytest.mark.every_server
 def test_a_cluster_is_found_by_its_socket(server_binary: str) -> None:
     """A Unix socket of one node leads to all of them."""
     with tempfile.TemporaryDirectory() as folder:
@@ -157,6 +161,7 @@ def test_a_cluster_is_found_by_its_socket(server_binary: str) -> None:
     assert (report.status, report.deleted, len(report.shards)) == ("complete", 300, 2)
 
 
+@pytest.mark.every_server
 @pytest.mark.parametrize("seed_node", [0, 3], ids=["primary", "replica"])
 def test_any_node_is_enough_to_find_the_cluster(cluster: LocalCluster, seed_node: int) -> None:
     """The address of one node, a replica's as well, leads to every shard."""
@@ -353,6 +358,7 @@ def test_what_is_no_redis_is_out_of_reach() -> None:
             thread.join()
 
 
+@pytest.mark.every_server
 def test_slots_that_move_away_are_followed(small_cluster: LocalCluster) -> None:
     """Slots that change their owner after the topology was read are swept at the new one."""
     first, second, third = small_cluster.primaries
@@ -370,6 +376,7 @@ def test_slots_that_move_away_are_followed(small_cluster: LocalCluster) -> None:
     assert not report.exact  # owners changed
 
 
+@pytest.mark.every_server
 def test_half_moved_slots_are_worked_off_on_both_nodes(small_cluster: LocalCluster) -> None:
     """A slot that stays half here and half there for good is swept on both, and only what matches."""
     first, second, _ = small_cluster.primaries
@@ -388,6 +395,7 @@ def test_half_moved_slots_are_worked_off_on_both_nodes(small_cluster: LocalClust
     assert keys_of(small_cluster.primaries) == {key.encode() for key in keys if key.startswith("user")}
 
 
+@pytest.mark.every_server
 def test_keys_that_the_cluster_has_lost_sight_of_are_named(small_cluster: LocalCluster) -> None:
     """Where a migration was broken off so that the owner forgot of it, its slot is not called swept."""
     first, second, _ = small_cluster.primaries
@@ -402,6 +410,7 @@ def test_keys_that_the_cluster_has_lost_sight_of_are_named(small_cluster: LocalC
     second.ask("CLUSTER", "SETSLOT", 7, "STABLE")
 
 
+@pytest.mark.every_server
 def test_uncovered_slots_are_named(small_cluster: LocalCluster) -> None:
     """A primary that is gone for good leaves an incomplete report with its slots; the others' keys are swept."""
     write_keys(small_cluster, (f"test:{i}".encode() for i in range(3000)))
@@ -416,6 +425,7 @@ def test_uncovered_slots_are_named(small_cluster: LocalCluster) -> None:
     assert report.deleted > 0
 
 
+@pytest.mark.every_server
 def test_slots_without_an_owner_are_named(small_cluster: LocalCluster) -> None:
     """Slots that nobody was given are named as such."""
     small_cluster.primaries[0].ask("CLUSTER", "DELSLOTS", 17, 18)
@@ -426,6 +436,7 @@ def test_slots_without_an_owner_are_named(small_cluster: LocalCluster) -> None:
     assert "17-18" in report.errors[0]
 
 
+@pytest.mark.every_server
 def test_an_unacknowledged_delete_is_not_exact(small_cluster: LocalCluster, server_binary: str) -> None:
     """With a replica that does not answer, the counts are not called exact."""
     replica = start_server(server_binary, small_cluster.folder, {"cluster-enabled": "yes"})
@@ -446,6 +457,7 @@ def test_an_unacknowledged_delete_is_not_exact(small_cluster: LocalCluster, serv
     assert any("no replica" in error for error in report.errors)
 
 
+@pytest.mark.every_server
 def test_scan_where_listing_slots_is_denied(cluster: LocalCluster) -> None:
     """A user who may not list slots sweeps with SCAN, as completely."""
     keys = binary_keys(6000, seed=3)
@@ -459,6 +471,7 @@ def test_scan_where_listing_slots_is_denied(cluster: LocalCluster) -> None:
     assert keys_of(cluster.primaries) == keys - matching(keys)
 
 
+@pytest.mark.every_server
 def test_a_missing_permission_is_named(cluster: LocalCluster) -> None:
     """Without UNLINK nothing is deleted, and the error says which command was forbidden."""
     write_keys(cluster, [b"test:1"])
@@ -468,6 +481,7 @@ def test_a_missing_permission_is_named(cluster: LocalCluster) -> None:
     assert keys_of(cluster.primaries) == {b"test:1"}
 
 
+@pytest.mark.every_server
 def test_a_wrong_password_is_final(cluster: LocalCluster) -> None:
     """A wrong password fails at once, naming server and user, never the password."""
     url = permit(cluster, LEAST).replace("secret", "wrong-one")
@@ -489,6 +503,7 @@ def test_probes_leave_nothing_behind(cluster: LocalCluster) -> None:
     assert sum(node.ask("DBSIZE") for node in cluster.primaries) == 0
 
 
+@pytest.mark.every_server
 def test_slots_agree_with_the_server(cluster: LocalCluster) -> None:
     """Our key-to-slot function is the server's, hash tags and binary keys included."""
     link = cluster.nodes[0].link()

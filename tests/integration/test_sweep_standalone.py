@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from k6_sweep.cluster.link import pack
 from k6_sweep.demo.keys import all_keys
 from k6_sweep.demo.servers import Node, start_server, stop
@@ -16,6 +18,7 @@ def fill(node: Node, keys: set[bytes], database: int = 0) -> None:
     link.close()
 
 
+@pytest.mark.every_server
 def test_exactly_the_matching_keys_go(standalone: Node) -> None:
     """On a single server, too, exactly what matches is gone; it has no slots to count."""
     keys = binary_keys(20_000, seed=7)
@@ -27,6 +30,7 @@ def test_exactly_the_matching_keys_go(standalone: Node) -> None:
     assert list(report.shards) == [f"127.0.0.1:{standalone.port}"]
 
 
+@pytest.mark.every_server
 def test_only_the_given_database_is_swept(standalone: Node) -> None:
     """The URL's database number decides which keys are swept."""
     fill(standalone, {b"test:1"}, database=0)
@@ -45,6 +49,7 @@ def test_keep_dry_run_and_max_keys(standalone: Node) -> None:
     assert set(all_keys(standalone)) == {b"test:keep:1"}
 
 
+@pytest.mark.every_server
 def test_over_a_unix_socket(server_binary: str, tmp_path: Path) -> None:
     """A Unix socket leads to the server that listens there."""
     socket = tmp_path / "redis.sock"
