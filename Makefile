@@ -45,7 +45,8 @@ image: .tools/images/built  ## build the image and run it beside k6, in containe
 	tools/images.sh .tools/images "$$($(BIN)/python -c 'from k6_sweep.demo.servers import find_k6; print(find_k6())')"
 	@touch $@
 
-JOBS ?= 2
+# More than there are cores: most tests wait for servers and processes.
+JOBS ?= 4
 TESTS ?= tests
 # Measuring branch coverage makes each process several times slower: `make check` does it, and CI.
 COVERAGE ?=
