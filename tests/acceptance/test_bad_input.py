@@ -1,5 +1,6 @@
 """What a user may get wrong: each ends in a clear message, its exit code, and nothing deleted."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ import pytest
 
 from k6_sweep.demo.servers import Node, find_redis_server, start_server, stop
 from tests.acceptance.command import k6_sweep
+from tests.acceptance.pod import start_sidecar
 from tests.support import until
 
 
@@ -188,11 +190,13 @@ def test_check_says_that_all_is_well(good: list[str], redis_node: Node) -> None:
 
 def test_watch_warns_early_when_redis_is_not_ready(tmp_path: Path) -> None:
     """While it waits, the watch already tells in its message that the sweep would fail, and goes on waiting."""
-    message = tmp_path / "message"
-    target = ["--redis-url", "redis://127.0.0.1:1", "--pattern", "test:*", "--termination-log", str(message)]
-    ended = k6_sweep("watch", *target, "--start-timeout", "3", "--k6-process", "no-such-process")
-    assert (ended.code, ended.report["status"]) == (6, "unseen")
-    assert "cannot reach 127.0.0.1:1" in ended.log
+    options = ("--detector", "process", "--k6-process", "no-such-process")
+    sidecar = start_sidecar(tmp_path, "redis://127.0.0.1:1", *options, env={"KUBERNETES_SERVICE_HOST": ""})
+    until(lambda: "cannot reach 127.0.0.1:1" in sidecar.log_file.read_text())
+    assert sidecar.still_waits()
+    sidecar.process.send_signal(signal.SIGTERM)
+    assert sidecar.report()["status"] == "unseen"
+    assert sidecar.process.returncode == 6
 
 
 @pytest.mark.parametrize(

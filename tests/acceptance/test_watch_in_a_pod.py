@@ -79,7 +79,7 @@ def test_a_failed_threshold_is_named(pod: Pod, sidecar_in: StartSidecar, folder:
 def test_a_killed_k6_is_swept_after(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
     """SIGKILL, as the kernel sends it when memory runs out, is an end like any other, and is called 137."""
     sidecar = sidecar_in()
-    pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "60"})
+    pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "600"})
     until(lambda: sidecar.says("k6 is running"))
     assert sidecar.still_waits()
     _outside(K6).kill()
@@ -144,17 +144,17 @@ def test_cloud_runs_count(pod: Pod, sidecar_in: StartSidecar, redis_node: Node) 
 
 
 DECOYS = {
-    "a shell that says k6": ["sh", "-c", "sleep 60; : k6 run script.js"],
-    "an argument": [sys.executable, "-c", "import time; time.sleep(60)", "k6", "run"],
+    "a shell that says k6": ["sh", "-c", "sleep 600; : k6 run script.js"],
+    "an argument": [sys.executable, "-c", "import time; time.sleep(600)", "k6", "run"],
     "k6 that does something else": [
         "bash",
         "-c",
-        f"exec -a k6 {sys.executable} -c 'import time; time.sleep(60)' version",
+        f"exec -a k6 {sys.executable} -c 'import time; time.sleep(600)' version",
     ],
     "a name that begins alike": [
         "bash",
         "-c",
-        f"exec -a k6-sweep {sys.executable} -c 'import time; time.sleep(60)' run",
+        f"exec -a k6-sweep {sys.executable} -c 'import time; time.sleep(600)' run",
     ],
 }
 
@@ -196,7 +196,7 @@ def test_several_k6_in_several_containers(pod: Pod, sidecar_in: StartSidecar, fo
     """All k6 of all containers are waited for, and the bad exit code is the one that is told."""
     sidecar = sidecar_in()
     first = pod.container("sh", "-c", f"{shlex.join(k6_run(folder))} & {shlex.join(k6_run(folder))} & wait")
-    second = pod.container(*k6_run(folder), uid=1002, env=os.environ | {"SECONDS": "4"})
+    second = pod.container(*k6_run(folder), uid=1002, env=os.environ | {"SECONDS": "600"})
     until(lambda: sum("k6 is running" in event for event in sidecar.events()) == 3)
     assert first.wait() == 0
     assert second.poll() is None
@@ -212,7 +212,7 @@ def test_k6_as_pid_1_is_refused(folder: Path, redis_url: str, redis_node: Node) 
     """In k6's own namespace the kernel would end us with k6: that is said, and nothing is deleted."""
     if reason := why_no_namespaces():
         pytest.skip(reason)
-    with Pod(folder, infra=["env", "SECONDS=60", *k6_run(folder)]) as pod:
+    with Pod(folder, infra=["env", "SECONDS=600", *k6_run(folder)]) as pod:
         until(lambda: _is_running_in(pod))
         sidecar = start_sidecar(folder, redis_url, launch=pod.sidecar_container, env=IN_POD)
         report = sidecar.report()
@@ -228,9 +228,9 @@ def _is_running_in(pod: Pod) -> bool:
 
 def test_host_processes_are_refused(pod: Pod, sidecar_in: StartSidecar, redis_node: Node) -> None:
     """Where pid 2 is the kernel's thread daemon we see the node's processes, other pods' k6 among them."""
-    name_it = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'kthreadd'); time.sleep(60)"
+    name_it = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'kthreadd'); time.sleep(600)"
     pod.container(sys.executable, "-c", name_it, uid=0)
-    time.sleep(0.5)
+    until(lambda: any(process.name() == "kthreadd" for process in pod.processes().values()))
     sidecar = sidecar_in()
     report = sidecar.report()
     assert (report["status"], sidecar.process.returncode) == ("refused", 4)
@@ -279,11 +279,13 @@ def test_sigterm_waits_for_k6_within_the_grace_period(
     pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
     """After SIGTERM k6 may still run its teardown: its end is waited for, then the sweep is done."""
-    sidecar = sidecar_in("--grace-period", "60", "--timeout", "10")
-    pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "3"})
+    sidecar = sidecar_in("--grace-period", "120", "--timeout", "10")
+    (folder / HOLD).touch()
+    pod.container(*k6_run(folder))
     until(lambda: sidecar.says("k6 is running"))
     sidecar.signal(signal.SIGTERM)
     assert sidecar.still_waits()
+    (folder / HOLD).unlink()
     report = sidecar.report()
     assert_swept(report, redis_node)
     assert report["k6"]["ended"]
@@ -293,8 +295,8 @@ def test_sigterm_with_a_k6_that_does_not_end(
     pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
     """When the reserve of the grace period is reached, what can be swept is swept, and called incomplete."""
-    sidecar = sidecar_in("--grace-period", "6", "--timeout", "2")
-    pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "60"})
+    sidecar = sidecar_in("--grace-period", "10", "--timeout", "6")
+    pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "600"})
     until(lambda: sidecar.says("k6 is running"))
     sidecar.signal(signal.SIGTERM)
     report = sidecar.report()
@@ -308,7 +310,7 @@ def test_sigint_and_a_second_sigterm_end_the_wait(
 ) -> None:
     """Whoever insists gets an end at once, and a report that says that nothing was swept."""
     impatient, twice = sidecar_in("--grace-period", "60"), sidecar_in("--grace-period", "60")
-    pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "60"})
+    pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "600"})
     until(lambda: impatient.says("k6 is running") and twice.says("k6 is running"))
     impatient.signal(signal.SIGINT)
     twice.signal(signal.SIGTERM)

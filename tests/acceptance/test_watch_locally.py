@@ -58,7 +58,7 @@ def assert_swept(sidecar: Sidecar, node: Node) -> dict[str, object]:
 
 def test_under_an_agent_that_lives_on(k6: list[str], sidecar: Sidecar, folder: Path, redis_node: Node) -> None:
     """A CI agent that started k6 and goes on living is not waited for."""
-    body = f"import subprocess, time; subprocess.run({k6!r}); time.sleep(60)"
+    body = f"import subprocess, time; subprocess.run({k6!r}); time.sleep(600)"
     agent = subprocess.Popen([sys.executable, "-c", body], cwd=folder)
     assert_swept(sidecar, redis_node)
     assert agent.poll() is None
@@ -78,7 +78,7 @@ def test_under_make(k6: list[str], name: str, folder: Path, redis_node: Node, re
 def test_in_another_tmux_pane(k6: list[str], sidecar: Sidecar, folder: Path, redis_node: Node) -> None:
     """A k6 in a tmux pane is waited for; the tmux server, which stays, is not."""
     tmux = ["tmux", "-S", str(folder / "tmux")]
-    subprocess.run([*tmux, "new-session", "-d", f"{shlex.join(k6)}; sleep 60"], check=True)
+    subprocess.run([*tmux, "new-session", "-d", f"{shlex.join(k6)}; sleep 600"], check=True)
     try:
         assert_swept(sidecar, redis_node)
         subprocess.run([*tmux, "has-session"], check=True)
@@ -88,7 +88,7 @@ def test_in_another_tmux_pane(k6: list[str], sidecar: Sidecar, folder: Path, red
 
 def test_a_zombie_that_nobody_reaps_has_ended(k6: list[str], sidecar: Sidecar, folder: Path, redis_node: Node) -> None:
     """A k6 whose parent never asks for its end has ended all the same; its exit code stays unknown."""
-    body = f"import subprocess, time; k6 = subprocess.Popen({k6!r}); time.sleep(60)"
+    body = f"import subprocess, time; k6 = subprocess.Popen({k6!r}); time.sleep(600)"
     parent = subprocess.Popen([sys.executable, "-c", body], cwd=folder)
     outcome = assert_swept(sidecar, redis_node)
     (child,) = psutil.Process(parent.pid).children()
@@ -101,7 +101,7 @@ def test_a_zombie_that_nobody_reaps_has_ended(k6: list[str], sidecar: Sidecar, f
 def test_the_exit_code_of_a_process_that_is_not_ours(k6: list[str], sidecar: Sidecar, redis_node: Node) -> None:
     """The kernel tells the code of a k6 that somebody else started, where it can."""
     body = f"import subprocess; subprocess.run({k6!r})"
-    subprocess.run([sys.executable, "-c", body], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", body], check=True)
     outcome = assert_swept(sidecar, redis_node)
     assert outcome["exit_code"] == (0 if kernel_tells_exit_codes() else None)
 
@@ -109,11 +109,19 @@ def test_the_exit_code_of_a_process_that_is_not_ours(k6: list[str], sidecar: Sid
 @pytest.mark.usefixtures("unmeasured")  # coverage weighs more than what it would measure here
 def test_waiting_is_light(k6: list[str], sidecar: Sidecar, redis_node: Node) -> None:
     """While k6 runs, the sidecar has loaded neither redis nor kubernetes, and never wakes up."""
-    run = subprocess.Popen(k6, env=os.environ | {"SECONDS": "60"})
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to look into a process that is closed to its neighbours")
+    run = subprocess.Popen(k6, env=os.environ | {"SECONDS": "600"})
     try:
         until(lambda: sidecar.says("k6 is running") and sidecar.says("the preflight found nothing wrong"))
-        time.sleep(0.5)
         process = psutil.Process(sidecar.process.pid)
+
+        def is_quiet() -> bool:
+            before = process.num_ctx_switches().voluntary
+            time.sleep(0.5)
+            return process.num_ctx_switches().voluntary == before
+
+        until(is_quiet)
         loaded = {Path(region.path).name for region in process.memory_maps()}
         before = process.num_ctx_switches().voluntary
         time.sleep(2)
@@ -143,7 +151,7 @@ def test_its_own_end_is_none_of_k6s(k6: list[str], name: str, folder: Path, redi
     """Stopped while a k6 that lives on runs, it sweeps nothing, and says so."""
     options = ("--k6-process", name, "--grace-period", "2", "--timeout", "1")
     sidecar = start_sidecar(folder, redis_url, *options, env=LOCALLY)
-    running = subprocess.Popen(k6, cwd=folder, env=os.environ | {"SECONDS": "60"})
+    running = subprocess.Popen(k6, cwd=folder, env=os.environ | {"SECONDS": "600"})
     until(lambda: sidecar.says("k6 is running"))
     sidecar.process.send_signal(signal.SIGTERM)
     report = sidecar.report()
