@@ -1,4 +1,4 @@
-"""The application: what may be asked for, and what is answered."""
+"""The FastAPI application: its routes, and the answers to errors."""
 
 import asyncio
 from dataclasses import dataclass
@@ -49,13 +49,13 @@ _SHOWN: Final[dict[int | str, dict[str, Any]]] = {
 
 _REFUSAL: Final = _said("No valid token, or a pattern outside the configured ones.")
 guarded: Final = APIRouter(route_class=StrictRoute, dependencies=[TOKEN], responses={403: _REFUSAL})
-"""The routes behind the gate."""
+"""The routes that need the admin token."""
 unguarded: Final = APIRouter()
 
 
 @dataclass(frozen=True)
 class Service:
-    """What the routes work with."""
+    """The objects that the routes use."""
 
     settings: Settings
     sweeps: Sweeps
@@ -91,7 +91,7 @@ async def clean(order: Order, request: Request, response: Response, service: Ser
     asked_by = {"address": request.client.host if request.client else None, "token": audit["token"]}
     sweep = service.sweeps.begin(wanted, order.counts_only, asked_by)
     audit["sweep"] = sweep.id
-    await asyncio.shield(asyncio.wrap_future(sweep.admitted))  # a client that hangs up stops nothing
+    await asyncio.shield(asyncio.wrap_future(sweep.admitted))  # a client that disconnects stops nothing
     failed_at_once = sweep.ended.done() and _code(sweep) >= HTTPStatus.INTERNAL_SERVER_ERROR
     if _prefers_async(request) and not failed_at_once:
         response.status_code = HTTPStatus.ACCEPTED
@@ -145,7 +145,7 @@ def _code(sweep: Sweep) -> int:
 
 
 def _check_within(wanted: tuple[Pattern, ...], configured: tuple[Pattern, ...]) -> None:
-    """Refuse what the configured patterns don't cover: a token that leaks must not empty Redis."""
+    """Refuse patterns that the configured ones do not cover: a leaked token must not empty Redis."""
     outside = [each.text for each in wanted if not any(map(each.is_within, configured))]
     if outside:
         known = ", ".join(pattern.text for pattern in configured)
@@ -153,7 +153,7 @@ def _check_within(wanted: tuple[Pattern, ...], configured: tuple[Pattern, ...]) 
 
 
 def _prefers_async(request: Request) -> bool:
-    """Whether the caller would rather not wait.
+    """Return whether the request has `Prefer: respond-async`: the caller does not want to wait.
 
     Source: https://www.rfc-editor.org/rfc/rfc7240
     """
@@ -188,13 +188,13 @@ def make_app(service: Service, log: Log) -> FastAPI:
     app.include_router(guarded)
     app.include_router(unguarded)
     app.add_middleware(Gate, guarded=guarded.routes, settings=service.settings, log=log)
-    app.add_middleware(Audited, log=log, note=service.metrics.note_request)  # the outer one: it tells refusals, too
+    app.add_middleware(Audited, log=log, note=service.metrics.note_request)  # the outer one: it logs refusals too
     _take_out_422(app.openapi())
     return app
 
 
 def _take_out_422(document: dict[str, Any]) -> None:
-    """Take out what FastAPI announces for each parameter: any text may be the id of a sweep, and 404 says it is not."""
+    """Remove the 422 that FastAPI adds for each parameter: any text is a valid sweep id, and an unknown id is a 404."""
     for operation in document["paths"]["/sweeps/{sweep_id}"].values():
         operation["responses"].pop("422", None)
     for unused in ("HTTPValidationError", "ValidationError"):

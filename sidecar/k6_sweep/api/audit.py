@@ -1,4 +1,4 @@
-"""Tells each request in a line: who asked, for what, and what came of it."""
+"""Logs each request in one line: the caller, the route and the result."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -8,22 +8,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from k6_sweep.log import Log
 
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Asked every few seconds; told at level debug only."""
+"""Routes that are called every few seconds; they are logged at level debug only."""
 _MOST: Final = 200
-"""Characters of a path that are told."""
+"""Characters of a method or a path that are logged."""
 
 
 class Audited:
-    """An ASGI application whose requests are told. The routes put facts of their own into `request.state.audit`."""
+    """ASGI middleware that logs each request. The routes add their own facts to `request.state.audit`."""
 
     def __init__(self, app: ASGIApp, log: Log, note: Callable[[str, str, int], None]) -> None:
-        """Prepare; `note` is called with method, route and status of each answer."""
+        """Store the arguments; `note` is called with the method, route and status of each answer."""
         self._app = app
         self._log = log
         self._note = note
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request, then log it."""
         facts: dict[str, Any] = {}
         scope.setdefault("state", {})["audit"] = facts
         status = 500

@@ -1,4 +1,4 @@
-"""Reads a request's body more strictly than FastAPI does, and says in our words what is wrong with it."""
+"""Checks a request's body more strictly than FastAPI does, and describes its errors in k6-sweep's own words."""
 
 import json
 from collections.abc import Callable, Coroutine, Mapping
@@ -13,19 +13,19 @@ from k6_sweep.api.wire import Order
 
 
 class StrictRoute(APIRoute):
-    """A route whose body is one JSON object, whatever its Content-Type says, with each field once.
+    """A route whose body must be one JSON object with each field once, whatever its Content-Type is.
 
     Source: https://fastapi.tiangolo.com/how-to/custom-request-and-route/
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what is called with each request."""
+        """Return the handler, which checks the body before FastAPI reads it."""
         handle = super().get_route_handler()
 
         async def handle_strictly(request: Request) -> Response:
             if self.body_field:
                 MutableHeaders(scope=request.scope)["Content-Type"] = "application/json"
-                _check_object(await request.body())  # the request keeps it for FastAPI
+                _check_object(await request.body())  # Starlette caches the body, so FastAPI can read it again
             return await handle(request)
 
         return handle_strictly
@@ -36,7 +36,7 @@ def _check_object(text: bytes) -> None:
         found = json.loads(text, object_pairs_hook=_each_once)
     except RecursionError:
         raise HTTPException(400, "the body is nested too deep") from None
-    except ValueError as error:  # JSON's own, and that of bytes that are no UTF-8
+    except ValueError as error:  # invalid JSON, or bytes that are not UTF-8
         raise HTTPException(400, f"the body is not JSON: {error}; send {{}} for the configured patterns") from None
     if not isinstance(found, dict):
         raise HTTPException(400, "the body must be a JSON object")
@@ -50,8 +50,8 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def in_our_words(error: Mapping[str, Any]) -> str:
-    """Return what is wrong with a field, or with the fields together."""
-    place = ".".join(map(str, error["loc"][1:]))  # the first is "body"
+    """Return a sentence about one validation error, of one field or of several together."""
+    place = ".".join(map(str, error["loc"][1:]))  # the first part is "body"
     if error["type"] == "extra_forbidden":
         return f"unknown field {place!r}; there are {', '.join(Order.model_fields)}"
     said: str = error["msg"].removeprefix("Value error, ")

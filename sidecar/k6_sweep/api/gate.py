@@ -1,4 +1,4 @@
-"""Lets in who has the token, and no more of a body than is wanted."""
+"""Authenticates requests by token, and limits the size of their bodies."""
 
 import hmac
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ from k6_sweep.log import Log
 from k6_sweep.settings.all import Settings
 
 MOST_BYTES: Final = 64 * 1024
-"""The longest body that is read."""
-TOKEN_HEADER: Final = "X-Admin-Token"  # noqa: S105  # its name
+"""The size limit of a request's body; a longer one gets status 413."""
+TOKEN_HEADER: Final = "X-Admin-Token"  # noqa: S105  # the header's name, not a token
 TOKEN: Final = Security(APIKeyHeader(name=TOKEN_HEADER, auto_error=False, description="The admin token."))
-"""Says in the document that a route needs the token; the gate sees to it."""
+"""Declares in the OpenAPI document that a route needs the token; `Gate` checks it."""
 _CLOSE: Final = {"Connection": "close"}
-"""Goes with an answer that comes before the body was read: what follows on the connection is no request."""
+"""Headers of an answer that is sent before the body was read: the next bytes on the connection are no request."""
 
 
 def fingerprint(token: bytes) -> str:
-    """Return what tells tokens apart in a log, and doesn't lead back to them."""
+    """Return 8 hex digits that distinguish tokens in a log and do not reveal them."""
     return sha256(b"k6-sweep token " + token).hexdigest()[:8]
 
 
 def same_token(given: bytes, expected: bytes) -> bool:
-    """Compare in a time that depends on neither: digests have one length."""
+    """Return whether the tokens are equal, in a time that depends on neither: their digests have the same length."""
     return hmac.compare_digest(sha256(given).digest(), sha256(expected).digest())
 
 
 class Gate:
-    """ASGI middleware that judges a request by its headers, before FastAPI or anything else reads the body."""
+    """ASGI middleware that accepts or refuses a request by its headers, before any code reads the body."""
 
     def __init__(self, app: ASGIApp, guarded: Sequence[BaseRoute], settings: Settings, log: Log) -> None:
         self._app = app
@@ -45,11 +45,11 @@ class Gate:
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request pass, or refuse it."""
-        # Asked of the routes: a comparison of our own would let paths through that FastAPI knows, such as /cleanup%0a.
+        """Pass the request on, or refuse it."""
+        # The routes match the path: a comparison here would miss paths that FastAPI accepts, such as /cleanup%0a.
         route = next((each for each in self._guarded if each.matches(scope)[0] is Match.FULL), None)
         if route:
-            scope["route"] = route  # the audit names it
+            scope["route"] = route  # the audit logs it
             receive = _limited(scope, receive)
             if refusal := await self._refusal(scope, receive):
                 await refusal(scope, receive, send)
@@ -64,7 +64,7 @@ class Gate:
         scope["state"]["audit"]["token"] = ",".join(fingerprint(each) for each in given[:2])
         if len(given) == 1 and self._is_valid(given[0]):
             return None
-        # A body that is left unread resets the connection, perhaps before the client has the answer.
+        # An unread body makes the server reset the connection, perhaps before the client has read the answer.
         close = None
         try:
             while (await receive()).get("more_body"):
@@ -83,7 +83,7 @@ class Gate:
 
 
 def _limited(scope: Scope, receive: Receive) -> Receive:
-    """Return a `receive` that raises HTTPException: 413 where the body is too long, 400 where it breaks off."""
+    """Return a `receive` that raises HTTPException: 413 if the body is too long, 400 if it ends too early."""
     too_long = HTTPException(413, f"the body may have {MOST_BYTES} bytes at the most", _CLOSE)
     announced = int(Headers(scope=scope).get("content-length", 0))
     read, whole = 0, False
@@ -94,7 +94,7 @@ def _limited(scope: Scope, receive: Receive) -> Receive:
             raise too_long
         message = await receive()
         if whole:
-            return message  # the client leaves while it waits for the answer
+            return message  # the client disconnects while it waits for the answer
         if message["type"] == "http.disconnect":
             raise HTTPException(400, "the body did not come to its end", _CLOSE)
         read += len(message.get("body", b""))

@@ -1,4 +1,4 @@
-"""Answers whether Redis can be reached, however often it is asked, at little cost to Redis."""
+"""Checks whether Redis can be reached; frequent calls cost Redis little."""
 
 import asyncio
 import time
@@ -11,11 +11,11 @@ from k6_sweep.errors import RedisError
 from k6_sweep.settings.all import Settings
 
 _FRESH: Final = 2.0
-"""An answer holds for so many seconds."""
+"""Seconds for which an answer is reused."""
 
 
 class Readiness:
-    """Keeps one connection, and asks over it for what needs no permission and no look at the cluster."""
+    """Keeps one connection, and checks it with a command that needs no permission and no cluster topology."""
 
     def __init__(self, settings: Settings, connect: Connect) -> None:
         self._url = settings.redis_url
@@ -26,7 +26,7 @@ class Readiness:
         self._one_at_a_time = asyncio.Lock()
 
     async def problem(self) -> str | None:
-        """Return why Redis cannot be used; None where it can."""
+        """Return why Redis cannot be used; None if it can."""
         async with self._one_at_a_time:
             if time.monotonic() > self._asked + _FRESH:
                 self._problem = await asyncio.to_thread(self._ask)

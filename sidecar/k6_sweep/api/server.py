@@ -1,4 +1,4 @@
-"""Listens: uvicorn, with a time limit for a request to come in, and an end that waits for the running sweep."""
+"""Runs uvicorn with a time limit for receiving a request, and a shutdown that waits for the running sweep."""
 
 import asyncio
 import contextlib
@@ -17,20 +17,20 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.settings.values import Address
 
 REQUEST_SECONDS: Final = 10.0
-"""A request must be there, to the last byte of its body, so long after its connection or its first byte."""
+"""Time limit in seconds for receiving a whole request with its body, from its connection or its first byte."""
 _KEEP_ALIVE: Final = 5
 """Seconds that a connection may be idle between requests."""
 _LAST_ANSWERS: Final = 1
-"""Seconds that answers may take to go out at the end."""
+"""Seconds that uvicorn waits at shutdown for the last answers to be sent."""
 _LONGEST_HEADERS: Final = 32 * 1024
 
 
 class _Prompt(H11Protocol):
-    """Closes a connection over which a request comes too slowly."""
+    """Closes a connection that sends a request too slowly."""
 
     _overdue: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own signature
         super().connection_made(transport)
         self._watch()
 
@@ -47,7 +47,7 @@ class _Prompt(H11Protocol):
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        """Run the clock while a request is on its way in, the first one from the beginning."""
+        """Run the timer while a request is being received; for the first request, from the connection on."""
         state = self.conn.their_state
         begun = self.cycle is None or bool(self.conn.trailing_data[0])
         if state is not h11.SEND_BODY and not (state is h11.IDLE and begun):
@@ -62,7 +62,7 @@ class _Prompt(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server that goes on answering until it may end. Signals are somebody else's business."""
+    """A server that answers requests until `may_end` returns true. It handles no signals: `serve` does."""
 
     def __init__(self, config: uvicorn.Config, may_end: Callable[[], bool]) -> None:
         super().__init__(config)
@@ -70,17 +70,17 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
+        """Install no signal handlers."""
         yield
 
     async def on_tick(self, counter: int) -> bool:
-        """Return whether it is time to end; asked ten times a second."""
+        """Return whether the server must exit; uvicorn calls this ten times a second."""
         self.should_exit = self._may_end()
         return await super().on_tick(counter)
 
 
 def make_server(app: Any, settings: Settings, may_end: Callable[[], bool]) -> Server:
-    """Return the server."""
+    """Return the server; it writes uvicorn's warnings and errors to k6-sweep's log."""
     complaints = logging.getLogger("uvicorn.error")
     complaints.handlers = logging.getLogger(LOGGER_NAME).handlers
     complaints.propagate = False
@@ -93,7 +93,7 @@ def make_server(app: Any, settings: Settings, may_end: Callable[[], bool]) -> Se
         lifespan="off",
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # anybody could name an address that the audit then shows
+        proxy_headers=False,  # else any client could choose the address that the audit logs
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_LAST_ANSWERS,
@@ -105,10 +105,10 @@ def make_server(app: Any, settings: Settings, may_end: Callable[[], bool]) -> Se
 
 
 def bind(listen: Address) -> socket.socket:
-    """Return a socket that listens.
+    """Return a listening socket; `::` accepts IPv4 too, where the system can do that.
 
     Raises:
-        SettingsError: It can't be had.
+        SettingsError: The system refuses the address.
     """
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     both = listen.host == "::" and socket.has_dualstack_ipv6()
@@ -116,6 +116,6 @@ def bind(listen: Address) -> socket.socket:
         bound = socket.create_server((listen.host, listen.port), family=family, backlog=1024, dualstack_ipv6=both)
     except OSError as error:
         raise SettingsError([f"--listen {listen} cannot be had: {error.strerror}"]) from error
-    # asyncio does this with its own sockets only; without it, the second part of an answer waits 40 ms for an ACK.
+    # asyncio sets this on its own sockets only; without it, the second part of an answer waits 40 ms for an ACK.
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return bound

@@ -1,4 +1,4 @@
-"""Runs sweeps that somebody asks for: one at a time, on a thread of their own, whoever still waits for them."""
+"""Runs the sweeps that HTTP requests start: one at a time, on its own thread, even if its client has disconnected."""
 
 import os
 import threading
@@ -18,28 +18,28 @@ from k6_sweep.status import Status
 from k6_sweep.sweep.result import OnProgress, Progress
 
 REMEMBERED: Final = 100
-"""So many sweeps can be read, the latest ones."""
+"""Number of latest sweeps that can be read by id."""
 _OVERRUN: Final = 0.5
-"""Seconds that a sweep may take to notice that it has to stop; after that nobody waits for it."""
+"""Seconds that a sweep may take to notice that it must stop; then the server exits without it."""
 _LOCK_RESERVE: Final = 10.0
-"""A sweep may end so many seconds after its time is up; by then the lock must not have ended."""
+"""Seconds by which the lock outlives --timeout: a sweep may end a little after its time limit."""
 
 Work = Callable[[Settings, Log, Callable[[], float], OnProgress], Report]
-"""Sweeps; the arguments are those of `commands.run.sweep_once` but for the namespace."""
+"""Runs one sweep; the arguments are those of `commands.run.sweep_once` without the namespace."""
 
 
 class Lock(Protocol):
-    """Keeps other replicas from sweeping meanwhile."""
+    """Prevents sweeps of other replicas while it is held."""
 
     def take(self, owner: str, seconds: float) -> str | None:
-        """Take it for so long at the longest; return None, or who has it."""
+        """Take the lock, which expires after `seconds`; return None, or the id of the owner that holds it."""
 
     def release(self, owner: str) -> None:
-        """Give it back."""
+        """Release the lock, if this owner holds it."""
 
 
 class BusyError(Exception):
-    """A sweep is running."""
+    """A sweep is running, here or on another replica; `running` is its id."""
 
     def __init__(self, running: str) -> None:
         super().__init__(f"sweep {running} is running; one at a time")
@@ -47,43 +47,43 @@ class BusyError(Exception):
 
 
 class StoppingError(Exception):
-    """The server is about to end, and begins no more sweeps."""
+    """The server is shutting down and starts no more sweeps."""
 
 
 class Sweep:
-    """One sweep: what was asked for, how far it is, how it ended."""
+    """One sweep: its request, its progress and its result."""
 
     def __init__(self, settings: Settings) -> None:
         self.id = os.urandom(6).hex()
         self.patterns = tuple(pattern.text for pattern in settings.pattern)
         self.dry_run = settings.dry_run
         self.admitted: Future[None] = Future()
-        """Done when it may begin; BusyError where another replica is sweeping."""
+        """Done when the sweep may begin; holds BusyError if another replica is sweeping."""
         self.ended: Future[Report] = Future()
         self.cancelled_at: float | None = None
         self._now = Report(Status.SWEEPING, dry_run=settings.dry_run)
 
     def cancel(self) -> None:
-        """Stop at the next batch."""
+        """Stop the sweep at its next batch."""
         if self.cancelled_at is None:
             self.cancelled_at = time.monotonic()
 
     def report(self) -> Report:
-        """Return how it ended, or how far it is."""
+        """Return the final report, or one of the progress so far."""
         return self.ended.result() if self.ended.done() else self._now
 
     def take_in(self, progress: Progress) -> None:
-        """Note how far it is."""
+        """Store the progress."""
         self._now = replace(self._now, progress=progress)
 
 
 class Sweeps:
-    """The sweeps of this server. Its methods may be called from any thread."""
+    """Starts, stops and remembers the sweeps of this server. Any thread may call its methods."""
 
     def __init__(
         self, settings: Settings, work: Work, lock: Lock, log: Log, on_end: Callable[[Report], None] = lambda _: None
     ) -> None:
-        """Prepare; `on_end` is called with each report, on the sweep's thread."""
+        """Store the arguments; `on_end` is called with each report, on the sweep's thread."""
         self._settings = settings
         self._work = work
         self._lock = lock
@@ -95,16 +95,16 @@ class Sweeps:
         self._one_at_a_time = threading.Lock()
         self._stop_at = float("inf")
         self.stopping = False
-        """Whether no more sweeps are begun."""
+        """Whether the server starts no more sweeps."""
         self.totals = Counts()
-        """What all sweeps deleted and matched."""
+        """The keys that all sweeps together deleted and matched."""
 
     def begin(self, patterns: tuple[Pattern, ...], dry_run: bool, asked_by: Mapping[str, Any] = {}) -> Sweep:
-        """Start a sweep of these patterns, which are known to be permitted; its log says who asked for it.
+        """Start a sweep of these patterns, which the caller has checked; each line of its log has `asked_by`'s fields.
 
         Raises:
-            BusyError: One is running here.
-            StoppingError: The server is about to end.
+            BusyError: A sweep is running on this server.
+            StoppingError: The server is shutting down.
         """
         settings = replace(self._settings, pattern=patterns, dry_run=dry_run or self._settings.dry_run)
         with self._one_at_a_time:
@@ -115,29 +115,29 @@ class Sweeps:
             sweep = Sweep(settings)
             log = self._log.bind(run=sweep.id, **asked_by)
             thread = threading.Thread(target=self._run, args=(sweep, settings, log), name="sweep")
-            thread.start()  # before it counts as running: if no thread is to be had, none is
+            thread.start()  # before the sweep counts as running: start() may fail
             self._thread, self._running, self._latest[sweep.id] = thread, sweep, sweep
             if len(self._latest) > REMEMBERED:
                 self._latest.popitem(last=False)
         return sweep
 
     def find(self, sweep_id: str) -> Sweep | None:
-        """Return a sweep by its id; None where it is not known here, or forgotten."""
+        """Return a sweep by its id; None if this server never had it or has forgotten it."""
         with self._one_at_a_time:
             return self._latest.get(sweep_id)
 
     def stop(self, at: float) -> None:
-        """Begin no more sweeps, and end the running one at this moment of the monotonic clock at the latest."""
-        self.stopping = True  # without the lock: a signal's handler calls it, in the midst of whatever goes on
+        """Start no more sweeps, and end the running one no later than `at`, a time of the monotonic clock."""
+        self.stopping = True  # no lock: a signal handler calls this, perhaps while this thread holds it
         self._stop_at = min(self._stop_at, at)
 
     @property
     def may_end(self) -> bool:
-        """Whether the server has nothing to wait for any more, or has waited long enough."""
+        """Whether the server is stopping and no sweep is running, or the running one had enough time to end."""
         return self.stopping and (self._running is None or time.monotonic() > self._stop_at + _OVERRUN)
 
     def join(self) -> None:
-        """Wait for the running sweep."""
+        """Wait until the latest sweep's thread has ended."""
         if self._thread:
             self._thread.join()
 
@@ -151,9 +151,9 @@ class Sweeps:
                 return
             sweep.admitted.set_result(None)
             report = self._swept(sweep, settings, log)
-        except RedisError as error:  # the lock's; it may have been taken all the same, and only the answer was lost
+        except RedisError as error:  # of the lock; perhaps Redis set it and only the answer was lost
             report = Report(error.status, dry_run=sweep.dry_run, errors=(str(error),))
-        except Exception:  # the last place that can still tell of it
+        except Exception:  # the last place that can log it
             log.exception("internal error")
             report = replace(sweep.report(), status=Status.ERROR, errors=("internal error",))
         self._release(sweep, log)
@@ -181,7 +181,7 @@ class Sweeps:
             log.warning("the lock of the sweep was left to end by itself", error=str(error))
 
     def _end(self, sweep: Sweep, report: Report, log: Log) -> None:
-        """Make way for the next sweep before anybody learns of this one's end."""
+        """Allow the next sweep before any caller sees the end of this one."""
         counts, totals = report.counts, self.totals
         try:
             log_end(log, report)

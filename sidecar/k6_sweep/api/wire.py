@@ -1,7 +1,7 @@
-"""What goes over the wire: the body of a request, and the shapes of the answers.
+"""The body of a request and the shapes of the answers, as JSON.
 
 The request's body and the first three fields of an answer are those of the handler that is usually written by hand, so
-that its callers can stay as they are.
+that its callers need no change.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ class Order(BaseModel):
         description="Patterns of keys, each within a configured one; without any, the configured ones.",
     )
     dry_run: StrictBool | None = Field(default=None, description="Count, and delete nothing.")
-    dryRun: StrictBool | None = Field(  # noqa: N815  # the other spelling of callers
+    dryRun: StrictBool | None = Field(  # noqa: N815  # the spelling that some callers use
         default=None, description="The same as dry_run; if both are given, they must agree."
     )
 
@@ -54,12 +54,12 @@ class Order(BaseModel):
 
     @property
     def counts_only(self) -> bool:
-        """Whether nothing is to be deleted."""
+        """Whether the sweep counts keys and deletes nothing."""
         return bool(self.dry_run or self.dryRun)
 
     @property
     def wanted(self) -> tuple[Pattern, ...]:
-        """The patterns that were asked for; none where the configured ones are meant."""
+        """The requested patterns; empty for the configured ones."""
         return tuple(map(Pattern, self.patterns or ()))
 
 
@@ -78,7 +78,7 @@ class SweepAnswer(BaseModel):
 
     @classmethod
     def of(cls, sweep: Sweep) -> Self:
-        """Return what there is to tell of a sweep now."""
+        """Return the current state of a sweep."""
         report = sweep.report()
         return cls(
             id=sweep.id,
@@ -100,5 +100,5 @@ class ProblemAnswer(BaseModel):
 def problem(
     code: int, error: str, running: str | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Return the answer that says why nothing was done."""
+    """Return the answer that explains why k6-sweep did nothing."""
     return JSONResponse(ProblemAnswer(error=error, id=running).model_dump(), code, headers)

@@ -1,1 +1,1 @@
-"""The commands: each module has one, of its own name, which wires the steps of the one road and returns its report."""
+"""The commands: the function with a module's own name connects the steps of that command and returns its report."""

@@ -1,4 +1,4 @@
-"""Tells the end of a run wherever it is to be told: termination message, Event, metrics."""
+"""Publishes the end of a run: termination message, Event, metrics."""
 
 from typing import Final
 
@@ -7,17 +7,17 @@ from k6_sweep.commands.event import emit_event
 from k6_sweep.report import Report
 
 _LIMIT: Final = 1.0
-"""Seconds that a Pushgateway may take: a SIGKILL may be near."""
+"""Seconds that a Pushgateway may take: the kubelet may send SIGKILL soon."""
 
 
 def announce(context: Context, report: Report) -> None:
-    """Tell it; that somebody doesn't take it is logged, and is not fatal."""
+    """Publish the report; a failure to do so is logged and is not fatal."""
     context.tell(report)
     emit_event(context, report)
     settings, pod = context.settings, context.pod
     if not settings.pushgateway_url and not settings.metrics_file:
         return
-    from http.client import HTTPException  # loads what only this needs
+    from http.client import HTTPException  # only this function needs it
 
     from k6_sweep import metrics  # needs the package of the extra `metrics`
 
@@ -31,5 +31,5 @@ def announce(context: Context, report: Report) -> None:
         grouping = {name: value for name, value in known.items() if value}
         try:
             metrics.push(report, settings.pushgateway_url, grouping, _LIMIT)
-        except (OSError, HTTPException, ValueError) as error:  # the last two: what answers there is no HTTP, or no URL
+        except (OSError, HTTPException, ValueError) as error:  # the last two: an answer that is not HTTP, a bad URL
             context.log.warning("the metrics could not be pushed", url=settings.pushgateway_url, problem=str(error))

@@ -1,4 +1,4 @@
-"""Does something in a process of its own, so that the wait stays light and is not held up."""
+"""Runs a function in a child process, so that the wait uses little memory and is not blocked."""
 
 import json
 import os
@@ -15,17 +15,17 @@ from k6_sweep.lifecycle import Events
 def background(
     events: Events, work: Callable[[], Any], on_answer: Callable[[Any], None]
 ) -> Iterator[Callable[[float], None]]:
-    """Do the work while the context lasts; call back, during a wait for events, with what it returned.
+    """Run `work` in a child process while the context lasts; pass its result to `on_answer` during a wait for events.
 
-    A bare fork: a pipe and a process of `multiprocessing` would weigh 1 MiB more in the waiting sidecar.
+    It uses os.fork: a pipe and a process of `multiprocessing` would cost the waiting sidecar 1 MiB more memory.
 
     Args:
-        events: Where the wait happens.
-        work: Returns what JSON takes.
-        on_answer: Takes it; None if the work ended without an answer.
+        events: The events that the caller waits for.
+        work: Returns a value that JSON can encode.
+        on_answer: Receives that value; None if the child ended without an answer.
 
     Returns:
-        What waits for the answer, for this many seconds at most.
+        A function that waits for the answer, up to the given number of seconds.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -55,7 +55,7 @@ def background(
 
 
 def _work(work: Callable[[], Any], writer: int) -> None:
-    """Be the child: work, answer in one piece, and end."""
+    """Run in the child: do the work, write the whole answer and exit."""
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT):

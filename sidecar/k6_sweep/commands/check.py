@@ -1,4 +1,4 @@
-"""`k6-sweep check`: tries everything that a sweep needs."""
+"""`k6-sweep check`: tests everything that a sweep needs."""
 
 from k6_sweep.cluster.connector import Connector
 from k6_sweep.commands.context import Context
@@ -9,7 +9,7 @@ from k6_sweep.sweep.preflight import preflight
 
 
 def check(context: Context) -> Report:
-    """Try everything that a sweep needs, and delete nothing."""
+    """Test everything that a sweep needs, and delete nothing."""
     check_namespace(context.settings.allowed_namespace, context.pod.namespace)
     readiness = preflight(context.settings, Connector(context.settings))
     context.log.info("a sweep could do its work", primaries=list(readiness.primaries))

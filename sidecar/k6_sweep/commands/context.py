@@ -1,4 +1,4 @@
-"""What a command works with, and how its failure is reported."""
+"""The context of a command, and the report of its failure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ _S_co = TypeVar("_S_co", bound=Settings, covariant=True)
 
 @dataclass(frozen=True)
 class ContextOf(Generic[_S_co]):
-    """What a command works with that takes these settings."""
+    """The context of a command with settings of this type."""
 
     settings: _S_co
     log: Log
     tell: Callable[[Report], None]
-    """Puts a report into the termination message."""
+    """Writes a report to the termination message."""
     pod: OwnPod
     run: str = ""
-    """The id that stands in each line of the log."""
+    """The id in each line of the log."""
 
 
 Context = ContextOf[Settings]
-"""What every command works with."""
+"""The context of every command; `snapshot` has settings of its own."""
 
 
 def failure(error: SweepError) -> Report:
-    """Return the report of a command that ended in an error."""
+    """Return the report of a command that failed with this error."""
     problems = error.problems if isinstance(error, SettingsError) else (str(error),)
     return Report(error.status, errors=problems, code=error.exit_code)

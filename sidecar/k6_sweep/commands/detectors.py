@@ -1,4 +1,4 @@
-"""Makes the watch that a detector stands for, or says why it cannot work here."""
+"""Creates the watch of a detector, or raises the reason why the detector cannot work here."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,22 +17,22 @@ from k6_sweep.status import Status
 from k6_sweep.watch.outcome import K6Outcome
 
 _ASK_SECONDS: Final = 5.0
-"""How long the API server may take to tell of our own pod."""
+"""Seconds that the API server may take to answer a request for k6-sweep's own pod."""
 
 
 Wait = Callable[[], tuple[K6Outcome, Budget]]
-"""Waits for k6 to appear and to end; returns what became of it, and how long things may take from then on."""
+"""Waits for k6 to appear and to end; returns how it ended, and the time limits for what follows."""
 
 
 class Board:
-    """What the message says while we wait: what there is to worry about, by where it comes from."""
+    """The termination message during the wait: it lists the current problems by their source."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._worries: dict[str, tuple[str, ...]] = {}
 
     def tell(self, source: str = "", worries: tuple[str, ...] = ()) -> None:
-        """Put these worries in the place of those that the source had."""
+        """Replace the problems of this source, and write the message."""
         self._worries[source] = worries
         errors = tuple(worry for each in self._worries.values() for worry in each)
         self._context.tell(Report(Status.WAITING, dry_run=self._context.settings.dry_run, errors=errors))
@@ -54,7 +54,7 @@ def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa
 
     settings, pod, log = context.settings, context.pod, context.log
     check_namespace_of_processes(pod.inside)
-    budget = replace(_budget(settings), k6_dies_with_us=pod.inside)  # elsewhere a signal to us alone is no end of k6
+    budget = replace(_budget(settings), k6_dies_with_us=pod.inside)  # elsewhere a signal to k6-sweep does not end k6
     watching = ProcessWatch(settings.k6_process, lambda: budget, events, log)
     needs_the_api = settings.when != "always" and not kernel_tells_exit_codes()
     untold = (
@@ -85,14 +85,14 @@ def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa
             return watching.run(), budget
         with background(events, lambda: _own_pod_told(context), on_answer) as wait_for_answer:
             k6 = watching.run()
-            wait_for_answer(_ASK_SECONDS)  # what the API says of our pod may forbid the sweep
+            wait_for_answer(_ASK_SECONDS)  # the pod's restartPolicy may forbid the sweep
             return k6, budget
 
     return wait
 
 
 def _own_pod_told(context: Context) -> dict[str, Any]:
-    from k6_sweep.kube.api import ApiError  # loads urllib3, which watching processes doesn't need
+    from k6_sweep.kube.api import ApiError  # loads urllib3, which watching processes does not need
     from k6_sweep.kube.read_own_pod import read_own_pod
 
     try:
@@ -133,7 +133,7 @@ def _by_kubernetes(context: Context, events: Events, board: Board) -> Wait:
 
 
 def _by_signal(context: Context, events: Events, board: Board) -> Wait:  # noqa: ARG001  # one shape for all
-    from k6_sweep.watch.signals import SignalWatch  # needed here only
+    from k6_sweep.watch.signals import SignalWatch  # only this detector needs it
 
     return SignalWatch(_budget(context.settings), events).run
 

@@ -1,4 +1,4 @@
-"""Tells the end in an Event on our own pod, so that `kubectl describe` has the story."""
+"""Creates an Event on k6-sweep's own pod, so that `kubectl describe` shows how the run ended."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -7,13 +7,13 @@ from k6_sweep.commands.context import Context
 from k6_sweep.report import Report
 
 _LIMIT: Final = 1.0
-"""Seconds that each step of telling may take: a SIGKILL may be near."""
+"""Seconds that each request to the API server may take: the kubelet may send SIGKILL soon."""
 _LONGEST: Final = 1000
-"""Characters of a message; the API takes 1,024 bytes."""
+"""Characters of a message; the API accepts 1,024 bytes."""
 
 
 def emit_event(context: Context, report: Report) -> None:
-    """Create the Event, if it is asked for; that it cannot be created is logged, and is not fatal."""
+    """Create the Event, if --emit-event is set; a failure to do so is logged and is not fatal."""
     status = report.status
     if not context.settings.emit_event or status.event_reason is None:
         return
@@ -53,7 +53,7 @@ def emit_event(context: Context, report: Report) -> None:
 
 
 def sentence(report: Report) -> str:
-    """Return the report as a line for people: no patterns and no keys."""
+    """Return the report as one readable line, without patterns and keys."""
     counts = report.counts
     keys = f"{counts.matched} keys match" if report.dry_run else f"{counts.deleted} keys deleted"
     parts = [f"{report.status}: {keys}"]

@@ -1,4 +1,4 @@
-"""Shows how far a sweep is: a bar for each shard on a terminal, else a line now and then."""
+"""Shows the progress of a sweep: one bar for each shard on a terminal, otherwise a log line every 5 seconds."""
 
 import contextlib
 import time
@@ -14,7 +14,7 @@ _EVERY: Final = 5.0
 
 @contextlib.contextmanager
 def shown(log: Log) -> Iterator[OnProgress]:
-    """Give what shows the progress that it is called with."""
+    """Yield a function that shows the progress that it receives."""
     if not log.on_terminal or find_spec("rich") is None:
         yield ProgressLines(log)
         return
@@ -23,7 +23,7 @@ def shown(log: Log) -> Iterator[OnProgress]:
 
 
 class ProgressLines:
-    """Logs a line now and then, of the progress that it is called with."""
+    """Logs the progress that it receives, in one line every 5 seconds."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -31,11 +31,11 @@ class ProgressLines:
         self._matched = 0
 
     def __call__(self, progress: Progress) -> None:
-        """Take in how far it is."""
+        """Log the progress, if 5 seconds have passed since the last line."""
         now = time.monotonic()
         if now < self._last + _EVERY:
             return
-        before = self._matched if self._matched <= progress.matched else 0  # it begins anew after counting for a guard
+        before = self._matched if self._matched <= progress.matched else 0  # it restarts at 0 after a guard's count
         rate = (progress.matched - before) / (now - self._last)
         self._last, self._matched = now, progress.matched
         self._log.info(
@@ -54,8 +54,8 @@ def _percent(done: int, asked: int) -> float:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[OnProgress]:
-    """Draw on standard error; what is logged meanwhile stands above the bars."""
-    from rich import progress as rich  # of the extra `terminal`
+    """Draw the bars on standard error; log lines appear above them."""
+    from rich import progress as rich  # from the extra `terminal`
     from rich.console import Console
 
     text = rich.TextColumn

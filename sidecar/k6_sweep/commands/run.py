@@ -1,4 +1,4 @@
-"""`k6-sweep run`, and the sweep that every command ends in: within the time that there is, telling how far it is."""
+"""`k6-sweep run`, and the sweep that every sweeping command runs: within its time limits, with progress."""
 
 import time
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def run(context: Context) -> Report:
 
 
 def sweep_in_time(context: Context, events: Events, budget: Budget, k6: K6Outcome | None = None) -> Report:
-    """Sweep, within the time that --timeout and signals leave, telling how far it is."""
+    """Sweep within the time that --timeout and signals leave, and show the progress."""
     settings = context.settings
     deadline = time.monotonic() + settings.timeout
     next_message = time.monotonic() + _MESSAGE_EVERY
@@ -39,7 +39,7 @@ def sweep_in_time(context: Context, events: Events, budget: Budget, k6: K6Outcom
     def remaining() -> float:
         nonlocal deadline
         if events.urgent:
-            deadline = min(deadline, time.monotonic())  # from now on it goes below 0: what is stuck is cut off then
+            deadline = min(deadline, time.monotonic())  # the rest goes below 0: a blocked connection is cut
         return budget.sweep_until(deadline, events.first_signal) - time.monotonic()
 
     with shown(context.log) as show:
@@ -69,17 +69,17 @@ def sweep_once(
     on_progress: OnProgress,
     own_keys: frozenset[bytes] = frozenset(),
 ) -> Report:
-    """Sweep, or return the report of why not.
+    """Sweep and return the report; it gives the reason if the sweep was refused or failed.
 
     Args:
-        settings: What to delete, how, and within which guards.
-        namespace: The Kubernetes namespace that we are in, where it is known.
-        log: Where steps are told.
-        remaining: Tells the seconds left; it may drop at any time.
+        settings: The patterns, the guards and the pace of the sweep.
+        namespace: The Kubernetes namespace of k6-sweep's own pod, if it is known.
+        log: Receives the steps.
+        remaining: Returns the seconds left; it may drop at any time.
         on_progress: Called a few times a second, on the calling thread.
-        own_keys: Keys of k6-sweep's own: neither swept nor counted.
+        own_keys: k6-sweep's own keys: they are neither swept nor counted.
     """
-    from k6_sweep.cluster.connector import Connector  # loads redis, which waiting doesn't need
+    from k6_sweep.cluster.connector import Connector  # loads redis, which waiting does not need
     from k6_sweep.sweep.sweeper import sweep
 
     log.info("the sweep begins", dry_run=settings.dry_run)

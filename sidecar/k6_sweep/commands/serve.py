@@ -1,4 +1,4 @@
-"""`k6-sweep serve`: sweeps when it is asked over HTTP."""
+"""`k6-sweep serve`: sweeps when an HTTP request asks for it."""
 
 import asyncio
 import contextlib
@@ -29,14 +29,14 @@ from k6_sweep.sweep.preflight import problems
 from k6_sweep.sweep.result import OnProgress, Progress
 
 _PROBE_PATIENCE: Final = 1.0
-"""Seconds that Redis may take for a step of answering a probe."""
+"""Seconds that Redis may take for each step of a readiness probe."""
 
 
 def serve(context: Context) -> Report:
-    """Serve until a signal comes, and a little longer for what is under way then.
+    """Serve until a signal comes, then finish the running sweep within the grace period.
 
     Raises:
-        SettingsError: The address to listen on can't be had.
+        SettingsError: The system refuses the address to listen on.
     """
     settings, log = context.settings, context.log
     check_breadth(settings)
@@ -67,7 +67,7 @@ def serve(context: Context) -> Report:
 
 @contextlib.contextmanager
 def _signals_to(settings: Settings, sweeps: Sweeps) -> Iterator[None]:
-    """Let SIGTERM leave the running sweep its share of the grace period, and SIGINT or a second signal none."""
+    """Give the running sweep its share of the grace period after SIGTERM; none after SIGINT or a second signal."""
     budget = Budget(settings.timeout, grace_period=settings.grace_period or ASSUMED_GRACE_PERIOD)
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
@@ -84,7 +84,7 @@ def _signals_to(settings: Settings, sweeps: Sweeps) -> Iterator[None]:
 
 
 def _try_redis(context: Context) -> None:
-    """Say at the start what a sweep will stumble over."""
+    """Log at the start every problem that would make a sweep fail."""
     found = problems(context.settings, Connector(context.settings))
     for problem in found:
         context.log.warning("a sweep would not do its work as it is", problem=problem)

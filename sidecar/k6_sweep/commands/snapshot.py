@@ -1,4 +1,4 @@
-"""`k6-sweep snapshot`: notes down, before the test, which keys exist already."""
+"""`k6-sweep snapshot`: records, before the test, which keys already exist."""
 
 import dataclasses
 import time
@@ -17,7 +17,7 @@ from k6_sweep.sweep.sweeper import take_snapshot
 
 
 def snapshot(context: ContextOf[SnapshotSettings]) -> Report:
-    """Note down, before the test, which keys exist already."""
+    """Record, before the test, which keys already exist."""
     settings, out = context.settings, context.settings.out
     check_namespace(settings.allowed_namespace, context.pod.namespace)
     if out.exists():
@@ -44,7 +44,7 @@ def snapshot(context: ContextOf[SnapshotSettings]) -> Report:
 
 
 def _kept(context: ContextOf[SnapshotSettings]) -> Report:
-    """Return the report of a file that exists: an init container that runs again must not note down the test's keys."""
+    """Return the report for an existing file: a restarted init container must not record the test's keys."""
     out = context.settings.out
     found = read_snapshot(out)
     if found.pod is None or found.pod != context.pod.uid:

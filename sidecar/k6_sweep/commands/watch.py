@@ -1,4 +1,4 @@
-"""`k6-sweep watch`: waits until k6 has ended, then sweeps."""
+"""`k6-sweep watch`: waits for the end of k6, then sweeps."""
 
 import time
 from dataclasses import replace
@@ -21,9 +21,9 @@ from k6_sweep.sweep.guard import check_breadth, check_namespace
 from k6_sweep.watch.outcome import K6Outcome
 
 _QUICKLY: Final = 1.0
-"""Seconds that an answer of the API may take when there is no time to wait for it."""
+"""Seconds that an answer of the API server may take when time is short."""
 _STATUS_SECONDS: Final = 8.0
-"""How long the kubelet may take to tell the API server of k6's end."""
+"""Seconds that the kubelet may take to report k6's end to the API server."""
 
 
 def watch(context: Context) -> Report:
@@ -35,7 +35,7 @@ def watch(context: Context) -> Report:
             report = failure(error)
         announce(context, report)
         if context.settings.native and events.first_signal is None:
-            # While other containers run, the kubelet starts it again if it exits, and that would be a second sweep.
+            # If a native sidecar exits while other containers run, the kubelet restarts it, and it would sweep again.
             context.log.info("done; waiting for SIGTERM, as a native sidecar does", status=report.status)
             while events.first_signal is None:
                 events.wait([], None)
@@ -43,14 +43,14 @@ def watch(context: Context) -> Report:
 
 
 def _watch(context: Context, events: Events) -> Report:
-    from k6_sweep.watch.choose_detector import choose  # loads psutil, which other commands don't need
+    from k6_sweep.watch.choose_detector import choose  # loads psutil, which other commands do not need
 
     settings, log = context.settings, context.log
     check_breadth(settings)
     check_namespace(settings.allowed_namespace, context.pod.namespace)
     detector = choose(settings, context.pod, lambda: _why_not_readable(context))
-    if settings.preserve_existing is not None:  # said now, not after a long test
-        from k6_sweep.sweep.snapshot import read_snapshot  # weighs 6 MiB while waiting
+    if settings.preserve_existing is not None:  # fail now, not after a long test
+        from k6_sweep.sweep.snapshot import read_snapshot  # costs 6 MiB during the wait
 
         read_snapshot(settings.preserve_existing).check_patterns(settings.pattern, settings.preserve_existing)
     board = Board(context)
@@ -63,7 +63,7 @@ def _watch(context: Context, events: Events) -> Report:
 
 
 def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> Report:
-    """Return the report of what follows from k6's end, the sweep where there is one."""
+    """Act on k6's end and return the report: of the sweep, or of the reason why there is none."""
     settings = context.settings
     if not k6.seen:
         return Report(Status.UNSEEN, dry_run=settings.dry_run, k6=k6, errors=(_why_unseen(settings, events, k6),))
@@ -77,7 +77,7 @@ def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> R
     if settings.native and k6.detector == "process":
         budget = _ask_for_our_end(context, budget)
     report = sweep_in_time(context, events, budget, k6)
-    context.tell(report)  # now: what is still to be asked may take longer than there is time
+    context.tell(report)  # now: SIGKILL may come before the API server answers
     return replace(report, k6=_ask_for_the_code(context, events, budget, k6))
 
 
@@ -94,7 +94,7 @@ def _why_unseen(settings: Settings, events: Events, k6: K6Outcome) -> str:
 
 
 def _against(settings: Settings, k6: K6Outcome) -> Report | None:
-    """Return the report that --when ends in without a sweep; None where the sweep is wanted."""
+    """Return the report of a run that --when ends without a sweep; None if the sweep must run."""
     if k6.passed is None:
         unknown = f"how k6 ended is not known, so --when {settings.when} could not be judged; nothing was swept"
         return Report(Status.INCOMPLETE, dry_run=settings.dry_run, k6=k6, errors=(unknown,))
@@ -110,7 +110,7 @@ def _why_not_readable(context: Context) -> str | None:
 
 
 def _ask_for_the_code(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> K6Outcome:
-    """Return k6's end with its code and reason from the API, where the kernel didn't tell and the API may be asked."""
+    """Return k6's outcome, with code and reason from the API if the kernel gave no code and the API is usable."""
     if k6.detector != "process" or not k6.ended or k6.exit_code is not None or not context.pod.account:
         return k6
     deadline = time.monotonic() + _STATUS_SECONDS
@@ -125,16 +125,16 @@ def _ask_for_the_code(context: Context, events: Events, budget: Budget, k6: K6Ou
 
 
 def _ask_for_our_end(context: Context, budget: Budget) -> Budget:
-    """Return the budget with the moment of SIGKILL, where the API may be asked and our pod is being deleted.
+    """Return the budget with the moment of SIGKILL, if the API is usable and k6-sweep's own pod is being deleted.
 
-    A native sidecar's SIGTERM comes when k6 has used up its share of the grace period.
+    A native sidecar gets SIGTERM only after k6 has used its share of the grace period.
     """
     pod = _own_pod(context) if context.pod.account else None
     return replace(budget, killed_at=on_our_clock(pod.deleted_by)) if pod else budget
 
 
 def _own_pod(context: Context) -> K6Pod | None:
-    """Return our pod as the API has it; None where it cannot be asked now."""
+    """Return k6-sweep's own pod from the API; None if the API does not answer now."""
     from k6_sweep.kube.api import ApiError  # loads urllib3
     from k6_sweep.kube.read_own_pod import read_own_pod
 
@@ -146,7 +146,7 @@ def _own_pod(context: Context) -> K6Pod | None:
 
 
 def _on_preflight(context: Context, board: Board, answer: Any) -> None:
-    """Say what the preflight found."""
+    """Log the problems that the preflight found, and show them in the termination message."""
     problems = ["the preflight ended without an answer"] if answer is None else answer
     for problem in problems:
         context.log.warning("a sweep would not do its work as it is", problem=problem)

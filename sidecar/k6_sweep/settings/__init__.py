@@ -1,1 +1,1 @@
-"""What users say: options, variables, URLs, and their contradictions."""
+"""Settings from the command line and the environment: options, variables, URLs, and their contradictions."""

@@ -12,14 +12,14 @@ from k6_sweep.settings.watch import WatchSettings
 
 KUBELET_TERMINATION_LOG: Final = Path("/dev/termination-log")
 SMALLEST_MESSAGE: Final = 512
-"""Bytes that status, totals and k6's end always fit in."""
+"""Bytes that are always enough for status, totals and k6's end."""
 
 _OUTPUT = "What it tells"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ServeSettings, WatchSettings, SweepSettings):
-    """All settings: those of the sweep, of the wait, of the endpoint, and what is told of them."""
+    """All settings: those of the sweep, of the wait, of the endpoint and of the output."""
 
     termination_log: Path | None = option(
         _OUTPUT,

@@ -1,4 +1,4 @@
-"""Declares settings: what makes a dataclass's field an option and a variable, and which commands take it."""
+"""Declares settings: makes a dataclass's field an option and a variable, and lists the commands that take it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,73 +13,73 @@ _Parts = ParamSpec("_Parts")
 
 
 class TakenBy(Enum):
-    """Which commands take a setting, and why just these; each setting names one of them.
+    """The groups of commands that take a setting, with the reason for each group; each setting names one group.
 
-    `inject` takes what it passes on: of that, each container that it adds gets what the container's command takes.
+    `inject` takes the settings that it passes on; each container that it adds gets those that its command takes.
     """
 
     ALL = ("watch", "run", "serve", "snapshot", "check", "inject")
-    """Each talks to Redis about the test's keys and writes a log, or passes on how."""
+    """Each of them reads or deletes the test's keys in Redis and writes a log, or configures a container that does."""
     IN_PLACE = ("watch", "run", "serve", "snapshot", "check")
-    """It belongs to the machine that talks to Redis: its files, its logins, its log. `inject` runs elsewhere."""
+    """The setting concerns the machine that connects to Redis: its files, logins and log. `inject` runs elsewhere."""
     SWEEPING = ("watch", "run", "serve", "inject")
-    """Only these delete."""
+    """Only these commands delete keys."""
     SWEEPING_IN_PLACE = ("watch", "run", "serve")
-    """Only these delete, from a file at hand; `inject` names the file by itself."""
+    """Only these commands delete keys, and the setting is a local file; `inject` sets its path itself."""
     SWEEPING_OR_CHECK = ("watch", "run", "serve", "check", "inject")
-    """It bounds what is deleted, and `check` says beforehand whether that can work; a snapshot has all keys in it."""
+    """The setting limits the deletion, and `check` tests it in advance; a snapshot contains all keys."""
     SNAPSHOT = ("snapshot",)
-    """Only it writes a snapshot."""
+    """Only `snapshot` writes a snapshot."""
     WAITING = ("watch", "inject")
     """Only `watch` waits for k6."""
     WAITING_IN_PLACE = ("watch",)
-    """Only it waits for k6; `inject` takes these from the manifest, or leaves them at their defaults."""
+    """Only `watch` waits for k6; `inject` reads these from the manifest, or leaves them at their defaults."""
     UNTIL_SIGTERM = ("watch", "serve")
-    """These run until the kubelet ends them; `inject` adds up by itself how long that may take."""
+    """These commands run until the kubelet ends them; `inject` computes how long that may take."""
     ONE_SWEEP = ("watch", "run", "inject")
-    """These end with one sweep, which they report; `serve` is asked for the counts of its sweeps."""
+    """These commands end with one sweep and report it; `serve` shows the counts of its sweeps at /metrics."""
     ONE_SWEEP_IN_PLACE = ("watch", "run")
-    """The same, into a file of the machine that sweeps."""
+    """The same commands, except `inject`: the setting is a file on the machine that sweeps."""
     ENDING = ("watch", "run", "snapshot", "check")
-    """Their exit code says how it went; `inject` knows from the manifest what must follow from it."""
+    """The exit code of these commands is their result; `inject` derives the right policy from the manifest."""
     SERVE = ("serve",)
-    """Only it has an endpoint."""
+    """Only `serve` has an endpoint."""
     INJECT = ("inject",)
-    """It is about the manifests, and not passed on."""
+    """The setting concerns the manifests; `inject` does not pass it on."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """A settings field that is an option and a variable."""
+    """The option and the variable of a settings field."""
 
     group: str
-    """The heading that it stands under in help and docs."""
+    """Its heading in the help and the docs."""
     taken_by: TakenBy
     help: str
-    """What it does, the unit, and what leaving it out means."""
+    """What it does, its unit, and the effect of leaving it out."""
     _: KW_ONLY
     parse: Callable[[str], Any] = str
-    """Turns the text into the value; raises ValueError with a clause such as "must be a number"."""
+    """Converts the text to the value; raises ValueError with a clause such as "must be a number"."""
     metavar: str = "TEXT"
-    """How its value is called in help."""
+    """The name of its value in the help."""
     required: bool = False
-    """It must be given."""
+    """Whether it must be given."""
     default: Any = None
-    """The value where it isn't given; a field that may be repeated has none then, an empty tuple."""
+    """The value if it is not given; not used for a repeatable field, which is then an empty tuple."""
     many: bool = False
-    """It may be repeated; the variable separates by comma or newline. The field is a tuple."""
+    """Whether it may be repeated. The field is a tuple; commas or newlines separate the values in the variable."""
     flag: bool = False
-    """It is a yes or no, and needs no value."""
+    """Whether it is a boolean, which needs no value on the command line."""
     secret: bool = False
-    """It is read from the environment only: a command line can be read by every process of the pod."""
+    """Whether it is read from the environment only: every process of the pod can read a command line."""
     shown_default: str | None = None
-    """The default in words, where its value doesn't say it."""
+    """The default in words, if the value of the default does not explain it."""
     letter: str | None = None
-    """Its short form: "f" is -f."""
+    """The letter of its short form: "f" for -f."""
 
     @property
     def default_text(self) -> str:
-        """The default in words."""
+        """The default as text for the help and the docs."""
         if self.shown_default:
             return self.shown_default
         if self.required:
@@ -91,12 +91,12 @@ class Option:
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
     def serves(self, command: str) -> bool:
-        """Whether the command takes it."""
+        """Return whether the command takes it."""
         return command in self.taken_by.value
 
 
 def _declares(describe: Callable[_Parts, Option]) -> Callable[_Parts, Any]:
-    """Return a function that takes an option's parts and declares a field by them."""
+    """Return a function that takes an option's parts and declares a dataclass field from them."""
 
     def declare(*args: _Parts.args, **kwargs: _Parts.kwargs) -> Any:
         described = describe(*args, **kwargs)
@@ -115,7 +115,7 @@ flag: Final = _declares(_flag)
 
 
 def options_of(settings: type) -> dict[str, Option]:
-    """Return each field's option by the field's name, in the order of declaration."""
+    """Return the option of each field, by field name and in the order of declaration."""
     return {field.name: field.metadata["option"] for field in dataclasses.fields(settings)}
 
 

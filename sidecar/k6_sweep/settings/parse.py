@@ -1,4 +1,4 @@
-"""Reads a command's settings from the command line and the environment, and finds all that is wrong with them."""
+"""Reads a command's settings from the command line and the environment, and finds all their problems."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ _S = TypeVar("_S", bound=Settings)
 
 
 def settings_of(command: str) -> type[Settings]:
-    """Return what holds the settings of a command."""
+    """Return the class of a command's settings."""
     return SnapshotSettings if command == "snapshot" else Settings
 
 
@@ -24,7 +24,7 @@ def parse(
     """Read the command's settings from the command line and the environment.
 
     Returns:
-        The settings, and a sentence for each problem; with any problem the settings are good for reporting it only.
+        The settings, and a sentence for each problem; with a problem, the settings serve only to report it.
     """
     found, _, problems = read(settings, command, parser, argv, environ, others=SnapshotSettings)
     problems += [*contradictions(found), *_metrics_problems(found)]
@@ -38,7 +38,7 @@ def parse(
 
 
 def contradictions(settings: Settings) -> list[str]:
-    """Return a sentence for each pair of settings that cannot both be meant."""
+    """Return a sentence for each contradiction between settings."""
     url, problems = settings.redis_url, []
     passwords = [
         name
@@ -123,7 +123,7 @@ def _endpoint_problems(settings: Settings) -> Iterator[str]:
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
         yield "--tls-cert-file and --tls-key-file belong together; one is missing"
     elif settings.tls_cert_file:
-        import ssl  # the waiting sidecar needs none
+        import ssl  # the waiting sidecar does not need it
 
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
@@ -148,5 +148,5 @@ def _token_problems(settings: Settings) -> Iterator[str]:
         return
     if not token:
         yield f"{source} is empty"
-    elif not all(0x21 <= byte <= 0x7E for byte in token):  # noqa: PLR2004  # what is visible of ASCII
+    elif not all(0x21 <= byte <= 0x7E for byte in token):  # noqa: PLR2004  # the visible ASCII characters
         yield f"{source} has characters that a header can't carry: visible ASCII only, and no blanks"

@@ -1,4 +1,4 @@
-"""Reads the options and environment variables of a command into its settings, or says all that is wrong with them."""
+"""Reads the options and environment variables of a command into its settings, and collects all their problems."""
 
 import argparse
 import difflib
@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from k6_sweep.settings.options import PREFIX, Option, flag_name, options_of, variable_name
 
 _SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT\w*)$|_PORT(_\d+_(TCP|UDP|SCTP)\w*)?$")
-"""Variables that the kubelet adds for a Service whose name begins with "sweep"."""
+"""The names of variables that the kubelet adds for a Service whose name begins with "sweep"."""
 
 _S = TypeVar("_S")
 
@@ -19,15 +19,15 @@ class _UsageError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that raises what it has to say instead of ending the process."""
+    """An argparse parser that raises its error and does not end the process."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of exiting."""
+        """Raise the error; argparse would exit."""
         raise _UsageError(message)
 
 
 def _add_options(parser: argparse.ArgumentParser, settings: type, command: str) -> None:
-    """Give the parser the options that the command takes, under their headings."""
+    """Add the options that the command takes to the parser, under their headings."""
     headings: dict[str, argparse._ArgumentGroup] = {}
     for name, spec in options_of(settings).items():
         if spec.secret or not spec.serves(command):
@@ -49,14 +49,14 @@ def _add_options(parser: argparse.ArgumentParser, settings: type, command: str) 
 def read(
     settings: type[_S], command: str, parser: Parser, argv: Sequence[str], environ: Mapping[str, str], others: type
 ) -> tuple[_S, dict[str, list[str]], list[str]]:
-    """Build the settings of one command; an option beats its variable.
+    """Build the settings of one command; an option takes precedence over its variable.
 
-    `others` has settings of other commands: their variables don't count here, and are no mistake.
+    `others` has settings of other commands: this command ignores their variables and does not report them.
 
     Returns:
-        The settings; the texts that were given for each, in the order of declaration; and a sentence for each problem.
-        A setting that could not be read then has its default, or None where it has none: good enough to look for
-        further problems, not to work with.
+        The settings; the given texts of each, in the order of declaration; and a sentence for each problem.
+        A setting that could not be read has its default, or None if it has no default: the caller can check it for
+        further problems, but must not work with it.
     """
     _add_options(parser, settings, command)
     specs = options_of(others) | options_of(settings)
@@ -65,7 +65,7 @@ def read(
         known, unknown = parser.parse_known_args(argv)
     except _UsageError as error:
         known, unknown = argparse.Namespace(), []
-        said = re.sub(r"'.*'", "", str(error))  # what was given may be a secret
+        said = re.sub(r"'.*'", "", str(error))  # the given text may be a secret
         problems.append(f"{said}; see k6-sweep {command} --help")
     problems += [
         _unknown_option(text, specs, command)
@@ -96,7 +96,7 @@ def read(
 
 
 def _texts(name: str, spec: Option, known: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Return where the setting was given and what was given there; an empty variable counts as unset."""
+    """Return the place where the setting was given and its texts there; an empty variable counts as unset."""
     given = getattr(known, name, None)
     if given is not None:
         return flag_name(name), given if spec.many else [given]
@@ -107,7 +107,7 @@ def _texts(name: str, spec: Option, known: argparse.Namespace, environ: Mapping[
 
 
 def missing(name: str, spec: Option) -> str:
-    """Say that a required setting was not given."""
+    """Return the sentence about a required setting that was not given."""
     return f"{_both_names(name, spec)} is required: {spec.help}"
 
 

@@ -1,4 +1,4 @@
-"""Where Redis is and who may log in, as users write it."""
+"""Reads the address of Redis and its login from the forms that users write."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,7 +13,7 @@ _MALFORMED: Final = "has a malformed host or port"
 
 
 class Secret:
-    """Text that never shows itself: its repr and str are `***`."""
+    """Text that stays hidden: its repr and str are `***`."""
 
     __slots__ = ("_text",)
 
@@ -36,35 +36,35 @@ class Secret:
 
 @dataclass(frozen=True)
 class RedisUrl:
-    """Where to begin: a node, a cluster's configuration endpoint, a Unix socket, or Sentinels that know the primary."""
+    """The first address: a node, a cluster's configuration endpoint, a Unix socket, or Sentinels of the primary."""
 
     address: Address = Address("", DEFAULT_PORT)
-    """One node; without a host where there is a Unix socket, or Sentinels."""
+    """One node; its host is empty with a Unix socket or Sentinels."""
     tls: bool = False
     socket_path: str | None = None
     sentinels: tuple[Address, ...] = ()
     master: str = ""
-    """What the Sentinels call the primary."""
+    """The Sentinels' name of the primary."""
     database: int = 0
     username: str | None = None
     password: Secret | None = field(default=None)
 
     def __str__(self) -> str:
-        """Name the place without a secret: `redis-0:6379`, the socket's path, or the Sentinels' name for it."""
+        """Return the place without secrets: `redis-0:6379`, the socket's path, or the Sentinels' primary name."""
         if self.master:
             return f"{self.master} of {','.join(map(str, self.sentinels))}"
         return str(self.address) if self.socket_path is None else self.socket_path
 
     @classmethod
     def parse(cls, text: str) -> "RedisUrl":
-        """Read a URL of one of these forms; `rediss` stands for TLS.
+        """Parse a URL of one of these forms; `rediss` means TLS.
 
         - `redis://[user[:password]@]host[:port][/database]`
         - `redis+sentinel://[user[:password]@]host[:port][,host[:port]…]/master[/database]`
         - `unix://[user[:password]@]/path`
 
         Raises:
-            ValueError: With a clause that says what is wrong; it never repeats the URL, which may hold a password.
+            ValueError: Its clause names the problem and never repeats the URL, which may hold a password.
         """
         scheme, separator, _ = text.partition("://")
         if not separator or scheme not in _SCHEMES:
@@ -102,7 +102,7 @@ class RedisUrl:
 
 @dataclass(frozen=True)
 class IamCache:
-    """A cache of AWS that lets IAM identities log in."""
+    """An AWS cache that accepts logins of IAM identities."""
 
     service: str
     name: str
@@ -110,10 +110,10 @@ class IamCache:
 
     @classmethod
     def parse(cls, text: str) -> "IamCache":
-        """Read `elasticache:NAME`, `elasticache-serverless:NAME` or `memorydb:NAME`.
+        """Parse `elasticache:NAME`, `elasticache-serverless:NAME` or `memorydb:NAME`.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: The text has another form.
         """
         kind, _, name = text.partition(":")
         service, _, suffix = kind.partition("-")
@@ -135,7 +135,7 @@ def _split(text: str) -> SplitResult:
 
 
 def _address(text: str, default_port: int) -> Address:
-    """Read `host[:port]`, an IPv6 address in brackets."""
+    """Parse `host[:port]`, with an IPv6 address in brackets."""
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port

@@ -12,7 +12,7 @@ _HTTP = "The HTTP endpoint"
 
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings:
-    """What the endpoint needs. `None` means that the thing is not asked for."""
+    """The settings of the endpoint. `None` means that a feature is off."""
 
     listen: Address = option(
         _HTTP,
@@ -20,7 +20,7 @@ class ServeSettings:
         "Where to listen: HOST:PORT, an IPv6 address in brackets. 127.0.0.1 is for the containers of one pod.",
         parse=Address.parse,
         metavar="ADDRESS",
-        default=Address("0.0.0.0", 8000),  # noqa: S104  # a container is reached from outside
+        default=Address("0.0.0.0", 8000),  # noqa: S104  # clients connect from outside the container
     )
     admin_token: Secret | None = option(
         _HTTP,
@@ -49,7 +49,7 @@ class ServeSettings:
     )
 
     def current_admin_token(self) -> bytes:
-        """Return the token as it is now; empty where there is none.
+        """Return the current token; empty if there is none.
 
         Raises:
             OSError: Its file cannot be read.

@@ -12,7 +12,7 @@ _SNAPSHOT = "The snapshot"
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotSettings(Settings):
-    """What `snapshot` needs besides."""
+    """All settings, and those that only `snapshot` takes."""
 
     out: Path = option(
         _SNAPSHOT,

@@ -1,4 +1,4 @@
-"""The settings of a sweep: which Redis, which keys, what forbids it, how gently."""
+"""The settings of a sweep: its Redis, its keys, its guards and its pace."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ _SWEEP = "How to sweep"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSettings:
-    """What a sweep needs. Durations are seconds; `None` means that the thing is not asked for."""
+    """The settings of a sweep. Durations are in seconds; `None` means that a feature is off."""
 
     redis_url: RedisUrl = option(
         _REDIS,
@@ -166,10 +166,10 @@ class SweepSettings:
 
     @property
     def username(self) -> str | None:
-        """The user to log in as, wherever it was given."""
+        """The user to log in as, from --redis-username or the URL."""
         return self.redis_username or self.redis_url.username
 
     @property
     def broad_patterns(self) -> tuple[Pattern, ...]:
-        """The patterns that the breadth guard refuses."""
+        """The patterns that are too broad; none with --allow-broad-patterns."""
         return () if self.allow_broad_patterns else tuple(pattern for pattern in self.pattern if pattern.is_broad)

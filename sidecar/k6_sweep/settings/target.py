@@ -1,4 +1,4 @@
-"""Whose end to wait for: a pod, a Job, a TestRun, or pods by their labels."""
+"""The target of the wait: a pod, a Job, a TestRun, or pods by their labels."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _NAME: Final = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Target:
-    """Whose end to wait for: `pod/NAME`, `job/NAME`, `testrun/NAME` or `selector:LABELS`."""
+    """The target of the wait: `pod/NAME`, `job/NAME`, `testrun/NAME` or `selector:LABELS`."""
 
     kind: str
     name: str
@@ -19,10 +19,10 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a target.
+        """Parse a target.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The text is no target.
         """
         kind, _, name = text.strip().partition(":" if text.strip().startswith("selector:") else "/")
         named = kind in {"pod", "job", "testrun"} and _NAME.fullmatch(name)
@@ -35,18 +35,18 @@ class Target:
 
     @property
     def is_one_pod(self) -> bool:
-        """Whether there is one pod, by its name, and nothing that makes more."""
+        """Whether the target is one pod by its name, without a controller that creates more."""
         return self.kind == "pod"
 
     @property
     def controller(self) -> tuple[Resource, dict[str, str]] | None:
-        """The resource and the selector of what makes the pods; None where nothing is known of it."""
+        """The resource and the selector of the controller that creates the pods; None if it is unknown."""
         resource = {"job": JOBS, "testrun": TEST_RUNS}.get(self.kind)
         return (resource, {"fieldSelector": f"metadata.name={self.name}"}) if resource else None
 
     @property
     def pods(self) -> dict[str, str]:
-        """The selector of k6's pods. A TestRun's initializer and starter have its name too, but not `runner`."""
+        """The selector of k6's pods. A TestRun's initializer and starter pods also have its name, but not `runner`."""
         return {
             "pod": {"fieldSelector": f"metadata.name={self.name}"},
             "job": {"labelSelector": f"job-name={self.name}"},

@@ -1,4 +1,4 @@
-"""Reads the text of one setting as a value; each reader raises ValueError with a clause that says what it must be."""
+"""Parses the text of one setting; each function raises ValueError with a clause about the form it must have."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def boolean(text: str) -> bool:
-    """Read a yes or no."""
+    """Parse a boolean."""
     word = text.strip().lower()
     if word in {"true", "1", "yes", "on"}:
         return True
@@ -22,7 +22,7 @@ def boolean(text: str) -> bool:
 
 
 def seconds(text: str) -> float:
-    """Read a time such as 60, 60s, 500ms, 5m or 1h, in seconds."""
+    """Parse a duration such as 60, 60s, 500ms, 5m or 1h; return seconds."""
     number, unit = text.strip(), "s"
     for candidate in sorted(_UNITS, key=len, reverse=True):
         if number.endswith(candidate):
@@ -38,7 +38,7 @@ def seconds(text: str) -> float:
 
 
 def positive_seconds(text: str) -> float:
-    """Read a time longer than 0, in seconds."""
+    """Parse a duration longer than 0; return seconds."""
     value = seconds(text)
     if not value:
         raise ValueError("must be longer than 0 seconds")
@@ -46,7 +46,7 @@ def positive_seconds(text: str) -> float:
 
 
 def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
-    """Return a reader of whole numbers from low to high."""
+    """Return a parser of whole numbers from low to high."""
 
     def parse(text: str) -> int:
         try:
@@ -63,7 +63,7 @@ def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """Return a reader of one of these words."""
+    """Return a parser of one of these words."""
 
     def parse(text: str) -> str:
         if text not in words:
@@ -74,7 +74,7 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 
 def pattern_of(text: str) -> Pattern:
-    """Read a pattern that means what it says."""
+    """Parse a pattern; refuse one that contains a mistake."""
     pattern = Pattern(text)
     if pattern.mistake:
         raise ValueError(f"{text!r} {pattern.mistake}")
@@ -82,7 +82,7 @@ def pattern_of(text: str) -> Pattern:
 
 
 def readable_file(text: str) -> Path:
-    """Read the path of a file that can be read now."""
+    """Parse the path of a file, and check that it is readable now."""
     path = Path(text)
     try:
         with path.open("rb"):
@@ -93,7 +93,7 @@ def readable_file(text: str) -> Path:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server listens."""
+    """The address of a server: host and port."""
 
     host: str
     port: int
@@ -103,7 +103,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read HOST:PORT; an IPv6 host stands in brackets."""
+        """Parse HOST:PORT; an IPv6 host is in brackets."""
         host, colon, port = text.rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
         if not colon or not host or (":" in host and not bracketed):
@@ -112,7 +112,7 @@ class Address:
 
 
 def http_url(text: str) -> str:
-    """Read an http:// or https:// URL without a login in it."""
+    """Parse an http:// or https:// URL; refuse one that contains a login."""
     parts = urlsplit(text)
     try:
         sound = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0

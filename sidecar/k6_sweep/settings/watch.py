@@ -12,7 +12,7 @@ _K6 = "Waiting for k6"
 
 @dataclass(frozen=True, kw_only=True)
 class WatchSettings:
-    """What the wait needs. Durations are seconds; `None` means that the thing is not asked for."""
+    """The settings of the wait. Durations are in seconds; `None` means that a feature is off."""
 
     detector: str = option(
         _K6,
