@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.slots import key_slot
@@ -37,13 +37,10 @@ def write_keys(cluster: LocalCluster, keys: Iterable[bytes], value: bytes = b"x"
 
 def all_keys(node: Node) -> Iterator[bytes]:
     """Yield every key of one server; while nothing changes, none is missing."""
-    link = node.link()
     cursor = b"0"
-    try:
+    with closing(node.link()) as link:
         while True:
             cursor, page = link.ask(b"SCAN", cursor, b"COUNT", 5000)
             yield from page
             if cursor == b"0":
                 return
-    finally:
-        link.close()

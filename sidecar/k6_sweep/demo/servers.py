@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -65,11 +65,8 @@ class Node:
 
     def ask(self, *command: bytes | str | int) -> Any:
         """Send one command over a connection of its own."""
-        link = self.link()
-        try:
+        with closing(self.link()) as link:
             return link.ask(*command)
-        finally:
-            link.close()
 
 
 @dataclass(frozen=True)
@@ -217,11 +214,8 @@ def _introduce(nodes: Sequence[Node]) -> None:
 
 
 def _replicas_known_to(node: Node) -> int:
-    link = node.link()
-    try:
+    with closing(node.link()) as link:
         return sum(shard.replicas for shard in read_topology(link, node.address).shards)
-    finally:
-        link.close()
 
 
 def _until(condition: Callable[[], bool]) -> None:

@@ -1,5 +1,7 @@
 """Refuses a Redis that doesn't hold the marker: the key by which its owners say that it may be swept."""
 
+from contextlib import closing
+
 from redis import exceptions
 
 from k6_sweep.cluster.link import Connect, pack
@@ -23,11 +25,8 @@ def check_marker(marker: str | None, topology: Topology, connect: Connect) -> No
     shard = topology.shard_of(key_slot(key))
     if shard is None:
         raise UnreachableError(f"no primary owns slot {key_slot(key)}, where the marker of --require-marker belongs")
-    link = connect(shard.address)
-    try:
+    with closing(connect(shard.address)) as link:
         (reply,) = link.pipeline([pack((b"EXISTS", key))])
-    finally:
-        link.close()
     if isinstance(reply, exceptions.NoPermissionError):
         raise DeniedError(
             f"{link.name} forbids to look for the marker: {text_of(reply)}; --require-marker needs EXISTS on it"
