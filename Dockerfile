@@ -27,7 +27,7 @@ COPY --from=build /install /usr/local
 # A root that is read-only can keep no bytecode, and the base has none of the standard library's: importing what we use leaves it
 # here. Without any, the start costs 0.3 s of CPU instead of 0.1, and from k6's end to the sweep it takes 0.35 s instead of 0.07.
 RUN pip uninstall --yes --quiet --root-user-action ignore pip \
- && python -c "import k6_sweep.cli, k6_sweep.watch.process, k6_sweep.watch.kubernetes, k6_sweep.sweep.sweeper, k6_sweep.sweep.preflight" \
+ && python -c "import k6_sweep.cli, k6_sweep.commands.watch, k6_sweep.commands.run, k6_sweep.watch.process, k6_sweep.watch.kubernetes, k6_sweep.sweep.sweeper, k6_sweep.sweep.preflight" \
  && python -c "import importlib.util as found; found.find_spec('fastapi') and (__import__('k6_sweep.api.app'), __import__('k6_sweep.api.server'))"
 ENV PYTHONDONTWRITEBYTECODE=1
 # Not k6's user, nor anybody's.
