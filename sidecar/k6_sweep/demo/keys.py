@@ -1,4 +1,4 @@
-"""Writes keys into a local cluster, fast, and counts what is there."""
+"""Writes keys to a local cluster in batches, and lists its keys."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ _AT_ONCE = 5000
 
 
 def write_keys(cluster: LocalCluster, keys: Iterable[bytes], value: bytes = b"x") -> None:
-    """Set each key, on the primary that owns it."""
+    """Set each key on the primary that owns its slot."""
     with ExitStack() as links:
         owner_of: dict[int, Link] = {}
         by_port = {node.port: node for node in cluster.nodes}
@@ -36,7 +36,7 @@ def write_keys(cluster: LocalCluster, keys: Iterable[bytes], value: bytes = b"x"
 
 
 def all_keys(node: Node) -> Iterator[bytes]:
-    """Yield every key of one server; while nothing changes, none is missing."""
+    """Yield every key of one server; the result is complete if no key changes meanwhile."""
     link = node.link()
     cursor = b"0"
     try:
