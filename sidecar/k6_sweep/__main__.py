@@ -1,4 +1,4 @@
-"""Makes `python -m k6_sweep` the same as the `k6-sweep` command."""
+"""Makes `python -m k6_sweep` equal to the `k6-sweep` command."""
 
 import sys
 

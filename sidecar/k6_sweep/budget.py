@@ -1,9 +1,9 @@
-"""Decides from what has happened, and when, whether to wait on for k6, to sweep, or to give up: arithmetic only.
+"""Decides from past events and their times whether to keep waiting for k6, to sweep, or to give up: arithmetic only.
 
 never seen ── a signal, or --start-timeout ──────────────────────────────► UNSEEN
 │
 seen ───── its end ──────────────────────────────────────────────────► SWEEP
-├─────── the reserve for the sweep begins, --max-wait, or overdue ──► SWEEP, and say that k6 had not ended
+├─────── the reserve for the sweep begins, --max-wait, or overdue ──► SWEEP, and report that k6 had not ended
 └─────── a second signal ──────────────────────────────────────────► STOP
 """
 
@@ -12,15 +12,15 @@ from enum import Enum
 from typing import Final
 
 _LEAST_GRACE: Final = 2.0
-"""Seconds that the kubelet leaves a container at the least between SIGTERM and SIGKILL."""
+"""Minimum seconds that the kubelet leaves a container between SIGTERM and SIGKILL."""
 EXIT_RESERVE: Final = 2.0
-"""Seconds of the grace period that are kept for the report and the exit."""
+"""Seconds of the grace period that k6-sweep keeps for the report and the exit."""
 ASSUMED_GRACE_PERIOD: Final = 30.0
-"""Kubernetes' own default for a pod."""
+"""Seconds; Kubernetes' own default for a pod."""
 
 
 class Step(Enum):
-    """What to do next."""
+    """The next step."""
 
     WAIT = "wait"
     SWEEP = "sweep"
@@ -30,7 +30,7 @@ class Step(Enum):
 
 @dataclass(frozen=True)
 class Facts:
-    """What has happened; times are seconds on one clock, None is what has not."""
+    """The events so far; times are seconds on one clock, and None means that the event has not happened."""
 
     began: float
     """When the wait began."""
@@ -39,32 +39,32 @@ class Facts:
     ended: bool = False
     first_signal: float | None = None
     urgent: bool = False
-    """A second signal, or SIGINT, has come."""
+    """Whether a second signal, or SIGINT, has come."""
     overdue: float | None = None
-    """When k6 counts as overdue: what controls it has said before that it is over."""
+    """When k6 counts as overdue: its controller has already reported the end before."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long things may take, in seconds; None is as long as it takes."""
+    """Time limits in seconds; None means no limit."""
 
     timeout: float
-    """The longest that the sweep may take."""
+    """The time limit of the whole sweep."""
     grace_period: float = ASSUMED_GRACE_PERIOD
     """From the first signal to SIGKILL."""
     killed_at: float | None = None
-    """When SIGKILL comes, where that is known: a native sidecar's first signal comes when k6 has used up its share."""
+    """When SIGKILL comes, if known: a native sidecar gets its first signal after k6 has used its share."""
     k6_dies_with_us: bool = True
-    """Whether what ends us ends k6, too: where it doesn't, our end is no reason to sweep."""
+    """Whether the signal that ends k6-sweep also ends k6: if not, the end of k6-sweep is no reason to sweep."""
     start_timeout: float | None = None
     """How long to wait for k6 to appear."""
     max_wait: float | None = None
     """How long to wait for k6 to end."""
     late_news: float = 0.0
-    """How long after the fact the news of a k6 may come."""
+    """The longest delay between an event of k6 and the news of it."""
 
     def decide(self, facts: Facts, now: float) -> tuple[Step, float]:
-        """Return what to do, and until when to WAIT for something new at the longest (infinity: until it comes)."""
+        """Return the next step, and for WAIT the time at which to decide again (infinity: only after a new event)."""
         if facts.seen is None:
             limits = [self._give_up(facts)]
             step = Step.UNSEEN
@@ -79,7 +79,7 @@ class Budget:
         return (step, now) if facts.urgent or now >= until else (Step.WAIT, until)
 
     def sweep_until(self, deadline: float, first_signal: float | None) -> float:
-        """Return when the sweep must end: at its deadline, or a reserve before the end of the grace period."""
+        """Return when the sweep must end: at its deadline, or EXIT_RESERVE before the end of the grace period."""
         if first_signal is None:
             return deadline
         left = self._left(first_signal)
@@ -94,7 +94,7 @@ class Budget:
         return None if facts.first_signal is None else self._sweep_at(facts.first_signal)
 
     def _sweep_at(self, first_signal: float) -> float:
-        """Return when waiting must end so that the sweep fits in: with half a grace period that is too short for it."""
+        """Return when the wait must end so that the sweep has time; in a short grace period, at half of it."""
         left = self._left(first_signal)
         return first_signal + max(left - self.timeout - EXIT_RESERVE, left / 2)
 

@@ -1,4 +1,4 @@
-"""The command line: reads arguments and environment, runs one command, prints its report, exits with its code."""
+"""The command line: reads arguments and environment, runs one command, prints its report, returns its exit code."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "snapshot": "note down, before the test, which keys exist already",
     "check": "try everything that a sweep needs; delete nothing",
 }
-"""What each command that talks to Redis does."""
+"""The summary of each command that connects to Redis."""
 _DEMO: Final = "show it on this machine: a Redis Cluster, a k6, and the sweep"
 _INJECT: Final = "add the sidecar to the manifests of k6 tests, and print them"
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         sys.stdout.write(_help())
         return 0
     if command == "--version":
-        from importlib.metadata import version  # takes as long as all else that is imported here
+        from importlib.metadata import version  # its import takes as long as all others here together
 
         sys.stdout.write(f"k6-sweep {version('k6-sweep')}\n")
         return 0
@@ -91,9 +91,9 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
         report = _load(command, problems)(ContextOf(settings, log, tell, OwnPod.found(environ), run))
     except SweepError as error:
         report = failure(error)
-    except Exception as error:  # the last place that can still tell of it
+    except Exception as error:  # the last place that can report it
         log.exception("internal error")
-        progress = tell.last.progress if tell.last else None  # some keys may be gone
+        progress = tell.last.progress if tell.last else None  # some keys may already be deleted
         report = Report(Status.ERROR, progress=progress, errors=(f"internal error: {type(error).__name__}",))
     log_end(log, report)
     tell(report)
@@ -102,18 +102,18 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
 
 
 def _load(command: str, problems: Sequence[str]) -> Callable[[ContextOf[Any]], Report]:
-    """Import a command, if its settings can be used: each loads what it needs, and the waiting one must stay light."""
+    """Import a command if its settings are usable; each loads only what it needs, to keep the waiting sidecar small."""
     if problems:
         raise SettingsError(problems)
     try:
         work: Callable[[ContextOf[Any]], Report] = getattr(import_module(f"k6_sweep.commands.{command}"), command)
-    except ModuleNotFoundError as error:  # only the endpoint's packages may be missing
+    except ModuleNotFoundError as error:  # only packages of the endpoint can be missing
         raise SettingsError([f"{error.name} is missing; install k6-sweep with the extra [api]"]) from error
     return work
 
 
 class _Teller:
-    """Puts reports into the termination message; that it cannot be written is logged once, and is not fatal."""
+    """Writes reports to the termination message; a failure to do so is logged once and is not fatal."""
 
     def __init__(self, settings: Settings, log: Log) -> None:
         self._message = TerminationMessage(settings.termination_log) if settings.termination_log else None

@@ -1,13 +1,13 @@
-"""The ways to fail, each with the exit code that it ends in.
+"""The kinds of failure, each with its exit code.
 
-    SweepError               1  something in k6-sweep itself is wrong
+    SweepError               1  k6-sweep itself has a fault
     ├── SettingsError        2  a setting is missing, malformed, or contradicts another
-    ├── RefusedError         4  a guard said no; nothing was deleted
+    ├── RefusedError         4  a guard refused the sweep; nothing was deleted
     └── RedisError           5  Redis cannot be used
         ├── UnreachableError    no connection, or no answer
-        └── DeniedError         login or permission refused; asking again doesn't help
+        └── DeniedError         login or permission refused; a retry does not help
 
-An incomplete sweep (3) and a k6 that never came (6) are outcomes, not errors: see `k6_sweep.status`.
+An incomplete sweep (3) and a k6 that never appeared (6) are outcomes, not errors: see `k6_sweep.status`.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from k6_sweep.status import BAD_SETTINGS, Status
 
 
 class SweepError(Exception):
-    """Something went wrong; the message says what, where, and what to do about it."""
+    """A failure; the message gives the problem, its place and the remedy."""
 
     status: ClassVar[Status] = Status.ERROR
     exit_code: ClassVar[int | None] = None
-    """The exit code where the status alone does not decide it."""
+    """The exit code, if the status alone does not decide it."""
 
 
 class SettingsError(SweepError):
@@ -41,14 +41,14 @@ class RefusedError(SweepError):
 
 
 class RedisError(SweepError):
-    """Redis cannot be used as it is."""
+    """Redis cannot be used in its present state."""
 
     status = Status.FAILED
 
 
 class UnreachableError(RedisError):
-    """No connection or no answer; it may come back."""
+    """Redis accepts no connection or gives no answer; this may be temporary."""
 
 
 class DeniedError(RedisError):
-    """Login, TLS or a permission was refused; only a change of settings or of the ACL helps."""
+    """Redis refused the login, TLS or a permission; only a change of the settings or of the ACL helps."""

@@ -1,4 +1,4 @@
-"""Signals as facts, their clock, and a wait that they can end."""
+"""Records signals with their times, and waits until a signal or another event comes."""
 
 import os
 import select
@@ -12,13 +12,13 @@ from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
 _LONGEST_WAIT: Final = 24 * 3600.0
-"""poll() takes no more than some weeks; whoever waits longer waits again."""
+"""Seconds; poll() accepts a timeout of a few weeks only, so a longer wait calls it again."""
 
 
 class Events:
-    """What may happen while the process waits: SIGTERM, SIGINT, and descriptors that become readable.
+    """The events that can end a wait: SIGTERM, SIGINT, and descriptors that become readable.
 
-    As a context it takes the signals over, and gives them back at its end.
+    As a context manager it handles the signals, and restores their former handlers at the end.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,7 +26,7 @@ class Events:
         self.first_signal: float | None = None
         """When the first signal came, on the clock."""
         self.urgent = False
-        """Whether to stop at the next batch: after SIGINT or a second SIGTERM."""
+        """Whether the sweep must stop at its next batch: after SIGINT or a second SIGTERM."""
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._former: dict[int, Any] = {}
         self._former_wakeup = -1
@@ -56,27 +56,27 @@ class Events:
             self.first_signal = self._clock()
 
     def wake(self) -> None:
-        """End the wait that goes on, or else the next one, from any thread."""
-        with suppress(OSError):  # full, so that a wait ends anyway; or closed
+        """End the current wait, or else the next one; any thread may call this."""
+        with suppress(OSError):  # the socket is full, so a wait ends anyway; or it is closed
             self._sender.send(b"\0")
 
     def on_readable(self, descriptor: int, callback: Callable[[], None]) -> None:
-        """Call back, once and during a wait, when the descriptor can be read."""
+        """Call `callback` once, during a wait, when the descriptor is readable."""
         self._callbacks[descriptor] = callback
 
     def awaits(self, descriptor: int) -> bool:
-        """Whether a call for this descriptor is still to come."""
+        """Return whether a callback for this descriptor is pending."""
         return descriptor in self._callbacks
 
     def forget(self, descriptor: int) -> bool:
-        """Don't call back any more; return whether the call was still to come."""
+        """Cancel the callback of this descriptor; return whether it was pending."""
         return self._callbacks.pop(descriptor, None) is not None
 
     def wait(self, descriptors: Iterable[int], timeout: float | None) -> set[int]:
         """Sleep until a descriptor is readable, a signal or `wake` comes, or the time (seconds; None is forever) is up.
 
         Returns:
-            The readable ones of `descriptors`; empty after a signal, a call of `wake`, a callback or a timeout.
+            The readable descriptors; empty after a signal, a call of `wake`, a callback or a timeout.
         """
         wanted = set(descriptors)
         poller = select.poll()
@@ -92,16 +92,16 @@ class Events:
 
 
 def on_our_clock(moment: datetime | None) -> float | None:
-    """Return when a moment is, on the clock that signals are dated by; None for none."""
+    """Convert a moment to the monotonic clock that dates the signals; None stays None."""
     return None if moment is None else time.monotonic() + (moment - datetime.now(UTC)).total_seconds()
 
 
 def forbid_inspection() -> None:
-    """Close our environment and memory to neighbours of the same user who share the process namespace.
+    """Hide k6-sweep's environment and memory from processes of the same user in a shared process namespace.
 
     Source: https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
     """
-    import ctypes  # only here, and not where it isn't Linux
+    import ctypes  # only here, and only on Linux
 
     if os.name == "posix" and hasattr(ctypes.CDLL(None), "prctl"):
         ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)

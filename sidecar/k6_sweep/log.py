@@ -1,4 +1,4 @@
-"""Writes log lines to standard error, as JSON or as text.
+"""Writes log lines to standard error as JSON or text.
 
 A line of JSON has `time` (UTC), `level`, `event`, `run` (one id for all lines of a run, or of a sweep of the endpoint),
 and the event's own fields. docs/operations.md lists the events.
@@ -18,31 +18,31 @@ _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 
 
 class Log:
-    """Tells events: a sentence, and its facts as fields beside it."""
+    """Logs events: each has a short text and its facts as fields."""
 
     def __init__(self, logger: logging.Logger, on_terminal: bool = False, bound: Mapping[str, Any] = {}) -> None:
         self._logger = logger
         self.on_terminal = on_terminal
-        """Whether a person reads it, as it is written."""
+        """Whether the log goes to a terminal, where a person reads it."""
         self._bound = dict(bound)
 
     def bind(self, **fields: Any) -> Self:
-        """Return a log whose events have these fields, too."""
+        """Return a log that adds these fields to each event."""
         return type(self)(self._logger, self.on_terminal, self._bound | fields)
 
     def _write(self, level: int, event: str, *, traceback: bool = False, **fields: Any) -> None:
         self._logger.log(level, event, exc_info=traceback, extra={"fields": self._bound | fields})
 
     debug = partialmethod(_write, logging.DEBUG)
-    """Write what only a search for a fault needs."""
+    """Write a detail for the search of a fault."""
     info = partialmethod(_write, logging.INFO)
-    """Write a step on the way."""
+    """Write a normal step."""
     warning = partialmethod(_write, logging.WARNING)
-    """Write what may need a person."""
+    """Write a problem that may need a person."""
     error = partialmethod(_write, logging.ERROR)
-    """Write what went wrong."""
+    """Write a failure."""
     exception = partialmethod(_write, logging.ERROR, traceback=True)
-    """Write what went wrong, with the traceback of the exception that is being handled."""
+    """Write a failure with the traceback of the current exception."""
 
 
 class _JsonFormatter(logging.Formatter):
@@ -81,18 +81,18 @@ class _TextFormatter(logging.Formatter):
 
 
 def _shown(value: object) -> str:
-    """Write a value so that it can't be taken for two fields."""
+    """Return a value as text that cannot look like two fields."""
     text = json.dumps(value, default=str) if isinstance(value, (dict, list, tuple)) else str(value)
     return json.dumps(text) if isinstance(value, str) and set(text) & set(' ="') else text
 
 
 def _on_one_line(text: str) -> str:
-    """Escape what could end the line or paint it: a field may hold a pattern, and a pattern may hold anything."""
+    """Escape characters that end or color the line: a field may hold a pattern, and a pattern may hold any text."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
-    """Writes to what is standard error now: whoever draws there meanwhile puts himself in its place."""
+    """Writes to the current sys.stderr, which rich replaces while it draws bars."""
 
     stream = property(lambda _: sys.stderr, lambda _self, _stream: None)
 
@@ -101,10 +101,10 @@ def open_log(form: str | None, level: str, run: str = "", stream: TextIO | None 
     """Return the process's log.
 
     Args:
-        form: json or text; None is text on a terminal and json elsewhere.
-        level: One of logging's levels, in lower case.
-        run: The id of this run, which stands in every line of JSON.
-        stream: Where to write; standard error if it isn't given.
+        form: json or text; None means text on a terminal, otherwise json.
+        level: A level of logging, in lower case.
+        run: The id of this run, which every line of JSON has.
+        stream: The output; standard error by default.
     """
     terminal = (stream or sys.stderr).isatty()
     form = form or ("text" if terminal else "json")

@@ -1,14 +1,14 @@
-"""Writes the container's termination message so that it is whole at any moment."""
+"""Writes the container's termination message so that the file is complete at any moment."""
 
 import os
 from pathlib import Path
 
 
 class TerminationMessage:
-    """The file that the kubelet made for the message.
+    """The file that the kubelet created for the message.
 
-    It is mounted into the container, so it must not be replaced; a reader or a SIGKILL may come at any time, so it is
-    not truncated: each text goes over the last in one write, padded with spaces to its length.
+    It is mounted into the container, so it must not be replaced. A reader or a SIGKILL may come at any time, so it is
+    not truncated: one write puts each text over the last one, padded with spaces to its length.
 
     Source: https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
     """

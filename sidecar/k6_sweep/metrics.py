@@ -1,4 +1,4 @@
-"""Says in Prometheus's words what a sweep did.
+"""Publishes the results of sweeps as Prometheus metrics.
 
 Source: https://prometheus.io/docs/practices/naming/ (names, base units, `_total`, timestamps rather than ages).
 """
@@ -21,7 +21,7 @@ _DURATIONS: Final = (0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600)
 
 
 class LastSweep(Collector):
-    """The latest report. What it doesn't tell has no sample: a 0 would be a claim."""
+    """Collects metrics of the latest report. An unknown value has no sample: a 0 would be a claim."""
 
     def __init__(self) -> None:
         self._report: Report | None = None
@@ -29,13 +29,13 @@ class LastSweep(Collector):
         self._succeeded: float | None = None
 
     def note(self, report: Report) -> None:
-        """Take a report in, as of now."""
+        """Store a report with the current time."""
         self._report, self._ended = report, time.time()
         if report.status is Status.COMPLETE:
             self._succeeded = self._ended
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the metrics."""
+        """Yield the metrics of the stored report."""
         if self._report is None:
             return
         report, sweep = self._report, self._report.sweep
@@ -48,7 +48,7 @@ class LastSweep(Collector):
             yield _gauge("k6_exit_code", "How the last run's k6 ended.", report.k6.exit_code)
         if sweep is None:
             return
-        # One UNLINK takes keys of several patterns, and its answer is one number: deleted keys are known by shard.
+        # One UNLINK has keys of several patterns, and its reply is one number: deleted keys are known only by shard.
         yield _labelled("deleted_keys", "Keys that the last sweep deleted.", "shard", sweep.shards)
         yield _labelled("matched_keys", "Keys that the last sweep found.", "pattern", sweep.patterns)
         yield _labelled("preserved_keys", "Keys that it spared.", "pattern", sweep.preserved_by_pattern)
@@ -65,7 +65,7 @@ class LastSweep(Collector):
 
 
 class ServerMetrics:
-    """What an endpoint has done since it started."""
+    """The metrics of an endpoint since its start."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -84,7 +84,7 @@ class ServerMetrics:
                 self._sweeps.labels(status)
 
     def note_sweep(self, report: Report) -> None:
-        """Take in how a sweep ended."""
+        """Count a finished sweep."""
         self._last.note(report)
         self._sweeps.labels(report.status).inc()
         self._deleted.inc(report.counts.deleted)
@@ -92,24 +92,24 @@ class ServerMetrics:
             self._seconds.observe(report.sweep.seconds)
 
     def note_request(self, method: str, path: str, code: int) -> None:
-        """Take in an answer; the path is a route's, so that there are few of them."""
+        """Count an answer; the path is that of a route, which limits the number of different labels."""
         self._requests.labels(method, path, str(code)).inc()
 
 
 def push(report: Report, url: str, grouping: Mapping[str, str], seconds: float) -> None:
-    """Put a run's metrics into a Pushgateway, in place of what its group had.
+    """Send a run's metrics to a Pushgateway; they replace the earlier ones of their group.
 
     Raises:
-        OSError: It could not be reached, or didn't take them.
+        OSError: The Pushgateway cannot be reached or refuses them.
     """
     push_to_gateway(url, _JOB, _registry(report), dict(grouping), timeout=seconds)
 
 
 def write(report: Report, file: Path) -> None:
-    """Write a run's metrics into a file, in one step.
+    """Write a run's metrics to a file in one step.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     write_to_textfile(str(file), _registry(report))
 

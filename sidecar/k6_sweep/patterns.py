@@ -1,8 +1,8 @@
 r"""Redis's own glob matching, over bytes.
 
 Source: https://redis.io/docs/latest/commands/keys/ for the syntax; the corner cases (a `]` right after `[` closes the
-class, a reversed range is turned round, an unclosed class ends with the pattern, `\` at the very end is a backslash)
-are what the server's MATCH answers, and the tests compare the two.
+class, a reversed range is swapped, an unclosed class ends with the pattern, `\` at the very end is a backslash)
+follow the server's MATCH, and the tests compare the two.
 """
 
 import functools
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MIN_LITERAL_START: Final = 3
-"""So many literal leading characters keep a pattern from being too broad."""
+"""A pattern with fewer literal leading characters is too broad."""
 
 _LAST_ASCII: Final = 127
 _STAR, _ANY, _OPEN, _CLOSE, _CARET, _ESCAPE, _DASH = (ord(char) for char in "*?[]^\\-")
@@ -20,14 +20,14 @@ _STAR, _ANY, _OPEN, _CLOSE, _CARET, _ESCAPE, _DASH = (ord(char) for char in "*?[
 
 @dataclass(frozen=True)
 class Token:
-    """One element of a pattern: a star, or a set of byte values that one byte must be in."""
+    """One element of a pattern: a star, or the set of byte values that it accepts for one byte."""
 
     star: bool = False
     accepts: frozenset[int] = frozenset()
 
     @property
     def literal(self) -> int | None:
-        """The one byte value that is accepted, or None where there are several or none."""
+        """The one accepted byte value; None if there are several or none."""
         return next(iter(self.accepts)) if len(self.accepts) == 1 else None
 
 
@@ -35,12 +35,12 @@ _EVERY_BYTE: Final = frozenset(range(256))
 
 
 def _signed(byte: int) -> int:
-    """Return what a byte is to a server on x86, whose `char` is signed: bytes above 127 sort before the others."""
+    """Return the value of a byte on an x86 server, where `char` is signed: bytes above 127 sort before the others."""
     return byte - 256 if byte > _LAST_ASCII else byte
 
 
 def _class(glob: bytes, at: int) -> tuple[Token, int, bool]:
-    """Read the class whose content starts at `at`; return it, where the glob goes on, and whether `]` closed it."""
+    """Parse the class whose content starts at `at`; return its token, the next position, and whether `]` closed it."""
     negated = glob[at : at + 1] == b"^"
     at += negated
     members: set[int] = set()
@@ -62,7 +62,7 @@ def _class(glob: bytes, at: int) -> tuple[Token, int, bool]:
 
 
 def _ranges(content: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the ends of each `a-z` in a class's content."""
+    """Yield both ends of each range such as `a-z` in a class's content."""
     at = 0
     while at < len(content):
         if content[at] == _ESCAPE:
@@ -75,7 +75,7 @@ def _ranges(content: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _tokens(glob: bytes) -> Iterator[tuple[Token, bool]]:
-    """Yield each token of the glob, and whether it was written as plain text (not as a class)."""
+    """Yield each token of the glob, and whether it is written as plain text (not as a class)."""
     at = 0
     while at < len(glob):
         char = glob[at]
@@ -106,7 +106,7 @@ def _byte_class(accepts: frozenset[int]) -> bytes:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A glob as the user wrote it, with what can be told from it without asking a server."""
+    """A glob as the user wrote it, with the properties that need no server."""
 
     text: str
 
@@ -122,12 +122,12 @@ class Pattern:
 
     @functools.cached_property
     def tokens(self) -> tuple[Token, ...]:
-        """The elements, in order."""
+        """The elements in order."""
         return tuple(token for token, _ in _tokens(self.raw))
 
     @functools.cached_property
     def literal_start(self) -> bytes:
-        """The bytes that every match begins with, as far as they are written as plain text."""
+        """The bytes at the start of every match, as far as the glob has them as plain text."""
         start = bytearray()
         for token, plain in _tokens(self.raw):
             if not plain or token.literal is None:
@@ -142,7 +142,7 @@ class Pattern:
 
     @property
     def is_prefix(self) -> bool:
-        """Whether it matches just the keys that begin with its literal start."""
+        """Whether it matches exactly the keys that begin with its literal start."""
         return self.tokens[-1:] == (Token(star=True),) and len(self.literal_start) == len(self.tokens) - 1
 
     @property
@@ -152,7 +152,7 @@ class Pattern:
 
     @property
     def mistake(self) -> str | None:
-        """What makes it mean something else than was meant, as a clause; None for a sound pattern."""
+        """The mistake that changes its meaning, as a clause; None for a sound pattern."""
         if not self.raw:
             return "is empty"
         at = 0
@@ -174,12 +174,12 @@ class Pattern:
 
     @functools.cached_property
     def regex(self) -> bytes:
-        """A regular expression that matches the same keys in time linear in the key for each star.
+        """A regular expression for the same keys; each star costs time that is linear in the key.
 
-        Between two stars the leftmost fit is as good as any other, so it is taken for good (an atomic group): a pattern
-        like `a*a*a*a*b` cannot make the sweep crawl.
+        Between two stars the leftmost fit is as good as any other, so an atomic group keeps it: a pattern like
+        `a*a*a*a*b` cannot slow the sweep down.
         """
-        if set(self.raw) == {_STAR}:  # an empty key: MATCH * lists it, MATCH ** does not
+        if set(self.raw) == {_STAR}:  # MATCH * lists the empty key, MATCH ** does not
             return rb"(?s:.*)\Z" if len(self.raw) == 1 else rb"(?s:.+)\Z"
         runs: list[list[bytes]] = [[]]
         for token in self.tokens:
@@ -195,10 +195,10 @@ class Pattern:
         return b"(?s:" + body + (rb".*" + last + rb"\Z" if last else b"") + b")"
 
     def is_within(self, other: "Pattern") -> bool:
-        """Whether it is proven that the other matches every key that this one matches.
+        """Return True only if it is proven that the other matches every key that this one matches.
 
-        Each of our elements is covered by one of the other's: a star covers anything, a set of bytes a set that lies
-        within it. What this doesn't find may be within all the same.
+        An element of the other must cover each of this pattern's: a star covers anything, a set of bytes covers its
+        subsets. A pattern may be within the other although this returns False.
         """
         if self.raw == b"*":  # it matches the empty key, which ** does not
             return other.raw == b"*"
@@ -213,7 +213,7 @@ class Pattern:
         return covered[-1]
 
     def sample(self, fill: bytes) -> bytes | None:
-        """Make a key that this pattern matches, with `fill` for its first star; None where it has no star."""
+        """Return a key that the pattern matches, with `fill` for its first star; None without a star or any match."""
         if not any(token.star for token in self.tokens):
             return None
         key = bytearray()
@@ -229,5 +229,5 @@ class Pattern:
 
 
 def _an_ordinary_byte(accepts: frozenset[int]) -> int:
-    """Return a letter or digit where one is accepted: nothing that could open a hash tag by accident."""
+    """Return an accepted byte, if possible a letter or digit; `{` comes last, because it could open a hash tag."""
     return min(accepts, key=lambda value: (not bytes([value]).isalnum(), value == ord("{"), value))

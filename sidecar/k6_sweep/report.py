@@ -1,4 +1,4 @@
-"""The report: one JSON object, the same on standard output and, cut to fit, in the termination message."""
+"""The report: one JSON object, whole on standard output and shortened in the termination message."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,19 +15,19 @@ _SHORT_ERROR: Final = 200
 
 @dataclass(frozen=True)
 class Counts:
-    """What was counted, in one sweep or in all sweeps of a server."""
+    """The counts of one sweep, or of all sweeps of a server."""
 
     deleted: int = 0
     matched: int = 0
     remaining: int | None = None
-    """What the last pass still found; None where no pass looked again."""
+    """Keys that the last pass still found; None if no pass verified."""
     slots: str | None = None
-    """Slots done, of those that were asked for: `5/16384`; None where there are none to count."""
+    """Slots done of the requested ones: `5/16384`; None if the sweep counts no slots."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What there is to tell, at the end or on the way."""
+    """The result of a run, or its progress."""
 
     status: Status
     dry_run: bool = False
@@ -35,10 +35,10 @@ class Report:
     progress: Progress | None = None
     k6: K6Outcome | None = None
     totals: Counts = Counts()
-    """The counts where neither a sweep nor progress has them: those of all sweeps of a server."""
+    """The counts of all sweeps of a server, used if there is neither a sweep nor progress."""
     errors: tuple[str, ...] = ()
     code: int | None = None
-    """The exit code where the status alone does not decide it."""
+    """The exit code, if the status alone does not decide it."""
 
     def exit_code(self, failure_policy: str) -> int:
         """Return the exit code; the policy `ignore` turns 3 to 6 into 0."""
@@ -47,7 +47,7 @@ class Report:
 
     @property
     def counts(self) -> Counts:
-        """What was counted, or has been so far."""
+        """The counts, final or so far."""
         sweep, progress = self.sweep, self.progress
         if sweep:
             return Counts(sweep.deleted, sweep.matched, sweep.remaining, _share(sweep.slots_done, sweep.slots_asked))
@@ -57,11 +57,11 @@ class Report:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """All that went wrong, the sweep's own problems last."""
+        """All problems, those of the sweep last."""
         return self.errors + (self.sweep.errors if self.sweep else ())
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the whole report as JSON takes it."""
+        """Return the whole report as a dict that JSON can encode."""
         sweep, progress, counts = self.sweep, self.progress, self.counts
         body: dict[str, Any] = {"status": self.status, "deleted": counts.deleted, "matched": counts.matched}
         if sweep:
@@ -107,8 +107,8 @@ class Report:
     def message(self, limit: int) -> bytes:
         """Return the report in at most `limit` bytes of JSON, leaving out detail: errors, then shards, then patterns.
 
-        Of the errors the first stays as long as it can, shortened. The limit is at least settings.SMALLEST_MESSAGE,
-        which status, totals and k6's end never need.
+        The first error stays longest, shortened. The limit is at least settings.SMALLEST_MESSAGE, which is always
+        enough for status, totals and k6's end.
         """
         for body in _shorter_and_shorter(self.as_dict()):
             text = _json(body).encode()
@@ -118,7 +118,7 @@ class Report:
 
 
 def log_end(log: Log, report: Report) -> None:
-    """Log each problem, and the report; as errors, if it is no success."""
+    """Log each problem and the report: at level error for a failure, otherwise at level info."""
     say = log.error if report.status.is_failure else log.info
     body = report.as_dict()
     for problem in body.pop("errors"):
@@ -131,12 +131,12 @@ def _share(done: int | None, asked: int | None) -> str | None:
 
 
 def _json(body: Mapping[str, Any]) -> str:
-    # A pattern or an error may carry bytes that are no text; escaped they are valid everywhere.
+    # A pattern or an error may hold bytes that are not text; escaped, they are valid everywhere.
     return json.dumps(body, separators=(",", ":"), ensure_ascii=True)
 
 
 def _shorter_and_shorter(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a report whole, then with less and less detail."""
+    """Yield the whole report, then versions with less and less detail."""
     yield body
     if errors := body["errors"]:
         more = [f"and {len(errors) - 1} more"] if len(errors) > 1 else []

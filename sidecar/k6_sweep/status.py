@@ -1,26 +1,26 @@
-"""The ways for a run to end, and how each one shows outside."""
+"""The statuses of a run, each with its exit code, HTTP code and Event reason."""
 
 from enum import StrEnum
 from typing import Final, Self
 
 BAD_SETTINGS: Final = 2
-"""The exit code of an `error` that the settings are to blame for; each other status has one exit code."""
+"""The exit code of an `error` in the settings; each other status has one exit code."""
 
 
 class Status(StrEnum):
-    """How a run has ended, or what it is doing: the word that stands in reports, logs and metrics."""
+    """The status of a run, at its end or in progress: the word in reports, logs and metrics."""
 
     exit_code: int | None
-    """None while the run goes on."""
+    """None for a status of a run that has not ended."""
     http_code: int | None
-    """What the endpoint answers to the request that asked for the sweep; None where no such sweep ends like this."""
+    """The endpoint's answer to the request for the sweep; None if a sweep of the endpoint never has this status."""
     event_reason: str | None
-    """The reason of the Event that `watch` and `run` create; None where neither of them ends like this."""
+    """The reason of the Event that `watch` and `run` create; None if neither of them ends with this status."""
 
     def __new__(
         cls, word: str, exit_code: int | None = None, http_code: int | None = None, event_reason: str | None = None
     ) -> Self:
-        """Make a member of the word and what it stands for."""
+        """Create a member from its word and its codes."""
         self = str.__new__(cls, word)
         self._value_ = word
         self.exit_code, self.http_code, self.event_reason = exit_code, http_code, event_reason
@@ -41,15 +41,15 @@ class Status(StrEnum):
 
     @property
     def is_failure(self) -> bool:
-        """Whether the run has ended, and without success."""
+        """Whether the run has ended without success."""
         return bool(self.exit_code)
 
     @property
     def event_type(self) -> str:
-        """The type of that Event."""
+        """The type of the Event."""
         return "Warning" if self.is_failure else "Normal"
 
     @property
     def is_forgivable(self) -> bool:
-        """Whether the failure policy `ignore` turns the exit code into 0: a fault of ours never passes for success."""
+        """Whether the failure policy `ignore` turns the exit code into 0: never for a fault of k6-sweep itself."""
         return self.is_failure and self is not Status.ERROR

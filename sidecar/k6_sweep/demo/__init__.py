@@ -1,1 +1,1 @@
-"""Shows the main job on this machine: a real Redis Cluster, a real k6, and the sweep between them."""
+"""Shows k6-sweep's main job on this machine, with a real Redis Cluster and a real k6."""

@@ -1,4 +1,4 @@
-"""Runs the main job from end to end and shows it on one screen."""
+"""Runs k6-sweep's main job from end to end and shows it on one screen."""
 
 import json
 import os
@@ -22,16 +22,16 @@ from k6_sweep.demo.servers import LocalCluster, find_k6, find_redis_server, loca
 from k6_sweep.errors import SweepError
 
 KINDS: Final = ("stream", "dedupe", "waiting_token", "reservation_token", "idempotency", "ratelimit", "queue")
-"""What the load test writes, and the sweep is told to delete."""
+"""The key prefixes that the load test writes and the sweep deletes."""
 OTHERS: Final = ("user", "session", "order", "queues", "queue")
-"""What belongs to somebody else: the last but one differs from the test's by one letter, the last by nothing."""
+"""Prefixes of other keys: "queues" differs from a test prefix by one letter; "queue" is one, with older keys."""
 OTHER_KEYS: Final = 100_000
 _PATIENCE: Final = 90.0
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """What the screen is made of."""
+    """The facts on the screen."""
 
     before: Counter[str]
     written: Counter[str]
@@ -43,7 +43,7 @@ class _Shown:
 
     @property
     def succeeded(self) -> bool:
-        """Whether all of the test is gone, all else is there, and the report says just that."""
+        """Whether all keys of the test are gone, all others remain, and the report has exactly these numbers."""
         return (
             self.after == self.before
             and self.report["status"] == "complete"
@@ -54,10 +54,10 @@ class _Shown:
 
 
 def show() -> int:
-    """Run the demo; return 0 only if everything of the test is gone and everything else is there.
+    """Run the demo; return 0 only if all keys of the test are gone and all others remain.
 
     Raises:
-        SweepError: A program is missing, or one of them failed.
+        SweepError: A program is missing or failed.
     """
     console = Console(highlight=False, soft_wrap=True)
     server, k6 = find_redis_server(), find_k6()
@@ -130,7 +130,7 @@ def _take_snapshot(cluster: LocalCluster, folder: Path) -> None:
 
 
 def _load(cluster: LocalCluster, k6: str, folder: Path) -> tuple[float, Counter[str]]:
-    """Run the load test; return when it ended (seconds since the epoch) and how many keys it says it wrote."""
+    """Run the load test; return its end (seconds since the epoch) and, by prefix, the number of keys k6 reports."""
     summary = folder / "summary.json"
     script = resources.files("k6_sweep.demo") / "load.js"
     with resources.as_file(script) as path, (folder / "k6.log").open("wb") as log:

@@ -1,6 +1,6 @@
-"""What k6-sweep looks like in a pod: its containers, their files, its own Job and what that may ask.
+"""Builds what k6-sweep adds to a test: containers, their files, its own Job and the Job's permissions.
 
-The chart makes the same from its values (charts/k6-sweep/templates/_cleanup.tpl); a test compares the two.
+The chart builds the same from its values (charts/k6-sweep/templates/_cleanup.tpl); a test compares the two.
 """
 
 import copy
@@ -23,14 +23,14 @@ _SNAPSHOT: Final = "k6-sweep-snapshot"
 OUR_VOLUMES: Final = frozenset({_FILES, _SNAPSHOT})
 OUR_LABEL: Final = ("app.kubernetes.io/managed-by", "k6-sweep")
 USER: Final = 64001
-"""Not k6's, nor anybody's."""
+"""A user that neither k6 nor another container has."""
 
 _RESERVE: Final = 10
-"""Seconds of the grace period that nobody has planned for."""
+"""Seconds of the grace period that are kept in reserve."""
 _POD_MESSAGES: Final = 12288
 _LARGEST_MESSAGE: Final = 4096
 _FIRST_WITH_NATIVE: Final = (1, 29)
-"""The first Kubernetes that has native sidecars, and podReplacementPolicy, without being asked for them."""
+"""The first version of Kubernetes with native sidecars and podReplacementPolicy enabled by default."""
 _SECURITY: Final[Manifest] = {
     "runAsNonRoot": True,
     "runAsUser": USER,
@@ -50,7 +50,7 @@ _VARIABLES: Final = {variable_name(name): spec for name, spec in options_of(Sett
 
 @dataclass(frozen=True)
 class Cleanup:
-    """What is to be added: the settings, and what of them the sidecar is told, by the variables' names."""
+    """What to add: the settings, and the sidecar's variables by their names."""
 
     settings: InjectSettings
     env: Mapping[str, str]
@@ -58,7 +58,7 @@ class Cleanup:
 
     @property
     def knows_k6_by_image(self) -> bool:
-        """Whether a container may be taken for k6 by its image: unless the user has named it."""
+        """Whether a container with k6's image counts as k6: not if the user has named the container."""
         return "SWEEP_K6_CONTAINER" not in self.env
 
     @property
@@ -69,30 +69,30 @@ class Cleanup:
 
     @property
     def native(self) -> bool:
-        """Whether the sidecar is a native one."""
+        """Whether the sidecar is a native sidecar."""
         return self.knows_native and not self.settings.fail_job
 
     @property
     def own_grace_period(self) -> int:
-        """Seconds that SIGTERM leaves a pod of ours: the sweep, a reserve."""
+        """Seconds between SIGTERM and SIGKILL for k6-sweep's own pod: the sweep and a reserve."""
         return math.ceil(self.settings.timeout) + _RESERVE
 
     def grace_period(self, before: int) -> int:
-        """Return the seconds that SIGTERM leaves the test's pod, which had so many before: k6's own come on top."""
+        """Return the grace period of the test's pod in seconds: k6's share (at least `before`), plus k6-sweep's own."""
         return max(math.ceil(self.settings.k6_shutdown), before) + self.own_grace_period
 
     def sidecar(self, grace_period: int, backoff_limit: int, containers: int) -> Manifest:
-        """Return the sidecar of a pod with so many containers."""
+        """Return the sidecar of a pod with this number of containers."""
         env: dict[str, str] = {"SWEEP_PRESERVE_EXISTING": "/snapshot/keys"} if self.settings.only_new else {}
         env["SWEEP_GRACE_PERIOD"] = str(grace_period)
         if not self.native and backoff_limit:
-            env["SWEEP_FAILURE_POLICY"] = "ignore"  # else a Redis that is away would run the load test again
+            env["SWEEP_FAILURE_POLICY"] = "ignore"  # else an unreachable Redis would run the load test again
         native = {"restartPolicy": "Always"} if self.native else {}
         args = ["watch", "--native"] if self.native else ["watch"]
         return self._container(CONTAINER, args, {**self.env, **env}, containers, in_pod=True, **native)
 
     def before_the_test(self, containers: int) -> list[Manifest]:
-        """Return the init containers that do their work before the test."""
+        """Return the init containers that run before the test."""
         wanted = []
         if self.settings.preflight:
             wanted.append(("k6-sweep-check", ["check"]))
@@ -152,7 +152,7 @@ class Cleanup:
         return sources
 
     def volumes(self, *, in_pod: bool) -> list[Manifest]:
-        """Return the volumes of the test's pod, or of a pod of ours."""
+        """Return the volumes of the test's pod, or of k6-sweep's own pod."""
         sources = self._sources()
         volumes: list[Manifest] = [{"name": _FILES, "projected": {"sources": sources}}] if sources else []
         if in_pod and self.settings.only_new:
@@ -160,9 +160,9 @@ class Cleanup:
         return volumes
 
     def rules(self, resource: Resource | None, name: str) -> list[Manifest]:
-        """Return the rules of the Role: of a watcher of this resource, or of a sidecar."""
+        """Return the rules of the Role: of a watcher of this resource, or of a sidecar if there is none."""
         asked: list[tuple[Resource, str | None]] = [(resource, name)] if resource else []
-        # Before Linux 6.15 nothing but the API tells how k6 ended.
+        # Before Linux 6.15 only the API reports k6's exit code.
         by_api = resource or self.settings.detector == "kubernetes" or self.settings.when != "always"
         asked += [(PODS, None)] if by_api else []
         asked += [(EVENTS, None)] if self.settings.emit_event else []
@@ -177,9 +177,9 @@ class Cleanup:
         ]
 
     def watcher(self, resource: Resource, name: str, namespace: str, ttl: int | None) -> list[Manifest]:
-        """Return the Job that waits for all pods of a test, and what it needs; `ttl` is the test's own."""
+        """Return the Job that waits for all pods of a test, and its permissions; `ttl` is the test's own."""
         target = f"{ {JOBS: 'job', TEST_RUNS: 'testrun'}[resource] }/{name}"
-        env = {key: value for key, value in self.env.items() if key != "SWEEP_DETECTOR"}  # a target has just one
+        env = {key: value for key, value in self.env.items() if key != "SWEEP_DETECTOR"}  # a target has only one
         env["SWEEP_GRACE_PERIOD"] = str(self.own_grace_period)
         container = self._container(CONTAINER, ["watch", "--target", target], env, 1, in_pod=False)
         volumes = self.volumes(in_pod=False)
@@ -206,12 +206,12 @@ class Cleanup:
 
 
 def beside(name: str) -> str:
-    """Return the name of what stands beside a test of this name."""
+    """Return the name of the objects that `inject` adds for a test of this name."""
     return f"{name}-sweep"
 
 
 def permissions(name: str, namespace: str, rules: Sequence[Manifest], account: str | None = None) -> list[Manifest]:
-    """Return a service account with these permissions, or the binding of an account that is there."""
+    """Return a service account, Role and RoleBinding with these rules; without the account if `account` exists."""
     group = "rbac.authorization.k8s.io"
     metadata = _metadata(name, namespace)
     created = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}] if account is None else []

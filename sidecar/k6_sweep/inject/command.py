@@ -1,4 +1,4 @@
-"""`k6-sweep inject`: from manifests to manifests with k6-sweep in them, or to all that stands against it."""
+"""`k6-sweep inject`: adds k6-sweep to manifests, or lists every reason why it cannot."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,19 +17,19 @@ from k6_sweep.inject.workload import Workload, malformations, reasons_against, w
 
 @dataclass(frozen=True)
 class Injected:
-    """The manifests, and what was done to them."""
+    """The changed manifests, and a note about each change."""
 
     text: str
     """YAML, of one or more documents."""
     notes: tuple[str, ...]
-    """A line for each workload."""
+    """One line for each workload."""
 
 
 def inject(argv: Sequence[str], environ: Mapping[str, str], standard_input: TextIO) -> Injected:
-    """Add k6-sweep to the manifests of k6 tests, or take it out again.
+    """Add k6-sweep to the manifests of k6 tests, or remove it.
 
     Raises:
-        SettingsError: Settings that cannot be used, or manifests that cannot be served right; all of them.
+        SettingsError: Settings are unusable, or k6-sweep cannot work in the manifests; it lists all problems.
     """
     wanted, env, problems = parse_inject(argv, environ)
     read = _read(wanted, problems, standard_input)
@@ -40,7 +40,7 @@ def inject(argv: Sequence[str], environ: Mapping[str, str], standard_input: Text
 
 
 def _read(settings: InjectSettings, problems: Sequence[str], standard_input: TextIO) -> list[Document]:
-    """Return the documents as they were before any inject."""
+    """Return the documents without the changes of an earlier inject."""
     if problems:
         raise SettingsError(problems)
     try:
@@ -83,7 +83,7 @@ def _inject(read: Sequence[Document], cleanup: Cleanup) -> Injected:
         (k6,) = [wanted] if workload.is_test_run else workload.k6(wanted)
         env = dict(cleanup.env) if k6 == wanted else {**cleanup.env, "SWEEP_K6_CONTAINER": k6}
         added = add(workload, replace(cleanup, env=env), _namespace(workload, cleanup.settings))
-        # A Pod is refused while its account isn't there; a Job tries again.
+        # Kubernetes refuses a Pod whose service account does not exist yet; a Job tries again.
         beside = before if workload.kind == "Pod" else after
         beside += [Document(document.source, documents.in_short(each), document.offset) for each in added]
         notes.append(f"{title} {_form(workload, cleanup)}")
@@ -91,7 +91,7 @@ def _inject(read: Sequence[Document], cleanup: Cleanup) -> Injected:
 
 
 def _shared(found: Sequence[tuple[Document, Workload, str]]) -> Iterator[str]:
-    """Yield workloads that share a part, by an alias: what is added to one, the other would have, too."""
+    """Yield a problem for workloads that share a part by a YAML alias: a change to one would change the other too."""
     seen: dict[int, str] = {}
     for _, workload, title in found:
         if workload.needs_watcher:

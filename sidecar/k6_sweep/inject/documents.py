@@ -1,4 +1,4 @@
-"""Reads manifests from files, folders and standard input, and writes them with their comments."""
+"""Reads manifests from files, folders and standard input, and keeps their comments when it writes them."""
 
 import contextlib
 import io
@@ -21,30 +21,30 @@ _FIRST_LIST: Final = re.compile(r"^(?P<key> *)[^\s#-].*:[ \t]*\n(?: *#.*\n)*(?P<
 _USUAL_OFFSET: Final = 2
 _SHORT: Final = 90
 _NO_TEXT_TO_OTHERS: Final = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)
-"""What YAML 1.1, which Kubernetes reads, takes for yes or no."""
+"""The words that YAML 1.1, which Kubernetes reads, parses as booleans."""
 _SPOILT_BY_SHORTNESS: Final = re.compile(r'\\n|\[{"[^"]*": [{[]')
-"""Texts of several lines, and lists of mappings with one key, whose braces would be left out."""
+"""Values that flow style would spoil: multi-line texts, and lists of mappings with one key, which lose braces."""
 _NO_WRAPPING: Final = 1 << 20
 
 
 class UnreadableError(Exception):
-    """Manifests that cannot be read; the message says which, and why."""
+    """A manifest cannot be read; the message names it and the reason."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """One document of a file."""
+    """One YAML document of a file."""
 
     source: str
     """The file's name, or "standard input"."""
     manifest: Any
-    """A mapping, as a rule."""
+    """Usually a mapping."""
     offset: int
-    """How far its lists are indented."""
+    """The indentation of its lists."""
 
     @property
     def is_ours(self) -> bool:
-        """Whether an earlier inject has put it beside a test."""
+        """Whether an earlier inject has created it for a test."""
         place = self.manifest
         for step in ("metadata", "labels", OUR_LABEL[0]):
             place = place.get(step) if isinstance(place, dict) else None
@@ -52,10 +52,10 @@ class Document:
 
 
 def read(filenames: Sequence[str], standard_input: TextIO) -> list[Document]:
-    """Read all documents.
+    """Return all documents of these files, in their order.
 
     Raises:
-        UnreadableError: One cannot be read.
+        UnreadableError: One of them cannot be read.
     """
     return [
         document
@@ -84,7 +84,7 @@ def _texts(name: str, standard_input: TextIO) -> Iterator[tuple[str, str]]:
 
 def _parse(source: str, text: str) -> Iterator[Document]:
     if text.lstrip().startswith("{"):
-        with contextlib.suppress(ValueError):  # then it may be YAML
+        with contextlib.suppress(ValueError):  # it may be YAML
             yield Document(source, json.loads(text), _USUAL_OFFSET)
             return
     first = _FIRST_LIST.search(text)
@@ -108,7 +108,7 @@ def write(documents: Sequence[Document]) -> str:
 
 
 def in_short(value: Any) -> Any:
-    """Return the same, with what is short on one line, and texts of several lines as such."""
+    """Return the same value, with short parts on one line and multi-line texts as blocks."""
     if isinstance(value, str):
         if _NO_TEXT_TO_OTHERS.fullmatch(value):
             return DoubleQuotedScalarString(value)

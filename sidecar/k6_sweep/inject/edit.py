@@ -1,4 +1,4 @@
-"""Adds the sidecar to a workload, and takes it out again, leaving what was there before."""
+"""Adds the sidecar to a workload, and removes it so that the workload is as it was before."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _Put = Callable[[Manifest, str, object], None]
 
 
 def inject(workload: Workload, cleanup: Cleanup, namespace: str | None) -> list[Manifest]:
-    """Add k6-sweep to a workload, in the way that serves it; return what must stand beside it."""
+    """Add k6-sweep to a workload, as a sidecar or a watcher; return the other objects that it needs."""
     if workload.needs_watcher:
         seconds = workload.job.get("ttlSecondsAfterFinished")
         return cleanup.watcher(workload.needs_watcher, workload.name, namespace or "", seconds)
@@ -58,7 +58,7 @@ def _permissions(workload: Workload, cleanup: Cleanup, namespace: str | None, pu
 
 
 def uninject(workload: Workload) -> None:
-    """Take out what an earlier inject has added."""
+    """Remove the changes of an earlier inject."""
     if workload.is_test_run:
         return
     pod = workload.pod

@@ -1,4 +1,4 @@
-"""The settings of `k6-sweep inject`: which manifests, and what it adds to them besides what the sidecar is told."""
+"""The settings of `k6-sweep inject`: the manifests, and its additions to them beyond the sidecar's variables."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,17 +19,17 @@ _KEY: Final = re.compile(r"(?P<name>[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?)(?:/(
 
 @dataclass(frozen=True)
 class KeyIn:
-    """A Secret's or ConfigMap's name, and a key in it."""
+    """The name of a Secret or ConfigMap, and a key in it."""
 
     name: str
     key: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read NAME or NAME/KEY.
+        """Parse NAME or NAME/KEY.
 
         Raises:
-            ValueError: It is neither.
+            ValueError: The text is neither.
         """
         found = _KEY.fullmatch(text)
         if not found:
@@ -38,7 +38,7 @@ class KeyIn:
 
 
 def kube_version(text: str) -> tuple[int, int]:
-    """Read a version of Kubernetes such as 1.30 or v1.30.2."""
+    """Parse a version of Kubernetes such as 1.30 or v1.30.2."""
     found = re.match(r"v?(\d+)\.(\d+)", text)
     if not found:
         raise ValueError(f"must be a version such as 1.30, not {text!r}")
@@ -47,7 +47,7 @@ def kube_version(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class InjectSettings(Settings):
-    """All that `inject` takes: what it passes on to the containers that it adds, and what the pod needs for them."""
+    """All settings of `inject`: those that it passes to the containers that it adds, and those of the pod."""
 
     filename: tuple[str, ...] = option(
         _MANIFESTS,
@@ -135,15 +135,15 @@ class InjectSettings(Settings):
 
     @property
     def has_guard(self) -> bool:
-        """Whether anything but the patterns draws the line."""
+        """Whether any guard other than the patterns limits the sweep."""
         return bool(self.allowed_namespace or self.require_marker or self.max_keys or self.only_new)
 
 
 def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[InjectSettings, dict[str, str], list[str]]:
-    """Read the settings of `inject`; --uninject needs none but the manifests.
+    """Read the settings of `inject`; --uninject needs only the manifests.
 
     Returns:
-        The settings; what the sidecar is to be told, by the variables' names; and a sentence for each problem.
+        The settings; the sidecar's variables by their names; and a sentence for each problem.
     """
     parser = Parser(
         prog="k6-sweep inject",

@@ -1,4 +1,4 @@
-"""What runs k6 in a manifest: where its pod is, which container is k6, and whether a sidecar can serve it right."""
+"""The workload that runs k6 in a manifest: its pod, its k6 container, and the reasons against a sidecar."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,42 +20,42 @@ _POD_AT: Final[Mapping[str, tuple[str, ...]]] = {
     "ReplicaSet": ("spec", "template"),
 }
 BEFORE: Final = "k6-sweep/before"
-"""The annotation that keeps what a workload had before, so that it can be had again; null stands for nothing."""
+"""The annotation that keeps the original fields of a workload, so that they can be restored; null means absent."""
 _LONGEST_JOB_NAME: Final = 63
 _THAT_END: Final = frozenset({"Pod", "Job", "CronJob"})
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A manifest that makes pods, or a TestRun."""
+    """A manifest that creates pods, or a TestRun."""
 
     manifest: Manifest
     kind: str
 
     @property
     def name(self) -> str:
-        """Its name; empty where the API server is to make one up."""
+        """Its name; empty if the API server must generate one."""
         return str(_mapping(self.manifest.get("metadata")).get("name") or "")
 
     @property
     def namespace(self) -> str | None:
-        """The namespace that it names."""
+        """The namespace in its metadata."""
         return _mapping(self.manifest.get("metadata")).get("namespace")
 
     @property
     def title(self) -> str:
-        """What to call it in a message."""
+        """Its kind and name for messages."""
         metadata = _mapping(self.manifest.get("metadata"))
         return f"{self.kind} {self.name or str(metadata.get('generateName', '(without a name)'))}"
 
     @property
     def is_test_run(self) -> bool:
-        """Whether k6-operator makes its pods."""
+        """Whether k6-operator creates its pods."""
         return self.kind == "TestRun"
 
     @property
     def job(self) -> Manifest:
-        """The Job's spec; empty for what is no Job."""
+        """The Job's spec; empty for other kinds."""
         spec = _mapping(self.manifest.get("spec"))
         if self.kind == "CronJob":
             return _mapping(_mapping(spec.get("jobTemplate")).get("spec"))
@@ -71,40 +71,40 @@ class Workload:
 
     @property
     def containers(self) -> list[Manifest]:
-        """The pod's containers without ours."""
+        """The pod's containers without k6-sweep's own."""
         return [each for each in self.pod.get("containers") or [] if each.get("name") not in OUR_CONTAINERS]
 
     @property
     def pods_at_once(self) -> int:
-        """How many pods run the test at the same time."""
+        """Number of pods that run the test at the same time."""
         parallelism = self.job.get("parallelism")
         return 1 if parallelism is None else int(parallelism)
 
     @property
     def backoff_limit(self) -> int:
-        """How often a failed pod is replaced by another."""
+        """How often the Job replaces a failed pod."""
         limit = self.job.get("backoffLimit")
         return (6 if limit is None else int(limit)) if self.kind in {"Job", "CronJob"} else 0
 
     @property
     def retries_unasked(self) -> bool:
-        """Whether a failed test is run again because nobody has said otherwise."""
+        """Whether Kubernetes runs a failed test again by default, because the manifest sets no limit."""
         return bool(self.job) and self.job.get("backoffLimit") is None
 
     @property
     def may_overlap(self) -> bool:
-        """Whether a test may begin before the one before it has been swept."""
+        """Whether a test may begin before the previous one has been swept."""
         return self.kind == "CronJob" and _mapping(self.manifest["spec"]).get("concurrencyPolicy", "Allow") == "Allow"
 
     @property
     def needs_watcher(self) -> Resource | None:
-        """The resource to wait for where the test may run in several pods."""
+        """The resource to wait for, if the test may run in several pods; else None."""
         if self.is_test_run:
             return TEST_RUNS
         return JOBS if self.pods_at_once != 1 else None
 
     def k6(self, wanted: str, *, by_image: bool = True) -> list[str]:
-        """Return the names of the containers that run k6: the one of this name, or those whose image is called k6."""
+        """Return the names of the containers that run k6: the one of this name, or those whose image is named k6."""
         names = [str(each.get("name")) for each in self.containers]
         if wanted in names:
             return [wanted]
@@ -115,7 +115,7 @@ class Workload:
 
 
 def workloads(manifest: Any) -> Iterator[Workload]:
-    """Yield what makes pods in a manifest, or in a List of them."""
+    """Yield the workloads of a manifest, or of a List of manifests."""
     if not isinstance(manifest, dict):
         return
     kind, version = str(manifest.get("kind", "")), str(manifest.get("apiVersion", ""))
@@ -127,7 +127,7 @@ def workloads(manifest: Any) -> Iterator[Workload]:
 
 
 def malformations(workload: Workload) -> Iterator[str]:
-    """Yield what the API server would refuse, and nobody could work with."""
+    """Yield the malformed fields, which the API server would refuse and `inject` cannot process."""
     metadata = workload.manifest.get("metadata")
     if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
         yield "metadata must be a mapping with a name"
@@ -156,7 +156,7 @@ def _is_record(text: object) -> bool:
 
 
 def reasons_against(workload: Workload, cleanup: Cleanup, namespace: str | None) -> Iterator[str]:
-    """Yield why k6-sweep cannot be added to a workload that runs k6."""
+    """Yield the reasons why k6-sweep cannot be added to a workload that runs k6."""
     if not workload.is_test_run and workload.kind not in _THAT_END:
         yield f"a {workload.kind} starts k6 again whenever it ends, so the test is never over; run it as a Job"
         return
