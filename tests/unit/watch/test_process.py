@@ -1,4 +1,4 @@
-"""The watch where the kernel has no pidfd, and where a k6 ends faster than it can be held."""
+"""The watch on a kernel without pidfd, and with a k6 that ends before its handle is open."""
 
 import shlex
 import subprocess
@@ -20,7 +20,7 @@ PATIENT = Budget(timeout=60)
 
 
 def start_stand_in(name: str, seconds: float, folder: Path) -> Path:
-    """Start something that looks like `k6 run`, as nobody's child; return the file that it makes at its end."""
+    """Start a process that looks like `k6 run`, as an orphan; return the file that it creates at its end."""
     done = folder / f"{name}.done"
     body = f"import pathlib, time; time.sleep({seconds}); pathlib.Path({str(done)!r}).touch()"
     command = f"exec -a {name} {shlex.join([sys.executable, '-c', body, 'run'])}"
@@ -34,7 +34,7 @@ def watch(name: str, hold: Callable[[psutil.Process], ProcessHandle], budget: Bu
 
 
 def test_without_pidfd_the_end_is_looked_for(tmp_path: Path) -> None:
-    """Where the kernel has no pidfd the end is seen all the same; the exit code is unknown."""
+    """Without pidfd the watch still sees the end; the exit code is unknown."""
 
     def unsupported(_: psutil.Process) -> ProcessHandle:
         raise PidfdUnsupportedError
@@ -46,7 +46,7 @@ def test_without_pidfd_the_end_is_looked_for(tmp_path: Path) -> None:
 
 
 def test_a_k6_that_was_missed_may_be_followed_by_another(tmp_path: Path) -> None:
-    """When a k6 is gone before it could be held, its successor is waited for before anything is swept."""
+    """If a k6 ends before its handle is open, the watch waits for its successor before the sweep."""
     held = []
 
     def gone_at_first(process: psutil.Process) -> ProcessHandle:
@@ -68,7 +68,7 @@ def test_a_k6_that_was_missed_may_be_followed_by_another(tmp_path: Path) -> None
 
 
 def test_max_wait_ends_the_wait(tmp_path: Path) -> None:
-    """After --max-wait a k6 that still runs is called that."""
+    """After --max-wait the outcome shows that k6 is still running."""
     done = start_stand_in("k6-too-long", 4, tmp_path)
     outcome = watch("k6-too-long", ProcessHandle.open, Budget(timeout=60, max_wait=0.5))
     assert not done.exists()
