@@ -1,4 +1,4 @@
-"""Globs and keys by chance, of so few letters that they often match."""
+"""Random globs and keys from a small alphabet, so that they often match."""
 
 from hypothesis import strategies as st
 

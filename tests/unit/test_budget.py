@@ -1,4 +1,4 @@
-"""Waiting on, sweeping or giving up, by what has happened and when."""
+"""The budget decides between waiting, sweeping and giving up by past events and their times."""
 
 from dataclasses import dataclass
 
@@ -20,12 +20,12 @@ BUDGETS = st.builds(
     k6_dies_with_us=st.booleans(),
 )
 GRACE_125 = Budget(timeout=60, grace_period=125, start_timeout=300, max_wait=None)
-"""Of the grace period 63 seconds are k6's, 60 the sweep's, 2 the exit's."""
+"""Of the grace period, k6 has 63 seconds, the sweep 60 and the exit 2."""
 
 
 @dataclass(frozen=True)
 class Story:
-    """When things happen; None is never."""
+    """The times of the events; None means never."""
 
     seen: float | None = None
     end: float | None = None
@@ -34,7 +34,7 @@ class Story:
     overdue: float | None = None
 
     def facts(self, now: float) -> Facts:
-        """Return what has happened by now: an end counts once k6 was seen, and a second signal after the first."""
+        """Return the events up to `now`: an end counts once k6 was seen, and a second signal after the first."""
 
         def past(moment: float | None) -> bool:
             return moment is not None and moment <= now
@@ -49,7 +49,7 @@ class Story:
         )
 
     def play(self, budget: Budget) -> tuple[Step, float]:
-        """Return how it ends, and when; WAIT is for ever."""
+        """Return the last step and its time; WAIT means that it waits forever."""
         moments = [self.seen, self.end, self.signal, self.second_signal]
         now = 0.0
         while True:
@@ -83,12 +83,12 @@ STORIES = st.builds(Story, seen=MAYBE, end=MAYBE, signal=MAYBE, second_signal=MA
     ],
 )
 def test_every_order_of_events(story: Story, end: tuple[Step, float]) -> None:
-    """Each order of k6's appearance, its end and the signals has one way to go on."""
+    """Each order of k6's appearance, its end and the signals leads to exactly one step."""
     assert story.play(GRACE_125) == end
 
 
 def test_where_k6_lives_on_without_us() -> None:
-    """Our end is no reason to sweep what a k6 elsewhere still uses: the wait is broken off."""
+    """If a k6 elsewhere survives k6-sweep's own end, the wait stops without a sweep."""
     watcher = Budget(timeout=60, grace_period=125, k6_dies_with_us=False)
     assert Story(seen=10, signal=15).play(watcher) == (Step.STOP, 78)
     assert Story(seen=10, signal=15, end=70).play(watcher) == (Step.SWEEP, 70)
@@ -96,7 +96,7 @@ def test_where_k6_lives_on_without_us() -> None:
 
 
 def test_a_known_sigkill_counts_more_than_the_grace_period() -> None:
-    """A native sidecar's signal comes late: what is left is until SIGKILL, if that is known, and at least 2 s."""
+    """After a native sidecar's late signal, the time left ends at SIGKILL, if that is known, and is at least 2 s."""
     known = Budget(timeout=60, grace_period=130, killed_at=100)
     assert known.sweep_until(1000, 90) == 98
     assert known.sweep_until(1000, 99) == 100.5
@@ -105,7 +105,7 @@ def test_a_known_sigkill_counts_more_than_the_grace_period() -> None:
 
 
 def test_news_may_come_late() -> None:
-    """Where news is late, a signal doesn't mean at once that there was no k6."""
+    """If news can be late, a signal alone does not prove at once that there was no k6."""
     late = Budget(timeout=60, grace_period=100, late_news=10)
     assert Story(signal=7).play(late) == (Step.UNSEEN, 17)
     assert Story(signal=7, seen=8, end=9).play(late) == (Step.SWEEP, 9)
@@ -114,7 +114,7 @@ def test_news_may_come_late() -> None:
 
 @given(BUDGETS, STORIES)
 def test_it_never_sweeps_too_early(budget: Budget, story: Story) -> None:
-    """It sweeps after k6's end; before it only when the reserve, --max-wait or k6's being overdue forces it."""
+    """The sweep comes after k6's end; before it only if the reserve, --max-wait or an overdue k6 forces it."""
     step, now = story.play(budget)
     facts = story.facts(now)
     if step is not Step.SWEEP or facts.ended:
@@ -132,7 +132,7 @@ def test_it_never_sweeps_too_early(budget: Budget, story: Story) -> None:
 
 @given(BUDGETS, STORIES)
 def test_it_never_sweeps_for_a_k6_that_it_never_saw(budget: Budget, story: Story) -> None:
-    """Without a k6 there is no sweep, and with one it is not called unseen."""
+    """A run that never saw k6 never sweeps, and one that saw k6 is never `unseen`."""
     step, now = story.play(budget)
     seen = story.facts(now).seen is not None
     assert step is not Step.SWEEP or seen
@@ -141,7 +141,7 @@ def test_it_never_sweeps_for_a_k6_that_it_never_saw(budget: Budget, story: Story
 
 @given(BUDGETS, STORIES)
 def test_it_always_ends(budget: Budget, story: Story) -> None:
-    """It waits for ever only while nothing asks it to end: no signal, no end of k6, no limit."""
+    """The wait is endless only without any signal, end of k6 or limit."""
     step, _ = story.play(budget)
     if step is Step.WAIT:
         assert story.signal is None
@@ -151,7 +151,7 @@ def test_it_always_ends(budget: Budget, story: Story) -> None:
 
 @given(BUDGETS, STORIES)
 def test_a_signal_leaves_time_to_sweep(budget: Budget, story: Story) -> None:
-    """From a forced end of the wait to SIGKILL there is --timeout, or half of a grace period too short for both."""
+    """A forced end of the wait leaves --timeout before SIGKILL, or half of a grace period too short for both."""
     step, now = story.play(budget)
     facts = story.facts(now)
     if step is Step.SWEEP and facts.first_signal is not None and not facts.ended:
@@ -160,7 +160,7 @@ def test_a_signal_leaves_time_to_sweep(budget: Budget, story: Story) -> None:
 
 @given(BUDGETS, TIMES, TIMES)
 def test_a_sweep_ends_before_the_grace_period(budget: Budget, first: float, deadline: float) -> None:
-    """A signal never gives more time than there was, and keeps a reserve of the grace period."""
+    """A signal never extends the sweep's deadline, and the sweep leaves a reserve of the grace period."""
     assert budget.sweep_until(deadline, None) == deadline
     assert budget.sweep_until(deadline, first) <= deadline
     assert first < budget.sweep_until(1e9, first) < first + budget.grace_period

@@ -1,4 +1,4 @@
-"""What the docs name exists."""
+"""The settings and files that the docs name exist."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_named_settings_exist(page: Path) -> None:
-    """Every option and variable that a page names is one."""
+    """Every option and variable that a page names exists."""
     text = page.read_text()
     variables = set(re.findall(r"\bSWEEP_[A-Z0-9_]+", text)) - {"SWEEP_"}
     assert variables <= {variable_name(name) for name in SETTINGS}
@@ -46,6 +46,6 @@ def test_named_settings_exist(page: Path) -> None:
     "page", [page for page in PAGES if page.suffix == ".md"], ids=lambda page: str(page.relative_to(ROOT))
 )
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every link to a file of the project leads to one."""
+    """Every link to a file of the project leads to an existing file."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []

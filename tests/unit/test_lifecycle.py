@@ -1,4 +1,4 @@
-"""Signals as facts."""
+"""Signals, callbacks and waits of `Events`."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from k6_sweep.lifecycle import Events
 
 
 def test_signals_are_noted_and_end_a_wait() -> None:
-    """The first SIGTERM is a date, the second is urgent, and both wake the wait; the old handlers come back."""
+    """The first SIGTERM sets its time, the second is urgent, both end the wait; the former handlers are restored."""
     before = signal.getsignal(signal.SIGTERM)
     with Events() as events:
         assert events.wait([], 0) == set()
@@ -21,7 +21,7 @@ def test_signals_are_noted_and_end_a_wait() -> None:
 
 
 def test_sigint_is_urgent_at_once() -> None:
-    """Ctrl-C means now."""
+    """A first SIGINT is already urgent."""
     with Events() as events:
         os.kill(os.getpid(), signal.SIGINT)
         events.wait([], None)
@@ -29,7 +29,7 @@ def test_sigint_is_urgent_at_once() -> None:
 
 
 def test_descriptors_and_callbacks() -> None:
-    """A readable descriptor is returned while it is; a callback is called once, unless it was forgotten."""
+    """A wait returns descriptors while they are readable, and calls a callback once unless it was forgotten."""
     reader, writer = os.pipe()
     called = []
     with Events() as events:

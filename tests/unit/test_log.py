@@ -1,4 +1,4 @@
-"""One schema for every line, whoever reads it."""
+"""Every log line has the same schema, as JSON and as text."""
 
 import io
 import json
@@ -17,7 +17,7 @@ NASTY = 'a\n{"event":"forged"}\r\x1b[31m\u2028'
 
 
 def test_a_line_of_json() -> None:
-    """Time, level, event and run come first, then the event's own fields; nothing breaks out of its line."""
+    """A line has time, level, event and run, then the event's own fields; no value breaks the line."""
     stream = io.StringIO()
     log = open_log("json", "info", run="abc", stream=stream)
     log.info("done", status="complete", pattern=NASTY)
@@ -30,7 +30,7 @@ def test_a_line_of_json() -> None:
 
 
 def test_a_traceback_is_a_field() -> None:
-    """Even a fault is one line."""
+    """A traceback is a field, so that a fault is one line too."""
     stream = io.StringIO()
     try:
         int("bug")
@@ -41,7 +41,7 @@ def test_a_traceback_is_a_field() -> None:
 
 
 def test_a_line_of_text() -> None:
-    """For people: no run, fields beside the sentence, and whatever is in them on one line."""
+    """A line of text has no run; its fields follow the event, and any value stays on one line."""
     stream = io.StringIO()
     open_log("text", "info", run="abc", stream=stream).info("done", status="complete", patterns={"a": 1}, pattern=NASTY)
     (line,) = stream.getvalue().split("\n")[:-1]
@@ -55,7 +55,7 @@ def test_a_line_of_text() -> None:
 def test_colour_only_on_a_terminal(
     stream: io.StringIO, no_colour: str, coloured: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody else finds escape codes in the log, and NO_COLOR is heeded."""
+    """Only a terminal gets escape codes, and not with NO_COLOR."""
     monkeypatch.setenv("NO_COLOR", no_colour)
     open_log("text", "info", stream=stream).error("bad", pattern=NASTY)
     assert ("\x1b[31merror" in stream.getvalue()) is coloured
@@ -63,7 +63,7 @@ def test_colour_only_on_a_terminal(
 
 
 def test_text_on_a_terminal_json_elsewhere() -> None:
-    """Unless it is said otherwise."""
+    """By default the log is text on a terminal and JSON elsewhere."""
     for stream, on_terminal in ((Terminal(), True), (io.StringIO(), False)):
         log = open_log(None, "info", stream=stream)
         log.info("done")

@@ -1,4 +1,4 @@
-"""The termination message is whole at any moment."""
+"""The termination message is complete at any moment."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from k6_sweep.message import TerminationMessage
 
 
 def test_a_shorter_message_covers_a_longer_one(tmp_path: Path) -> None:
-    """Each text replaces the last, blanks included, without the file ever being cut; another's text is covered too."""
+    """Each text covers the last one, also that of another writer, and the file never becomes shorter."""
     path = tmp_path / "message"
     path.write_bytes(b"left by somebody, and long")
     inode = path.stat().st_ino
@@ -21,6 +21,6 @@ def test_a_shorter_message_covers_a_longer_one(tmp_path: Path) -> None:
 
 
 def test_a_message_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    """Where there is no folder there is no message."""
+    """A message in a folder that does not exist raises an error."""
     with pytest.raises(FileNotFoundError):
         TerminationMessage(tmp_path / "no" / "message").write(b"{}")

@@ -1,4 +1,4 @@
-"""What Prometheus is told: names, labels and values, and no sample for what isn't known."""
+"""The metrics for Prometheus: names, labels and values, and no sample for an unknown value."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ Samples = dict[tuple[str, str], float]
 
 
 def samples(text: str) -> Samples:
-    """Return the values by name and label value; the names are checked by Prometheus's own parser."""
+    """Return the values by name and label value; Prometheus's own parser checks the names."""
     return {
         (sample.name, ",".join(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(text)
@@ -54,7 +54,7 @@ def written(report: Report, file: Path) -> Samples:
 
 
 def test_a_run_in_full(file: Path) -> None:
-    """Each count stands under its name, by pattern or by shard."""
+    """A complete run exposes each count under its name, by pattern or by shard."""
     k6 = K6Outcome(seen=True, ended=True, exit_code=99)
     found = written(Report(Status.COMPLETE, sweep=SWEPT, k6=k6), file)
     last = "k6_sweep_last_"
@@ -83,7 +83,7 @@ def test_a_run_in_full(file: Path) -> None:
 
 
 def test_what_is_not_known_has_no_sample(file: Path) -> None:
-    """No 0 where nobody counted, no success where there was none, no exit code where none was told."""
+    """Unknown counts, a missing success and an unknown exit code have no sample."""
     report = Report(
         Status.INCOMPLETE,
         sweep=replace(SWEPT, remaining_by_pattern=None, slots_done=None),
@@ -97,13 +97,13 @@ def test_what_is_not_known_has_no_sample(file: Path) -> None:
 
 
 def test_a_pattern_may_hold_anything(file: Path) -> None:
-    """Bytes that are no text are escaped, in a file that Prometheus can read."""
+    """Bytes of a pattern that are not text are escaped, so that Prometheus can read the file."""
     odd = replace(SWEPT, patterns={"a\udcff:*": 1})
     assert written(Report(Status.COMPLETE, sweep=odd), file)["k6_sweep_last_matched_keys", "a\\udcff:*"] == 1
 
 
 def test_a_server_adds_up() -> None:
-    """Counters from the start, each status at 0 before it happens; the last success outlives a failure."""
+    """A server counts from its start, has each status at 0 first, and keeps its last success after a failure."""
     metrics = ServerMetrics()
     assert samples(generate_latest(metrics.registry).decode())["k6_sweep_sweeps_total", "failed"] == 0
     for report in (Report(Status.COMPLETE, sweep=SWEPT), Report(Status.COMPLETE, sweep=SWEPT), Report(Status.FAILED)):

@@ -1,4 +1,4 @@
-"""docs/operations.md says what is so: events, metrics, answers, alerts."""
+"""docs/operations.md agrees with the code: events, metrics, answers, alerts."""
 
 import re
 from pathlib import Path
@@ -19,13 +19,13 @@ SOURCES = "".join(path.read_text() for path in (ROOT / "sidecar").rglob("*.py"))
 
 
 def table_after(words: str) -> list[list[str]]:
-    """Return the cells of the table whose first heading is this."""
+    """Return the cells of the table with this first heading."""
     rows = PAGE.split(f"\n| {words} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
     return [re.split(r"\s*\|\s*", row.strip("|").strip()) for row in rows]
 
 
 def test_events_are_told() -> None:
-    """Each event of the page is one that the code tells, with the fields that the page names."""
+    """The code logs each event of the page, with the fields that the page names."""
     rows = table_after("event")
     for event, fields in ((event, row[-1]) for row in rows for event in re.findall(r"`([^`]+)`", row[0])):
         calls = [
@@ -33,13 +33,13 @@ def test_events_are_told() -> None:
         ]
         assert calls, f"nothing tells {event!r}"
         if event in {"done", "request"}:
-            continue  # their fields are a report's, and what the routes add: tests of the endpoint look at them
+            continue  # their fields come from a report and from the routes: the endpoint's tests check them
         for field in set(re.findall(r"`(\w+)`", fields)) - {"null", "url", "file"}:
             assert any(f"{field}=" in call for call in calls), f"{event!r} has no field {field}"
 
 
 def test_queries_ask_for_what_there_is() -> None:
-    """Events and statuses in the queries for Loki and CloudWatch exist."""
+    """The events and statuses in the queries for Loki and CloudWatch exist."""
     queries = "".join(re.findall(r"```(?:logql|text)\n(.*?)```", PAGE, re.DOTALL))
     events = set(re.findall(r'event="([^"]+)"', queries)) | set(re.findall(r'"event": "([^"]+)"', queries))
     assert events == {"done", "keys of a pattern", "request"}
@@ -49,14 +49,14 @@ def test_queries_ask_for_what_there_is() -> None:
 
 
 def test_metrics_are_exposed() -> None:
-    """The page lists just the metrics that there are, with their labels."""
+    """The page lists exactly the existing metrics, with their labels."""
     metrics = ServerMetrics()
     metrics.note_sweep(Report(Status.COMPLETE, sweep=REPORTED, k6=K6Outcome(seen=True, ended=True, exit_code=0)))
     metrics.note_request("GET", "/healthz", 200)
     exposed: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):
         if family.name.endswith("_created"):
-            continue  # the client's own
+            continue  # of the Prometheus client itself
         name = family.name + ("_total" if family.type == "counter" else "")
         exposed[name] = {label for sample in family.samples for label in sample.labels if label != "le"}
     listed = {row[0].strip("`| "): set(re.findall(r"`(\w+)`", row[1])) for row in table_after("metric")}
@@ -64,7 +64,7 @@ def test_metrics_are_exposed() -> None:
 
 
 def test_answers_are_the_documents() -> None:
-    """The page lists just the statuses that the OpenAPI document announces for a sweep, and those of every server."""
+    """The page lists exactly the statuses that the OpenAPI document has for a sweep, and those of every server."""
     listed = {int(code) for row in table_after("answer") for code in re.findall(r"\d{3}", row[0])}
     announced = {int(code) for code in SWEPT}
     assert listed == announced | {403, 404, 405}
@@ -72,6 +72,6 @@ def test_answers_are_the_documents() -> None:
 
 
 def test_alerts_are_the_charts() -> None:
-    """The page lists just the alerts that the chart makes."""
+    """The page lists exactly the alerts of the chart."""
     rule = (ROOT / "charts" / "k6-sweep" / "templates" / "monitoring" / "prometheus-rule.yaml").read_text()
     assert [row[0].strip("`| ") for row in table_after("alert")] == re.findall(r"alert: (\w+)", rule)

@@ -1,4 +1,4 @@
-"""Patterns: what they match, and what can be told from them."""
+"""Patterns: the keys that they match, and their properties."""
 
 import pytest
 from hypothesis import given
@@ -29,12 +29,12 @@ from tests.unit.globs import GLOBS, KEYS, matches
     ],
 )
 def test_globs(glob: str, key: bytes, expected: bool) -> None:
-    """The syntax of Redis's MATCH, over bytes, line ends included."""
+    """A pattern follows the syntax of Redis's MATCH, over bytes, line ends included."""
     assert matches(glob, key) is expected
 
 
 def test_many_stars_do_not_crawl() -> None:
-    """A pattern that makes a backtracking matcher run for hours is answered at once."""
+    """A pattern on which a backtracking matcher would run for hours is matched fast."""
     assert not matches("a*" * 30 + "b", b"a" * 5000)
 
 
@@ -59,40 +59,40 @@ def test_many_stars_do_not_crawl() -> None:
     ],
 )
 def test_within(narrow: str, wide: str, within: bool) -> None:
-    """Whether one pattern is proven to match nothing that another doesn't."""
+    """`is_within` recognizes these patterns as inside or outside another."""
     assert Pattern(narrow).is_within(Pattern(wide)) is within
 
 
 @given(GLOBS, GLOBS, KEYS)
 def test_within_is_never_wrong(narrow: str, wide: str, keys: list[bytes]) -> None:
-    """What is within another matches no key that the other doesn't match."""
+    """A pattern within another matches no key that the other does not match."""
     if Pattern(narrow).is_within(Pattern(wide)):
         assert all(matches(wide, key) for key in [*keys, b"", narrow.encode()] if matches(narrow, key))
 
 
 @given(GLOBS)
 def test_every_pattern_is_within_itself(glob: str) -> None:
-    """A request that repeats a configured pattern is never turned down."""
+    """Every pattern is within itself, so a request that repeats a configured pattern is never refused."""
     assert Pattern(glob).is_within(Pattern(glob))
 
 
 @given(st.text(max_size=6).filter(bool), st.text(max_size=6))
 def test_exactly_matches_one_key(key: str, other: str) -> None:
-    """The pattern for one key matches it, whatever is in it, and no other."""
+    """The pattern for one key matches this key, with any characters in it, and no other."""
     assert matches(Pattern.exactly(key).text, key.encode())
     assert matches(Pattern.exactly(key).text, other.encode()) is (key == other)
 
 
 @given(GLOBS)
 def test_a_sample_matches_its_pattern(glob: str) -> None:
-    """The key that is made for a pattern, to probe with, is one of its own."""
+    """A pattern matches the sample key that is made from it."""
     sample = Pattern(glob).sample(b"fill")
     assert sample is None or matches(glob, sample)
 
 
 @given(GLOBS, st.binary(max_size=6))
 def test_every_match_begins_with_the_literal_start(glob: str, key: bytes) -> None:
-    """No key matches that does not begin with the pattern's literal start."""
+    """Every key that matches begins with the pattern's literal start."""
     assert not matches(glob, key) or key.startswith(Pattern(glob).literal_start)
 
 
@@ -107,7 +107,7 @@ def test_every_match_begins_with_the_literal_start(glob: str, key: bytes) -> Non
     ],
 )
 def test_breadth(glob: str, start: bytes, broad: bool) -> None:
-    """A pattern is broad if fewer than three literal characters lead it."""
+    """A pattern is broad if it begins with fewer than three literal characters."""
     pattern = Pattern(glob)
     assert (pattern.literal_start, pattern.is_broad) == (start, broad)
 
@@ -124,6 +124,6 @@ def test_breadth(glob: str, start: bytes, broad: bool) -> None:
     ],
 )
 def test_mistakes(glob: str, clause: str | None) -> None:
-    """Patterns that mean something else than was meant are told."""
+    """A pattern with a mistake that changes its meaning is reported."""
     mistake = Pattern(glob).mistake
     assert mistake is None if clause is None else clause in (mistake or "")

@@ -1,6 +1,6 @@
-"""What k6-sweep uses of other packages beyond what they promise to keep; a release that drops any of it is noticed.
+"""Tests of the names that k6-sweep uses although other packages do not promise them; they fail if a release drops one.
 
-Each test fails with a sentence that says what is gone, who used it and what for.
+Each failure names what is gone, the module that used it and the purpose.
 """
 
 import ast
@@ -36,7 +36,7 @@ from k6_sweep.cluster.link import pack
 
 CONNECTIONS = (Connection, SSLConnection, UnixDomainSocketConnection)
 LISTED = {"_exit", "_get_socket", "_parser", "_ArgumentGroup"}
-"""The private names that are used; the tests below are about redis-py's, and Python's own are kept by Python."""
+"""The private names in use; the tests below cover those of redis-py, and Python keeps its own."""
 
 
 def new(kind: Any) -> Any:
@@ -53,11 +53,11 @@ def names_in(function: Any) -> tuple[str, ...]:
     return names
 
 
-# Which names there are.
+# The names in use.
 
 
 def foreign_names(source: str) -> Iterator[str]:
-    """Yield the private attributes and imports of others that Python source uses."""
+    """Yield the private attributes and imports of other packages that Python source uses."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             yield node.attr
@@ -78,7 +78,7 @@ def own_names(source: str) -> Iterator[str]:
 
 
 def test_every_private_name_of_others_is_listed_here() -> None:
-    """A private name of another package that is used anew gets a test in this file."""
+    """Every private name of another package that the code uses is listed in this file."""
     sources = [path.read_text() for path in Path(next(iter(k6_sweep.__path__))).rglob("*.py")]
     used = {
         name
@@ -95,7 +95,7 @@ def test_every_private_name_of_others_is_listed_here() -> None:
 
 @pytest.mark.parametrize("kind", CONNECTIONS)
 def test_redis_py_gives_the_socket(kind: type[AbstractConnection]) -> None:
-    """Replies are read from the connection's own socket, which is None while it is closed."""
+    """A redis-py connection has its own socket, which is None while it is closed."""
     assert hasattr(kind, "_get_socket"), (
         f"redis-py no longer has {kind.__name__}._get_socket, from which cluster/link.py takes the socket to read from"
     )
@@ -107,12 +107,12 @@ def test_redis_py_gives_the_socket(kind: type[AbstractConnection]) -> None:
 
 @pytest.mark.parametrize("kind", CONNECTIONS)
 def test_redis_py_names_errors(kind: type[AbstractConnection]) -> None:
-    """A connection's parser makes an exception of an error reply's text, with the code taken off it."""
+    """A connection's parser converts an error reply's text to an exception and removes the code from it."""
     parser = getattr(new(kind), "_parser", None)
     assert hasattr(parser, "parse_error"), (
         f"redis-py no longer has {kind.__name__}()._parser.parse_error, by which cluster/link.py names errors"
     )
-    assert parser is not None  # as mypy cannot know
+    assert parser is not None  # mypy cannot know this
     error = parser.parse_error("NOPERM no permissions")
     assert isinstance(error, exceptions.NoPermissionError), "redis-py no longer reads NOPERM as NoPermissionError"
     assert (getattr(error, "status_code", None), str(error)) == ("NOPERM", "no permissions"), (
@@ -134,7 +134,7 @@ def test_redis_py_names_errors(kind: type[AbstractConnection]) -> None:
     ],
 )
 def test_redis_py_breaks_a_connection_that_is_of_no_use(error: type[Exception], what: str) -> None:
-    """Replies after which a connection is given up are ConnectionErrors."""
+    """Replies after which a connection is unusable are ConnectionErrors."""
     assert issubclass(error, exceptions.ConnectionError), (
         f"redis-py's {error.__name__} is no longer a ConnectionError, so PipelinedConnection.exchange in "
         f"cluster/link.py would take {what} for a reply about one key"
@@ -142,7 +142,7 @@ def test_redis_py_breaks_a_connection_that_is_of_no_use(error: type[Exception], 
 
 
 def test_redis_py_says_where_a_slot_is() -> None:
-    """ASK and MOVED have a host and a port, and MOVED is told from ASK by being asked for first."""
+    """ASK and MOVED have a host and a port; MOVED is a subclass of ASK, so the code tests for it first."""
     for kind in (exceptions.AskError, exceptions.MovedError):
         error = kind("7 ::1:6380")
         assert (getattr(error, "host", None), getattr(error, "port", None)) == ("::1", 6380), (
@@ -154,14 +154,14 @@ def test_redis_py_says_where_a_slot_is() -> None:
 
 
 def test_redis_py_sends_what_is_packed() -> None:
-    """Packed commands are sent as they are, and no health check of redis-py's goes before them."""
+    """redis-py sends packed commands unchanged, without a health check before them."""
     assert parameters(AbstractConnection.send_packed_command)[:3] == ["self", "command", "check_health"], (
         "redis-py's send_packed_command no longer takes (command, check_health), as cluster/link.py calls it"
     )
 
 
 def test_redis_py_says_nothing_by_itself() -> None:
-    """A connection in protocol 2 without login and driver_info sends nothing before we do: an ACL may forbid it."""
+    """A protocol 2 connection without login and driver_info sends no command of its own, which an ACL may forbid."""
     ours, theirs = socket.socketpair()
 
     class Silent(Connection):
@@ -181,7 +181,7 @@ def test_redis_py_says_nothing_by_itself() -> None:
 
 
 def test_redis_py_names_a_unix_socket_by_its_host() -> None:
-    """A Unix socket's connection has its path as its host: redis-py reads that where something fails, and sets none."""
+    """A Unix socket's connection gets its path as host: redis-py reads the host in its errors and does not set it."""
     connection = new(functools.partial(_UnixSocket, path="/nowhere/redis.sock", protocol=2, driver_info=None))
     with pytest.raises((exceptions.ConnectionError, AttributeError)) as caught:
         connection.connect()
@@ -196,14 +196,14 @@ def test_redis_py_names_a_unix_socket_by_its_host() -> None:
 
 
 def test_hiredis_packs_words_of_three_kinds() -> None:
-    """Commands are packed from bytes, text and numbers, though the stub names a pair."""
+    """hiredis packs commands from bytes, text and numbers, although its stub names a pair."""
     assert pack((b"SET", "key", 7)) == b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$1\r\n7\r\n", (
         "hiredis.pack_command no longer packs bytes, str and int, of which cluster/link.py makes commands"
     )
 
 
 def test_hiredis_reads_as_it_is_told() -> None:
-    """The reader gives bytes, says by an object of ours that data is missing, and hands errors on as text."""
+    """The reader returns bytes, returns k6-sweep's own object if data is missing, and passes errors on as text."""
     more, errors = object(), list[str]()
 
     def note(text: str) -> Exception:
@@ -224,14 +224,14 @@ def test_hiredis_reads_as_it_is_told() -> None:
 
 @pytest.mark.parametrize("name", ["connection_made", "data_received", "on_response_complete", "connection_lost"])
 def test_uvicorn_calls_what_is_overridden(name: str) -> None:
-    """The protocol's steps, by which a slow request is noticed, are methods of H11Protocol."""
+    """H11Protocol has the methods that k6-sweep overrides to detect a slow request."""
     assert callable(getattr(H11Protocol, name, None)), (
         f"uvicorn's H11Protocol no longer has {name}, by which _Prompt in api/server.py times a request"
     )
 
 
 def test_uvicorn_tells_the_end_of_an_answer() -> None:
-    """The method that ends a request's cycle is looked up on the protocol, so that an override is called."""
+    """uvicorn looks up the method that ends a request's cycle on the protocol, so that it calls an override."""
     assert "on_response_complete" in names_in(H11Protocol.handle_events), (
         "uvicorn's H11Protocol no longer hands on_response_complete to a request's cycle: _Prompt in api/server.py "
         "would not notice that an answer is complete"
@@ -239,7 +239,7 @@ def test_uvicorn_tells_the_end_of_an_answer() -> None:
 
 
 def test_uvicorn_shows_what_it_reads() -> None:
-    """A protocol has its h11 connection, its loop, its transport and the request's cycle, None before the first one."""
+    """A protocol has its h11 connection, loop, transport and request cycle, which is None before the first request."""
     loop = asyncio.new_event_loop()
     try:
         config = uvicorn.Config(print, http=H11Protocol, lifespan="off", log_config=None)
@@ -262,7 +262,7 @@ def test_uvicorn_shows_what_it_reads() -> None:
 
 
 def test_uvicorn_asks_whether_to_end() -> None:
-    """The server's loop asks on_tick ten times a second, and ends when it is true."""
+    """The server's loop calls on_tick ten times a second, and ends when it returns true."""
     assert inspect.iscoroutinefunction(getattr(uvicorn.Server, "on_tick", None)), (
         "uvicorn's Server no longer has the coroutine on_tick, by which Server in api/server.py ends"
     )
@@ -276,7 +276,7 @@ def test_uvicorn_asks_whether_to_end() -> None:
 
 
 def test_uvicorn_can_be_kept_from_signals() -> None:
-    """Signals are taken over in one method, which is overridden, because they are the caller's."""
+    """uvicorn handles signals in one method only, which k6-sweep overrides because `serve` handles them."""
     assert hasattr(uvicorn.Server, "capture_signals"), (
         "uvicorn's Server no longer has capture_signals: Server in api/server.py would lose SIGTERM to it"
     )
@@ -287,7 +287,7 @@ def test_uvicorn_can_be_kept_from_signals() -> None:
 
 
 def test_uvicorn_complains_where_we_listen() -> None:
-    """What goes wrong in the server is logged by one logger, which writes into our log."""
+    """uvicorn logs its problems with one logger, which k6-sweep connects to its own log."""
     assert logger.name == "uvicorn.error", (
         f"uvicorn now logs as {logger.name!r}; make_server in api/server.py sends only 'uvicorn.error' to our log"
     )
@@ -305,7 +305,7 @@ async def to_nobody(_: MutableMapping[str, Any]) -> None:
 
 
 def test_fastapi_says_which_route_it_took() -> None:
-    """A request's scope has the route that answered it, by whose path the requests are counted."""
+    """A request's scope has the route that answered it; k6-sweep counts requests by its path."""
     app, path = FastAPI(), "/sweeps/{sweep_id}"
     app.add_api_route(path, lambda sweep_id: sweep_id)
     scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/sweeps/7", "query_string": b"", "headers": []}
@@ -317,7 +317,7 @@ def test_fastapi_says_which_route_it_took() -> None:
 
 
 def test_starlette_says_which_route_it_would_take() -> None:
-    """A router's routes say of a scope whether they match it, before the request is read."""
+    """A router's routes can be matched against a scope before the request is read."""
     router = APIRouter()
     router.add_api_route("/cleanup", lambda: None, methods=["POST"])
     scope = {"type": "http", "method": "POST", "path": "/cleanup", "headers": []}
@@ -328,7 +328,7 @@ def test_starlette_says_which_route_it_would_take() -> None:
 
 
 def test_fastapi_says_whether_a_route_has_a_body() -> None:
-    """A route knows the field that its body is read into, and has none where there is no body."""
+    """A route has the field of its body, and None if it takes no body."""
 
     def take(order: dict[str, int]) -> None:
         assert order
@@ -341,7 +341,7 @@ def test_fastapi_says_whether_a_route_has_a_body() -> None:
 
 
 def test_pydantic_words_errors() -> None:
-    """What is wrong with a body is told in our words, which are found behind pydantic's."""
+    """k6-sweep's own words about a bad body follow pydantic's prefix in the error."""
 
     class Body(BaseModel):
         model_config = ConfigDict(extra="forbid")
@@ -367,11 +367,11 @@ def test_pydantic_words_errors() -> None:
     )
 
 
-# Others.
+# Other packages.
 
 
 def test_ruamel_writes_short_mappings_on_one_line() -> None:
-    """A mapping is put on one line by a format that is set on it, which its documentation shows nowhere."""
+    """ruamel.yaml writes a mapping on one line if a format, which its documentation omits, is set on it."""
     mapping, text = CommentedMap({"a": 1}), io.StringIO()
     assert hasattr(mapping.fa, "set_flow_style"), (
         "ruamel.yaml no longer has CommentedMap.fa.set_flow_style, by which in_short in inject/documents.py writes"
@@ -382,7 +382,7 @@ def test_ruamel_writes_short_mappings_on_one_line() -> None:
 
 
 def test_botocore_signs_what_is_no_request_of_its_own() -> None:
-    """Tokens for ElastiCache and MemoryDB are made by the signer that botocore keeps for its own clients."""
+    """botocore's signer for its own clients also signs tokens for ElastiCache and MemoryDB."""
     assert hasattr(Session(), "get_component"), (
         "botocore's Session no longer has get_component, from which cluster/iam.py takes the signer's event emitter"
     )

@@ -1,4 +1,4 @@
-"""The report and the message that is cut from it."""
+"""The report, and the shortened message."""
 
 import json
 from datetime import UTC, datetime
@@ -46,7 +46,7 @@ NAMES = st.dictionaries(st.text(max_size=40), st.integers(0, 10**9), max_size=60
 def test_the_message_fits_and_keeps_the_totals(
     patterns: dict[str, int], shards: dict[str, int], errors: list[str], limit: int
 ) -> None:
-    """However much there is to tell, the message is valid JSON within its limit, with status, totals and k6's end."""
+    """The message is always valid JSON within its limit, with status, totals and k6's end."""
     report = Report(Status.COMPLETE, sweep=swept(patterns, shards, errors), k6=K6)
     message = report.message(limit)
     assert len(message) <= limit
@@ -68,7 +68,7 @@ def test_the_message_fits_and_keeps_the_totals(
 
 
 def test_detail_goes_in_order() -> None:
-    """First all errors but one go, then the shards, then the patterns, then the last error."""
+    """A message drops all errors but one first, then the shards, then the patterns, then the last error."""
     patterns, shards = {f"pattern{i}:*": i for i in range(20)}, {f"redis-{i}:6379": i for i in range(20)}
     report = Report(Status.INCOMPLETE, sweep=swept(patterns, shards, ["x" * 300] * 10), k6=K6)
     shapes = []
@@ -87,7 +87,7 @@ def test_detail_goes_in_order() -> None:
 
 
 def test_the_contracts_fields() -> None:
-    """A complete report says what the contract promises, k6's end in words."""
+    """A complete report has the fields that the contract promises, with k6's end in words."""
     told = json.loads(Report(Status.COMPLETE, sweep=swept({"a:*": 3}, {"h:1": 3}, []), k6=K6).line())
     assert told["k6"] == {
         "ended": True,
@@ -103,13 +103,13 @@ def test_the_contracts_fields() -> None:
     ("status", "code"), [(status, status.exit_code) for status in Status if status.exit_code is not None]
 )
 def test_exit_codes(status: Status, code: int) -> None:
-    """Each status has its code; the policy `ignore` forgives 3 to 6 and nothing else."""
+    """Each status has its exit code; the policy `ignore` turns only 3 to 6 into 0."""
     assert Report(status).exit_code("fail") == code
     assert Report(status).exit_code("ignore") == (0 if 3 <= code <= 6 else code)
 
 
 def test_settings_are_to_blame() -> None:
-    """Their exit code is another than that of a fault of ours, and no policy forgives it."""
+    """The exit code of bad settings differs from that of an internal fault, and no policy turns it into 0."""
     report = failure(SettingsError(["--pattern is missing"]))
     assert (report.status, report.errors) == (Status.ERROR, ("--pattern is missing",))
     assert {report.exit_code("fail"), report.exit_code("ignore")} == {2}
@@ -120,5 +120,5 @@ def test_settings_are_to_blame() -> None:
     [(0, "passed"), (107, "script exception"), (139, "ended by signal 11"), (5, "exit code 5"), (None, None)],
 )
 def test_reasons(code: int | None, reason: str | None) -> None:
-    """Every exit code has words."""
+    """Every exit code of k6 has a reason in words."""
     assert K6Outcome(seen=True, ended=True, exit_code=code).reason == reason

@@ -1,4 +1,4 @@
-"""What is answered: the gate judges a request by its headers, and reads no more of its body than it must."""
+"""The endpoint's answers: the gate decides by the headers, and reads no more of a body than necessary."""
 
 import asyncio
 import io
@@ -32,7 +32,7 @@ Message = MutableMapping[str, Any]
 
 
 class FreeLock:
-    """No other replica sweeps."""
+    """A lock that is always free: no other replica sweeps."""
 
     def take(self, owner: str, seconds: float) -> str | None:
         assert owner
@@ -63,7 +63,7 @@ def app(tmp_path: Path, logged: io.StringIO) -> FastAPI:
 
 @dataclass
 class Asked:
-    """One request, as a server hands it in."""
+    """One request, as a server passes it to the application."""
 
     messages: Iterator[Message]
     read: int = 0
@@ -121,7 +121,7 @@ def endless() -> Iterator[Message]:
 
 
 def test_what_the_document_says_of_the_token_is_so(app: FastAPI) -> None:
-    """Each operation that it marks refuses a request without one, and no other does."""
+    """Exactly the operations that the OpenAPI document marks refuse a request without the token."""
     for path, operations in app.openapi()["paths"].items():
         for method, operation in operations.items():
             asked = ask(app, body(b""), {}, method.upper(), path)
@@ -129,7 +129,7 @@ def test_what_the_document_says_of_the_token_is_so(app: FastAPI) -> None:
 
 
 def test_a_path_is_what_the_routes_take_it_for(app: FastAPI) -> None:
-    """A line feed at its end leads to the same route, and not past the gate."""
+    """A path with a line feed at its end leads to the same route, and the gate checks it."""
     assert ask(app, body(b"{}"), {}, path=f"{ADMIN}\n").code == 403
     assert ask(app, body(b"{}"), path=f"{ADMIN}\n").code == 200
 
@@ -144,27 +144,27 @@ def test_a_path_is_what_the_routes_take_it_for(app: FastAPI) -> None:
     ],
 )
 def test_headers_are_enough(app: FastAPI, headers: dict[str, str], code: int) -> None:
-    """A request that they rule out is answered with nothing read of its body, and the connection is closed."""
+    """A request with unacceptable headers gets its answer before its body is read, and the connection is closed."""
     asked = ask(app, endless(), headers)
     assert (asked.code, asked.closes, asked.read) == (code, True, 0)
 
 
 @pytest.mark.parametrize(("headers", "code"), [({}, 403), (TOKEN, 413)])
 def test_a_body_without_an_end(app: FastAPI, headers: dict[str, str], code: int) -> None:
-    """It is read until it is too long, with or without the token, and not beyond."""
+    """An endless body is read up to the size limit and no further, with or without the token."""
     asked = ask(app, endless(), headers)
     assert (asked.code, asked.closes, asked.read) == (code, True, MOST_BYTES // len(CHUNK) + 1)
 
 
 def test_a_refused_body_is_read_to_its_end(app: FastAPI) -> None:
-    """So the answer arrives, and the connection may be used again."""
+    """A refused request's body is read to its end, so that the answer arrives and the connection stays usable."""
     asked = ask(app, body(b'{"not":', b" JSON"), {})
     assert (asked.code, asked.closes, asked.read) == (403, False, 2)
 
 
 @pytest.mark.parametrize(("headers", "code"), [({}, 403), (TOKEN, 400)])
 def test_a_body_that_breaks_off(app: FastAPI, headers: dict[str, str], code: int) -> None:
-    """It is never taken for a whole one."""
+    """A body that ends too early is never treated as complete."""
     asked = ask(app, body(b"{}", ends=False), headers)
     assert (asked.code, asked.closes) == (code, True)
 
@@ -172,7 +172,7 @@ def test_a_body_that_breaks_off(app: FastAPI, headers: dict[str, str], code: int
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
 @pytest.mark.parametrize(("text", "code"), [(b"{}", 200), (b'{"dry_run": true, "dry_run": false}', 400), (b"", 400)])
 def test_a_body_is_json_whatever_its_type_says(app: FastAPI, kind: str, text: bytes, code: int) -> None:
-    """Callers send it with any Content-Type, or none; it is read in one way."""
+    """The body is read as JSON with any Content-Type, or none."""
     assert ask(app, body(text), TOKEN | ({"Content-Type": kind} if kind else {})).code == code
 
 
@@ -190,12 +190,12 @@ def test_a_body_is_json_whatever_its_type_says(app: FastAPI, kind: str, text: by
     ],
 )
 def test_a_bad_body_is_named_in_our_words(app: FastAPI, text: bytes, error: str) -> None:
-    """The answer says what is wrong, in a sentence and not in FastAPI's list."""
+    """The answer to a bad body is a sentence about the problem, not FastAPI's list."""
     assert ask(app, body(text)).error == error
 
 
 def test_a_fault_of_ours(app: FastAPI, logged: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is answered, without its details, and the audit has the request all the same."""
+    """An internal fault gets an answer without details, and the audit still logs the request."""
     monkeypatch.setattr(Sweeps, "begin", lambda *_: 1 / 0)
     asked = Asked(body(b"{}"))
     with pytest.raises(ZeroDivisionError):

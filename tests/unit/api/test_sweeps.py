@@ -1,4 +1,4 @@
-"""One sweep at a time, whoever asks, and whatever happens to it."""
+"""The endpoint runs one sweep at a time, for any caller and after any failure."""
 
 import threading
 from collections.abc import Callable
@@ -21,7 +21,7 @@ PATTERNS = (Pattern("test:1:*"),)
 
 @dataclass
 class FakeLock:
-    """A lock that others may have, or that can't be asked."""
+    """A lock that another replica may hold, or that cannot be reached."""
 
     holder: str | None = None
     away: bool = False
@@ -41,7 +41,7 @@ class FakeLock:
 
 
 class FakeWork:
-    """A sweep that goes on until it may end."""
+    """A sweep that runs until the test lets it end."""
 
     def __init__(self) -> None:
         self.may_end = threading.Event()
@@ -82,7 +82,7 @@ def sweeps(work: FakeWork, lock: FakeLock, ends: list[Report]) -> Sweeps:
 
 
 def test_a_sweep_is_of_what_was_asked_for(sweeps: Sweeps, work: FakeWork, lock: FakeLock, ends: list[Report]) -> None:
-    """It has the request's patterns, can be read, and gives the lock back."""
+    """A sweep has the request's patterns, can be read by its id, and releases the lock."""
     sweep = sweeps.begin(PATTERNS, dry_run=False)
     sweep.admitted.result(5)
     work.may_end.set()
@@ -95,7 +95,7 @@ def test_a_sweep_is_of_what_was_asked_for(sweeps: Sweeps, work: FakeWork, lock: 
 
 
 def test_a_dry_server_never_deletes(work: FakeWork, lock: FakeLock) -> None:
-    """What the settings forbid, no request can ask for."""
+    """No request can make a server with --dry-run delete keys."""
     sweeps = Sweeps(settings_for("redis://h", "--dry-run"), work, lock, quiet_log())
     work.may_end.set()
     assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5)
@@ -103,7 +103,7 @@ def test_a_dry_server_never_deletes(work: FakeWork, lock: FakeLock) -> None:
 
 
 def test_the_next_one_has_to_wait(sweeps: Sweeps, work: FakeWork) -> None:
-    """While one runs, another is turned away with its id; when its end is known, the next may begin."""
+    """A running sweep makes the next request fail with its id; after its end the next sweep may begin."""
     first = sweeps.begin(PATTERNS, dry_run=False)
     with pytest.raises(BusyError) as busy:
         sweeps.begin(PATTERNS, dry_run=True)
@@ -116,7 +116,7 @@ def test_the_next_one_has_to_wait(sweeps: Sweeps, work: FakeWork) -> None:
 
 
 def test_another_replica_sweeps(sweeps: Sweeps, lock: FakeLock, work: FakeWork, ends: list[Report]) -> None:
-    """Its sweep's id is told, nothing is done, nothing is remembered, and the lock isn't ours to give back."""
+    """If another replica sweeps, the error has its sweep's id, nothing runs or is stored, and the lock stays."""
     lock.holder = "abc"
     sweep = sweeps.begin(PATTERNS, dry_run=False)
     with pytest.raises(BusyError, match="abc"):
@@ -129,16 +129,16 @@ def test_another_replica_sweeps(sweeps: Sweeps, lock: FakeLock, work: FakeWork, 
 
 
 def test_the_lock_cannot_be_asked(sweeps: Sweeps, lock: FakeLock, work: FakeWork) -> None:
-    """The sweep has failed, with nothing done; one that can't give it back is as it was."""
+    """A lock that cannot be taken makes the sweep fail; one that cannot be released does not change the result."""
     lock.away = True
     sweep = sweeps.begin(PATTERNS, dry_run=False)
     report = sweep.ended.result(5)
     assert (report.status, report.errors, work.settings) == ("failed", ("cannot reach redis:6379",), [])
-    assert lock.released == [sweep.id]  # it may have been taken, and only the answer was lost
+    assert lock.released == [sweep.id]  # perhaps Redis set it and only the answer was lost
 
 
 def test_a_fault_is_told(sweeps: Sweeps, work: FakeWork) -> None:
-    """A fault of ours ends the sweep, with what had been done until then, and the next one can begin."""
+    """An internal fault ends the sweep with the counts so far, and the next sweep can begin."""
     work.fault = RuntimeError("bug")
     report = sweeps.begin(PATTERNS, dry_run=False).ended.result(5)
     assert report.as_dict()["status"] == "error"
@@ -149,14 +149,14 @@ def test_a_fault_is_told(sweeps: Sweeps, work: FakeWork) -> None:
 
 
 def test_a_cancelled_sweep_says_so(sweeps: Sweeps) -> None:
-    """Who reads it learns that it was ended by a request."""
+    """The report of a cancelled sweep shows that a request ended it."""
     sweep = sweeps.begin(PATTERNS, dry_run=False)
     sweep.cancel()
     assert sweep.ended.result(5).errors == ("cancelled by a request before the sweep was done",)
 
 
 def test_the_end_of_the_server(sweeps: Sweeps) -> None:
-    """The running sweep ends at the moment that is told, and no other begins."""
+    """At shutdown the running sweep ends at the given moment, and no other begins."""
     sweep = sweeps.begin(PATTERNS, dry_run=False)
     sweeps.stop(0.0)
     sweeps.join()
@@ -166,7 +166,7 @@ def test_the_end_of_the_server(sweeps: Sweeps) -> None:
 
 
 def test_only_so_many_are_remembered(sweeps: Sweeps, work: FakeWork) -> None:
-    """The oldest is forgotten."""
+    """Only the latest sweeps are remembered; the oldest is forgotten."""
     work.may_end.set()
     done = []
     for _ in range(REMEMBERED + 1):
@@ -177,7 +177,7 @@ def test_only_so_many_are_remembered(sweeps: Sweeps, work: FakeWork) -> None:
 
 
 def test_what_cannot_be_told_blocks_nothing(work: FakeWork, lock: FakeLock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault in telling of a sweep's end leaves the way free for the next one, and its waiters are answered."""
+    """If publishing a sweep's end fails, its waiters still get an answer, and the next sweep can begin."""
     faults: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", faults.append)
 
@@ -193,7 +193,7 @@ def test_what_cannot_be_told_blocks_nothing(work: FakeWork, lock: FakeLock, monk
 
 
 def test_no_thread_no_sweep(sweeps: Sweeps, work: FakeWork, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system gives no thread, that sweep fails, and the next one may begin."""
+    """If the system starts no thread, that sweep fails and the next one may begin."""
     work.may_end.set()
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", _refuse)

@@ -1,7 +1,7 @@
-"""A Redis in memory, for the tests that need no server: one link that answers by a function, or a cluster of nodes.
+"""A Redis in memory for tests without a server: one link that answers with a function, or a cluster of nodes.
 
-`FakeCluster` is for the rules of retries. Its nodes answer as real ones do while slots move between them, and a script
-says what happens between two commands. Only the wire is missing: errors are made and judged by redis-py and by `Link`.
+`FakeCluster` is for the rules of retries. Its nodes answer like real ones while slots move between them, and a script
+defines the events between two commands. Only the network is missing: redis-py and `Link` create and judge the errors.
 
 Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (redirection, live reshards).
 """
@@ -26,11 +26,11 @@ Answer = Callable[[list[bytes]], Any]
 ALWAYS: Final = 1 << 31
 HANG: Final = "the command is not answered until the link is closed"
 Happens = str | Exception | Callable[[], object]
-"""An error that the server replies, an exception that the connection raises, or a step: then the command goes on."""
+"""An error that the server replies, an exception that the connection raises, or a step before the command runs."""
 
 
 def key(slot: int, number: int = 0) -> bytes:
-    """Return a key of a slot, which `test:*` matches."""
+    """Return a key of a slot; `test:*` matches it."""
     return b"test:{%b}:%d" % (TAGS[slot], number)
 
 
@@ -72,7 +72,7 @@ class FakeNode:
     """How many replicas answer WAIT in time."""
     up: bool = True
     slots: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
-    """The keys that it holds, by slot, whether it owns the slot or not."""
+    """The keys that it holds, by slot; it may not own the slot."""
     expires: dict[bytes, float] = field(default_factory=dict)
     migrating: dict[int, "FakeNode"] = field(default_factory=dict)
     importing: dict[int, "FakeNode"] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class FakeNode:
         return self.slots.get(key_slot(key), {}).pop(key, None)
 
     def say(self, command: list[bytes]) -> Any:
-        """Reply to a command about itself."""
+        """Return the reply to a command about the node itself."""
         match command:
             case [b"HELLO"]:
                 return [b"server", b"redis", b"version", b"7.0.15", b"mode", b"cluster", b"role", b"master"]
@@ -113,7 +113,7 @@ class FakeNode:
                 return b"OK"
 
     def do(self, command: list[bytes], now: float) -> Any:
-        """Reply to a command about keys that it has."""
+        """Return the reply to a command about keys that it has."""
         match command:
             case [b"UNLINK", *keys]:
                 return sum(self.take(each) is not None for each in keys)
@@ -131,7 +131,7 @@ class FakeNode:
                 raise AssertionError(command)
 
     def _page(self, cursor: int, count: int) -> list[Any]:
-        """Return a page of SCAN, in an order of the keys' own: those that stay are met, whatever goes meanwhile."""
+        """Return a page of SCAN, in an order of the keys that deletes do not change: no key that stays is missed."""
         left = sorted((crc32(each) + 1, each) for each in self.keys if crc32(each) >= cursor)
         page, rest = left[:count], left[count:]
         return [b"%d" % (page[-1][0] if rest else 0), [each for _, each in page]]
@@ -147,7 +147,7 @@ class _Event:
     times: int
 
     def is_due(self, node: FakeNode, command: list[bytes]) -> bool:
-        """Whether it comes before this command, which may be one too early or too late."""
+        """Return whether it happens before this command: the command matches, and the skipped ones are over."""
         if self.word not in command[:2] or self.node not in {None, node} or self.slot not in {None, _slot_of(command)}:
             return False
         self.skip -= 1
@@ -168,7 +168,7 @@ def _slot_of(command: list[bytes]) -> int | None:
 
 
 class FakeCluster:
-    """Some primaries, which share the slots in order; `now` is their clock, in seconds."""
+    """Primaries that share the slots in order; `now` is their clock in seconds."""
 
     def __init__(self, names: str = "abc", replicas: int = 0) -> None:
         self.nodes = {name: FakeNode(name, replicas, acknowledging=replicas) for name in names}
@@ -182,7 +182,7 @@ class FakeCluster:
         self._events: list[_Event] = []
         self._lock = threading.RLock()
 
-    # What tests look at.
+    # What tests check.
 
     def __getitem__(self, name: str) -> FakeNode:
         return self.nodes[name]
@@ -196,10 +196,10 @@ class FakeCluster:
         return {key for node in self.nodes.values() if node.up for key in node.keys}
 
     def got(self, word: bytes) -> list[tuple[str, list[bytes]]]:
-        """Return the commands with this word, each with its node."""
+        """Return the received commands with this word, each with its node."""
         return [(node, command) for node, command in self.sent if word in command[:2]]
 
-    # What happens to it.
+    # Events that tests cause.
 
     def on(
         self,
@@ -210,27 +210,27 @@ class FakeCluster:
         skip: int = 0,
         times: int = 1,
     ) -> None:
-        """Let something happen before a command: one with this word, of this node and slot, after so many others."""
+        """Let something happen before a command with this word, of this node and slot, after `skip` others."""
         self._events.append(_Event(word, happens, self.nodes[node] if node else None, slot, skip, times))
 
     def deny(self, word: bytes) -> None:
-        """Forbid a command."""
+        """Deny a command."""
         self.on(word, f"NOPERM User k6 has no permissions to run the '{word.decode()}' command", times=ALWAYS)
 
     def fill(self, *keys: bytes) -> None:
-        """Write keys where they belong."""
+        """Write keys to the nodes that own their slots."""
         for each in keys:
             self.owner[key_slot(each)].put(each)
 
     def migrate(self, slot: int, to: str, *keys: bytes) -> None:
-        """Begin to move a slot, with these keys."""
+        """Begin to move a slot; these keys move at once."""
         source, target = self.owner[slot], self.nodes[to]
         source.migrating[slot], target.importing[slot] = target, source
         for each in keys:
             target.put(each, source.take(each) or b"")
 
     def arrive(self, slot: int) -> None:
-        """Let the rest of a slot follow, and the target own it."""
+        """Move the rest of a slot's keys, and make the target its owner."""
         source = self.owner[slot]
         target = source.migrating.pop(slot)
         del target.importing[slot]
@@ -243,15 +243,15 @@ class FakeCluster:
         self.arrive(slot)
 
     def break_off(self, slot: int) -> None:
-        """Let the owner forget that a slot moves, which the target doesn't: its keys are answered to nobody."""
+        """Let the owner forget a slot's migration, but not the target: no client can reach the target's keys."""
         del self.owner[slot].migrating[slot]
 
     def fail(self, name: str) -> None:
-        """End a node."""
+        """Stop a node."""
         self.nodes[name].up = False
 
     def take_over(self, name: str, by: str) -> None:
-        """End a node, and let a replica of it, which has its keys, own its slots."""
+        """Stop a node, and make a replica with its keys the owner of its slots."""
         failed, heir = self.nodes[name], FakeNode(by, 0, 0)
         self.fail(name)
         self.nodes[by] = heir
@@ -259,7 +259,7 @@ class FakeCluster:
             heir.put(each, value)
         self.owner = {slot: heir if node is failed else node for slot, node in self.owner.items()}
 
-    # What it does.
+    # Replies.
 
     def connect(self, address: Address) -> Link:
         self.connected.append(address.host)
@@ -271,7 +271,7 @@ class FakeCluster:
         return link
 
     def answer(self, connection: "_FakeConnection", command: list[bytes]) -> Any:
-        """Return a node's reply; an error as redis-py reads it.
+        """Return a node's reply; an error is in redis-py's form.
 
         Raises:
             redis.exceptions.ConnectionError: The connection breaks.
@@ -313,7 +313,7 @@ class FakeCluster:
         return self._turned_away(node, slot, keys, asking=asking) or node.do(command, self.now)
 
     def _turned_away(self, node: FakeNode, slot: int, keys: list[bytes], *, asking: bool) -> str | None:
-        """Return why a node doesn't take a command on these keys; None where it does.
+        """Return why a node refuses a command on these keys; None if it accepts it.
 
         Source: getNodeByQuery in cluster.c of Redis 7.
         """
@@ -350,7 +350,7 @@ class FakeCluster:
 
 
 class _FakeConnection(PipelinedConnection, Connection):
-    """redis-py's connection, with a node of the cluster in place of the socket."""
+    """A redis-py connection with a node of the cluster in place of the socket."""
 
     def __init__(self, cluster: FakeCluster, node: FakeNode) -> None:
         super().__init__(protocol=2, driver_info=None)  # type: ignore[no-untyped-call]  # redis-py's
@@ -361,7 +361,7 @@ class _FakeConnection(PipelinedConnection, Connection):
         self._sent: list[list[bytes]] = []
 
     def error(self, text: str) -> Exception:
-        """Return an error as redis-py reads it."""
+        """Return an error in redis-py's form."""
         made: Exception = self._parser.parse_error(text)
         return made
 

@@ -1,4 +1,4 @@
-"""IAM tokens, checked against the rules that AWS publishes for signing, computed here anew.
+"""IAM tokens, checked against an independent implementation of AWS's published rules for signing.
 
 Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -29,7 +29,7 @@ def sign(key: bytes, text: str) -> bytes:
 
 
 def expected_signature(signed: str, region: str, service: str) -> str:
-    """Compute the signature of a presigned request as the published rules say."""
+    """Compute the signature of a presigned request by the published rules."""
     url = urlsplit(f"https://{signed}")
     query = dict(parse_qsl(url.query, keep_blank_values=True))
     query.pop("X-Amz-Signature")
@@ -58,7 +58,7 @@ CACHES = {
 @pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("session_token", [None, "temporary+token/="])
 def test_the_token_is_signed_as_published(cache: str, session_token: str | None) -> None:
-    """The password is a presigned request for the cache's name, without its scheme, good for 15 minutes."""
+    """The password is a presigned request for the cache's name, without its scheme, valid for 15 minutes."""
     service, host, more = CACHES[cache]
     signed = token(IamCache.parse(cache), "sweeper one", session(session_token=session_token))
     url = urlsplit(f"https://{signed}")
@@ -72,12 +72,12 @@ def test_the_token_is_signed_as_published(cache: str, session_token: str | None)
 
 
 def test_what_is_missing_is_named() -> None:
-    """Without a region, or without an identity, the error says which."""
+    """The error names what is missing: the region or the identity."""
     cache = IamCache.parse("elasticache:my-cache")
     with pytest.raises(DeniedError, match="a region"):
         token(cache, "sweeper", session(region=None))
     nobody = session()
-    nobody._credentials = None  # type: ignore[attr-defined]  # as on a machine that AWS doesn't know
+    nobody._credentials = None  # type: ignore[attr-defined]  # a machine without an AWS identity
     nobody.get_component("credential_provider").providers = []
     with pytest.raises(DeniedError, match="an AWS identity"):
         token(cache, "sweeper", nobody)
@@ -85,6 +85,6 @@ def test_what_is_missing_is_named() -> None:
 
 @pytest.mark.parametrize("text", ["my-cache", "elasticache:", "redis:my-cache", "memorydb-serverless:x"])
 def test_what_is_no_cache(text: str) -> None:
-    """Anything but a known service and a name is refused."""
+    """A text without a known service and a name is refused."""
     with pytest.raises(ValueError, match="must be elasticache:NAME"):
         IamCache.parse(text)

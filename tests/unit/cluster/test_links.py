@@ -1,4 +1,4 @@
-"""How much one write holds."""
+"""The size of one write."""
 
 from k6_sweep.cluster.links import WriteSize
 
@@ -16,7 +16,7 @@ def test_writes_shrink_when_they_take_long_and_grow_again() -> None:
 
 
 def test_a_long_way_is_not_taken_for_a_busy_server() -> None:
-    """What every round trip takes is the way there and back, which no other client waits for."""
+    """The time that every round trip takes is network latency, and does not shrink the writes."""
     size = WriteSize(most=1000, budget=0.005)
     for _ in range(20):
         size.learn(0.080)
@@ -26,7 +26,7 @@ def test_a_long_way_is_not_taken_for_a_busy_server() -> None:
 
 
 def test_a_write_never_becomes_nothing() -> None:
-    """However slow the server, some keys go into a write; a bound below that holds nevertheless."""
+    """A write has some keys even on the slowest server, unless its upper bound is lower."""
     size, tiny = WriteSize(most=1000, budget=0.005), WriteSize(most=3, budget=0.005)
     for seconds in [0.001] + [1.0] * 30:
         size.learn(seconds)

@@ -1,4 +1,4 @@
-"""The lock by which endpoints keep to one sweep at a time: who has it, for how long, and where it is."""
+"""The lock that limits endpoints to one sweep at a time: its owner, its duration and its node."""
 
 import pytest
 from redis import exceptions
@@ -25,7 +25,7 @@ def owner_of(cluster: FakeCluster) -> str:
 
 
 def test_the_lock_is_a_key_that_a_pattern_matches() -> None:
-    """A user who may touch only the patterns' keys can set it; where no pattern has a star it lies beside them."""
+    """A pattern matches the lock's key, so its user can set it; without a star, the key only begins like a pattern."""
     patterns = [Pattern("exact"), Pattern("test:*"), Pattern("other:*:x")]
     assert lock_keys(patterns) == [b"test:k6-sweep-lock", b"other:k6-sweep-lock:x"]
     assert lock_key(patterns) == b"test:k6-sweep-lock"
@@ -33,20 +33,20 @@ def test_the_lock_is_a_key_that_a_pattern_matches() -> None:
 
 
 def test_one_owner_at_a_time() -> None:
-    """The second one learns who has the lock; once it is given back, the next one gets it."""
+    """A second owner gets the id of the first; after the release the next one gets the lock."""
     cluster = FakeCluster()
     lock = lock_of(cluster)
     assert lock.take("first", 60) is None
     assert lock.take("second", 60) == "first"
     lock.release("first")
-    cluster.now += 0.001  # it expires: only a sweep deletes
+    cluster.now += 0.001  # release() lets it expire: only a sweep deletes
     assert lock.take("second", 60) is None
     assert lock.take("first", 60) == "second"
     assert {command[0] for _, command in cluster.sent} == {b"HELLO", b"CLUSTER", b"SET", b"GET"}
 
 
 def test_the_lock_ends_by_itself() -> None:
-    """An owner that never gives it back holds it for no longer than it said."""
+    """A lock that its owner never releases expires after the announced time."""
     cluster = FakeCluster()
     lock = lock_of(cluster)
     assert lock.take("first", 1.5) is None
@@ -57,7 +57,7 @@ def test_the_lock_ends_by_itself() -> None:
 
 
 def test_somebody_elses_lock_is_left() -> None:
-    """An owner whose lock has ended doesn't take it from the next one; a lock that is gone is no error."""
+    """An owner whose lock has expired does not release the next owner's; a missing lock is no error."""
     cluster = FakeCluster()
     lock = lock_of(cluster)
     lock.release("first")
@@ -67,7 +67,7 @@ def test_somebody_elses_lock_is_left() -> None:
 
 
 def test_each_step_has_a_patience() -> None:
-    """Redis may take two seconds for a step of taking the lock, and half a second for one of giving it back."""
+    """Redis may take two seconds for each step of taking the lock, and half a second for each step of releasing it."""
     cluster, given = FakeCluster(), list[float]()
 
     def connect_within(seconds: float) -> Connect:
@@ -85,7 +85,7 @@ def test_each_step_has_a_patience() -> None:
 
 @pytest.mark.parametrize("word", [b"SET", b"GET"])
 def test_a_moving_slot_is_asked_on_its_target(word: bytes) -> None:
-    """ASK is followed, with ASKING, so two endpoints see the same lock while its slot moves."""
+    """The lock follows ASK with ASKING, so two endpoints see the same lock while its slot moves."""
     cluster = FakeCluster()
     lock = lock_of(cluster)
     if word == b"GET":
@@ -97,7 +97,7 @@ def test_a_moving_slot_is_asked_on_its_target(word: bytes) -> None:
 
 
 def test_a_slot_that_has_moved_is_asked_of_its_new_owner() -> None:
-    """MOVED is followed, without ASKING: the topology that was read a moment ago is not up to date."""
+    """The lock follows MOVED without ASKING: the topology that was just read is out of date."""
     cluster = FakeCluster()
     cluster.on(b"SET", lambda: cluster.move(SLOT, to="a"))
     assert lock_of(cluster).take("first", 60) is None
@@ -116,7 +116,7 @@ def test_nodes_that_send_each_other_the_question_are_left() -> None:
 
 
 def test_a_lock_that_comes_and_goes_is_not_taken() -> None:
-    """If it is never free when it is set, and never there when it is read, that is told after five tries."""
+    """A lock that is taken at each SET and missing at each GET is an error after five tries."""
     cluster = FakeCluster()
     lock = lock_of(cluster)
     lock.take("other", 60)
@@ -136,7 +136,7 @@ def test_a_lock_that_comes_and_goes_is_not_taken() -> None:
 
 @pytest.mark.parametrize("word", [b"SET", b"GET"])
 def test_a_denial_names_what_the_lock_needs(word: bytes) -> None:
-    """A user who may not SET or GET is told so, and which permissions the lock needs."""
+    """The error for a user without SET or GET names the permissions that the lock needs."""
     cluster = FakeCluster()
     lock = lock_of(cluster)
     lock.take("other", 60)
@@ -147,7 +147,7 @@ def test_a_denial_names_what_the_lock_needs(word: bytes) -> None:
 
 @pytest.mark.parametrize("error", ["CLUSTERDOWN The cluster is down", "READONLY You can't write", "TRYAGAIN later"])
 def test_an_error_that_passes_counts_as_unreachable(error: str) -> None:
-    """A state that passes is not waited for: the caller may ask again."""
+    """A temporary error is not retried: the caller may ask again."""
     cluster = FakeCluster()
     cluster.on(b"SET", error)
     with pytest.raises(UnreachableError, match=error):
@@ -155,7 +155,7 @@ def test_an_error_that_passes_counts_as_unreachable(error: str) -> None:
 
 
 def test_a_lock_without_a_place() -> None:
-    """If no primary owns the lock's slot, or its primary is away, the lock cannot be taken."""
+    """If no primary owns the lock's slot, or its primary is unreachable, the lock cannot be taken."""
     cluster = FakeCluster()
     owner = cluster.owner.pop(SLOT)
     with pytest.raises(UnreachableError, match=f"no primary owns slot {SLOT}"):
@@ -170,7 +170,7 @@ def test_a_lock_without_a_place() -> None:
 
 
 def test_every_link_is_closed() -> None:
-    """Nothing stays open between two steps, however they ended."""
+    """Every connection is closed after each step, however the step ended."""
     cluster = FakeCluster()
     lock = lock_of(cluster)
     lock.take("first", 60)

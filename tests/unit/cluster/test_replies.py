@@ -1,4 +1,4 @@
-"""What a server's error means for the slot that it is about."""
+"""The meaning of a server's error for its slot."""
 
 import pytest
 from redis import exceptions
@@ -20,7 +20,7 @@ from k6_sweep.cluster.replies import ReplyKind, judge
     ],
 )
 def test_errors_are_judged(error: Exception, verdict: ReplyKind) -> None:
-    """Which errors pass, which tell of a move, and which are final."""
+    """Each error is judged as temporary, as a move of the slot, or as final."""
     trouble = judge(error)
     assert trouble is not None
     assert trouble.kind is verdict

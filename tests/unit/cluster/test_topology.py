@@ -1,4 +1,4 @@
-"""Which primary owns which slot, read from what servers answer."""
+"""The owner of each slot, read from the servers' answers."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ ENTRIES: list[Any] = [
 
 
 def test_topology_of_a_cluster() -> None:
-    """Ranges are put together by primary; an unnamed host is the answering server's."""
+    """Slot ranges are grouped by primary; an empty host means the answering server's."""
     topology = read_topology(server(b"cluster", ENTRIES), Address("10.0.0.9", 6379))
     assert [(str(shard.address), shard.node_id, shard.replicas, len(shard.slots)) for shard in topology.shards] == [
         ("10.0.0.1:6379", "one", 1, 100),
@@ -63,7 +63,7 @@ def test_a_user_who_may_not_ask_knows_no_failed_replica() -> None:
 
 
 def test_slots_that_are_taken_in() -> None:
-    """A node's own line says what it is taking in; what it gives away, and what others do, is not meant."""
+    """The importing slots come from the node's own line; migrating slots and other nodes' lines do not count."""
     nodes = b"""\
 one 10.0.0.1:6379@16379 master - 0 0 1 connected 0-99 [5-<-two]
 two 10.0.0.9:6380@16380 myself,master - 0 0 2 connected 100-16383 [93-<-one] [120->-one]
@@ -74,7 +74,7 @@ two 10.0.0.9:6380@16380 myself,master - 0 0 2 connected 100-16383 [93-<-one] [12
 
 
 def test_topology_of_one_server() -> None:
-    """Outside cluster mode one server has all slots."""
+    """Outside cluster mode one server owns all slots."""
     (shard,) = read_topology(server(b"standalone", []), Address("::1", 6379)).shards
     assert (str(shard.address), shard.replicas, len(shard.slots)) == ("[::1]:6379", 1, 16384)
 
@@ -93,7 +93,7 @@ def test_servers_that_cannot_be_swept() -> None:
 
 
 def test_an_address_that_another_redis_took_over_is_not_believed() -> None:
-    """Once the cluster is known, an answer that names none of its nodes is passed over, and every link is closed."""
+    """Once the cluster is known, an answer with none of its nodes is ignored, and every link is closed."""
     links = {
         1: server(b"standalone", []),
         2: server(b"cluster", [[0, 16383, [b"h", 1, b"strange", []]]]),

@@ -1,4 +1,4 @@
-"""The examples are what inject makes of the manifests without k6-sweep, with the options that each says at its top."""
+"""The examples equal inject's output for the manifests without k6-sweep, with the options at the top of each."""
 
 import io
 import re
@@ -22,7 +22,7 @@ def documents(text: str) -> list[Any]:
 
 
 def without_ours(manifests: list[Any]) -> list[Any]:
-    """Return the manifests as their author wrote them: by hand there is no annotation that tells what was before."""
+    """Return the manifests without k6-sweep; a hand-written example has no annotation with the original fields."""
     text = io.StringIO()
     YAML(typ="safe").dump_all(manifests, text)
     found = documents(inject(["--uninject", "-f", "-"], {}, io.StringIO(text.getvalue())).text)
@@ -36,7 +36,7 @@ def without_ours(manifests: list[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_inject_makes_it(path: Path) -> None:
-    """Field by field, but for the comments."""
+    """inject produces each example field by field, except for the comments."""
     text = path.read_text()
     said = re.search(r"^#   (k6-sweep inject (?:.*\\\n#)*.*)$", text, re.MULTILINE)
     assert said, "the example doesn't say by which k6-sweep inject it was made"
@@ -53,7 +53,7 @@ def test_inject_makes_it(path: Path) -> None:
 
 
 def test_the_guides_job_differs_by_the_cleanup_only() -> None:
-    """The two examples that stand side by side are the same test."""
+    """The guide's Jobs with and without k6-sweep differ only by the cleanup."""
     before, after = (
         documents((ROOT / f"examples/guide-{name}.yaml").read_text()) for name in ("before", "with-k6-sweep")
     )

@@ -1,4 +1,4 @@
-"""`k6-sweep inject`: what goes in comes out with k6-sweep added, and nothing else changed; or with a reason why not."""
+"""`k6-sweep inject` adds k6-sweep to manifests and changes nothing else, or refuses with a reason."""
 
 import io
 import json
@@ -87,19 +87,19 @@ def sidecar_env(manifest: Any) -> dict[str, str]:
 
 
 def test_comments_and_quotes_stay() -> None:
-    """Each line of the manifest is still there, as it was."""
+    """Each line of the manifest is unchanged in the output."""
     lines = run(JOB).text.splitlines()
     assert [line for line in JOB.splitlines() if line not in lines] == []
 
 
 def test_injecting_again_changes_nothing() -> None:
-    """It may be run in every pipeline, on its own output too."""
+    """A second inject leaves its own output unchanged, so every pipeline may run it."""
     once = run(JOB).text
     assert run(once).text == once
 
 
 def test_other_settings_replace_the_former() -> None:
-    """What was injected before is taken out first, whatever its form was."""
+    """An inject first removes an earlier one, of any form."""
     once = run(JOB, "--only-new", "--preflight", "--redis-password-secret", "redis").text
     assert run(once, "--fail-job").text == run(JOB, "--fail-job").text
 
@@ -116,7 +116,7 @@ def test_other_settings_replace_the_former() -> None:
     ids=" ".join,
 )
 def test_uninject_gives_back_what_was(options: tuple[str, ...]) -> None:
-    """Byte for byte, here; the Role and its like are gone, too."""
+    """--uninject restores this manifest byte for byte, and removes the Role and the other added objects."""
     assert inject(["--uninject", "-f", "-"], {}, io.StringIO(run(JOB, *options).text)).text == JOB
 
 
@@ -135,7 +135,7 @@ def test_uninject_gives_back_what_was(options: tuple[str, ...]) -> None:
     st.sampled_from([(), ("--fail-job",), ("--only-new",), ("--detector", "kubernetes"), ("--kube-version", "1.27")]),
 )
 def test_uninject_undoes_any_inject(pod: dict[str, object], options: tuple[str, ...]) -> None:
-    """Whatever the pod said before, it says again."""
+    """--uninject restores every field of any pod."""
     before = job(backoffLimit=0, pod=pod)
     injected = run(before, *options).text
     after = inject(["--uninject", "-f", "-"], {}, io.StringIO(injected)).text
@@ -143,7 +143,7 @@ def test_uninject_undoes_any_inject(pod: dict[str, object], options: tuple[str, 
 
 
 def test_all_kinds_that_end(tmp_path: Path) -> None:
-    """Files, folders and Lists; Pods, Jobs and CronJobs; the rest is handed through."""
+    """inject reads files, folders and Lists, serves Pods, Jobs and CronJobs, and passes everything else through."""
     pod = json.loads(job())["spec"]["template"]["spec"]
     template = {"template": {"spec": pod}}
     manifests = {
@@ -183,21 +183,21 @@ def test_all_kinds_that_end(tmp_path: Path) -> None:
 
 
 def test_a_longer_grace_period_was_there_for_a_reason() -> None:
-    """What the pod allowed k6 for its end it still has, with the sweep's time on top."""
+    """The pod keeps its longer grace period for k6, and the sweep's time is added."""
     (made,) = out(job(pod={"terminationGracePeriodSeconds": 300}))
     assert made["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 370
     assert sidecar_env(made)["SWEEP_GRACE_PERIOD"] == "370"
 
 
 def test_a_job_that_tries_again_ignores_the_sweeps_failure() -> None:
-    """An ordinary sidecar must not run the load test again; without a backoffLimit Kubernetes tries six times."""
+    """An ordinary sidecar of a Job with retries ignores the sweep's failure; without backoffLimit there are six."""
     assert sidecar_env(out(job(), "--kube-version", "1.28")[0])["SWEEP_FAILURE_POLICY"] == "ignore"
     assert "SWEEP_FAILURE_POLICY" not in sidecar_env(out(job(backoffLimit=0), "--kube-version", "1.28")[0])
     assert "SWEEP_FAILURE_POLICY" not in sidecar_env(out(job())[0])
 
 
 def test_k6_is_known_by_its_image() -> None:
-    """A container of another name counts if its image is called k6, and the sidecar learns the name."""
+    """A container of another name counts if its image is named k6, and the sidecar gets the container's name."""
     containers = [
         {"name": "proxy", "image": "envoy"},
         {"name": "load", "image": "example.com:5000/x/k6:1.1.0@sha256:00"},
@@ -209,7 +209,7 @@ def test_k6_is_known_by_its_image() -> None:
 
 
 def test_several_pods_get_one_watcher() -> None:
-    """Beside the test, which itself stays as it is."""
+    """A test in several pods gets one watcher, and is itself unchanged."""
     text = job(parallelism=4)
     test, *beside = out(text)
     assert test == json.loads(text)
@@ -223,7 +223,7 @@ def test_several_pods_get_one_watcher() -> None:
 
 
 def test_a_test_run_gets_a_watcher() -> None:
-    """k6-operator's runners can't have a sidecar."""
+    """A TestRun gets a watcher, because k6-operator's runners cannot have a sidecar."""
     text = "{apiVersion: k6.io/v1alpha1, kind: TestRun, metadata: {name: t, namespace: load}, spec: {parallelism: 1}}"
     test, *_, watcher = out(text)
     assert test["spec"] == {"parallelism": 1}
@@ -231,7 +231,7 @@ def test_a_test_run_gets_a_watcher() -> None:
 
 
 def test_an_account_of_the_pods_own_is_kept() -> None:
-    """It is bound to the Role, and no other is made."""
+    """A pod's own service account is bound to the Role, and no other is created."""
     made, *beside = out(job(pod={"serviceAccountName": "mine"}), "--detector", "kubernetes")
     assert made["spec"]["template"]["spec"]["serviceAccountName"] == "mine"
     assert [each["kind"] for each in beside] == ["Role", "RoleBinding"]
@@ -282,7 +282,7 @@ def test_an_account_of_the_pods_own_is_kept() -> None:
     ],
 )
 def test_what_cannot_be_done_right_is_refused(text: str, options: tuple[str, ...], said: str) -> None:
-    """With the reason, and what to do."""
+    """A manifest that inject cannot serve correctly is refused with the reason and the remedy."""
     assert said in refusal(text, *options)
 
 
@@ -306,20 +306,20 @@ def test_what_cannot_be_done_right_is_refused(text: str, options: tuple[str, ...
     ],
 )
 def test_settings_that_cannot_be_used(wanted: Sequence[str], said: str) -> None:
-    """They are refused before anything is read, and a password is never repeated."""
+    """Unusable settings are refused before any manifest is read, and a password is never repeated."""
     problems = refusal(JOB, wanted=wanted)
     assert said in problems
     assert "hunter2" not in problems
 
 
 def test_all_reasons_at_once() -> None:
-    """Each workload's, in one go."""
+    """One refusal lists the reasons of every workload."""
     both = f"{job(pod={'hostPID': True, 'restartPolicy': 'Always'})}\n---\n{JOB.replace('Never', 'OnFailure')}"
     assert len(refusal(both).splitlines()) == 3
 
 
 def test_uninject_needs_nothing_else_and_minds_nothing_else() -> None:
-    """However it is asked for, with the settings of the inject before it or without."""
+    """--uninject needs only --filename, and works as an option or a variable, with or without inject's settings."""
     once = run(JOB).text
     for options in (["--uninject"], ["--uninject=true"], ["--uninject", *WANTED]):
         assert inject(["-f", "-", *options], {}, io.StringIO(once)).text == JOB
@@ -329,14 +329,14 @@ def test_uninject_needs_nothing_else_and_minds_nothing_else() -> None:
 
 
 def test_an_account_comes_before_a_pod_and_after_a_job() -> None:
-    """The API server refuses a Pod whose account is not there; a Job's controller tries again."""
+    """The account comes before a Pod, which needs an existing one, and after a Job, whose controller retries."""
     pod = json.dumps({"kind": "Pod", "metadata": {"name": "p"}, "spec": json.loads(job())["spec"]["template"]["spec"]})
     assert [each["kind"] for each in out(pod, *EVENT)] == ["ServiceAccount", "Role", "RoleBinding", "Pod"]
     assert [each["kind"] for each in out(JOB, *EVENT)] == ["Job", "ServiceAccount", "Role", "RoleBinding"]
 
 
 def test_what_others_would_read_otherwise() -> None:
-    """YAML 1.1 takes yes for true, the kubelet $$ for $, and JSON's pairs of surrogates are one character."""
+    """The output respects YAML 1.1 (yes is true), kubelet ($$ is $) and JSON (a surrogate pair is one character)."""
     made = run(JOB, "--dry-run=yes", "--require-marker", "on", "--keep", "test:$$(A)").text
     assert '{name: SWEEP_DRY_RUN, value: "yes"}' in made
     assert '{name: SWEEP_REQUIRE_MARKER, value: "on"}' in made
@@ -347,7 +347,7 @@ def test_what_others_would_read_otherwise() -> None:
 
 
 def test_each_container_gets_what_its_command_takes() -> None:
-    """Whatever is asked for, and nothing that would be ignored there; the sidecar gets all of it."""
+    """Each container gets exactly the settings that its command takes; the sidecar gets all of them."""
     words = (
         *("--keep", "test:a*", "--max-rate", "5", "--settle", "3", "--max-wait", "60", "--when", "success"),
         *("--detector", "kubernetes", "--k6-process", "k7", "--pushgateway-url", "http://p", "--batch-size", "7"),
@@ -364,7 +364,7 @@ def test_each_container_gets_what_its_command_takes() -> None:
 
 
 def test_a_check_is_not_told_how_long_to_wait_for_k6() -> None:
-    """It waits for none."""
+    """The `check` container gets no setting for the wait, because it does not wait for k6."""
     (made,) = out(JOB, "--preflight", "--max-wait", "60")
     check, sidecar = made["spec"]["template"]["spec"]["initContainers"]
     assert "SWEEP_MAX_WAIT" not in [each["name"] for each in check["env"]]
@@ -372,19 +372,19 @@ def test_a_check_is_not_told_how_long_to_wait_for_k6() -> None:
 
 
 def test_when_needs_the_api_on_older_kernels() -> None:
-    """Before Linux 6.15 nothing else tells k6's exit code, so the Role comes with it."""
+    """--when adds the Role, because before Linux 6.15 only the API reports k6's exit code."""
     _, *beside = out(JOB, "--when", "success", "-n", "load")
     assert beside[1]["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
 
 
 def test_a_test_that_would_be_run_again_unasked_is_warned_of() -> None:
-    """Without a backoffLimit Kubernetes tries a failed test six times more."""
+    """A Job without backoffLimit gets a warning: Kubernetes runs a failed test up to six times more."""
     assert "backoffLimit" in run(job()).notes[0]
     assert "backoffLimit" not in run(job(backoffLimit=0)).notes[0]
 
 
 def test_overlapping_tests_are_warned_of() -> None:
-    """A CronJob may start the next test while this one is swept, if it isn't told not to."""
+    """A CronJob that may start the next test during the sweep gets a warning."""
     template = {"spec": json.loads(job())["spec"]["template"]["spec"]}
     spec = {"schedule": "@daily", "jobTemplate": {"spec": {"template": template}}}
     cron = {"kind": "CronJob", "metadata": {"name": "c"}, "spec": spec}
@@ -394,7 +394,7 @@ def test_overlapping_tests_are_warned_of() -> None:
 
 
 def test_a_refusal_prints_no_manifest(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that nothing gets to the cluster by way of a pipe; the exit code says that settings are at fault."""
+    """A refusal prints no manifest, so that a pipe applies nothing, and its exit code is that of bad settings."""
     monkeypatch.setattr("sys.stdin", io.StringIO(job(pod={"hostPID": True})))
     assert main(["inject", "-f", "-", *WANTED], {}) == 2
     printed = capsys.readouterr()
@@ -402,7 +402,7 @@ def test_a_refusal_prints_no_manifest(capsys: pytest.CaptureFixture[str], monkey
 
 
 def test_from_the_environment(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Each option is a variable here as everywhere."""
+    """Each option of inject is also a variable."""
     (tmp_path / "job.yaml").write_text(JOB)
     environ = {"SWEEP_REDIS_URL": "redis://r", "SWEEP_PATTERN": "a:b*,c:d*", "SWEEP_NO_GUARD": "true"}
     assert main(["inject", "-f", str(tmp_path / "job.yaml")], environ) == 0

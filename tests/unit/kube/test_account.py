@@ -1,4 +1,4 @@
-"""The service account that a pod has mounted, and what it says of the pod."""
+"""The service account that a pod has mounted, and the pod's facts in its token."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ def account(tmp_path: Path) -> Account:
 
 
 def test_a_bound_token_names_its_pod(account: Account) -> None:
-    """The pod's name and uid are claims of the token."""
+    """A bound token has the pod's name and uid as claims."""
     claims = {"kubernetes.io": {"namespace": "load-test", "pod": {"name": "k6-x", "uid": "1-2"}}}
     (account.folder / "token").write_text(token(claims))
     assert account.pod() == ("k6-x", "1-2")
@@ -32,13 +32,13 @@ def test_a_bound_token_names_its_pod(account: Account) -> None:
     "text", ["", "opaque", "a.b.c", "a.%%%.c", token({}), token([1]), token({"kubernetes.io": {}})]
 )
 def test_another_token_names_none(account: Account, text: str) -> None:
-    """An old or odd token says nothing, and is no error."""
+    """An old or odd token gives no name, and is no error."""
     (account.folder / "token").write_text(text)
     assert account.pod() == (None, None)
 
 
 def test_outside_a_pod_there_is_none() -> None:
-    """Without the kubelet's variables, and without the mounted files, there is no account."""
+    """Without the kubelet's variables or the mounted files there is no account."""
     assert Account.mounted({}) is None
     assert Account.mounted({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) is None
     assert mounted_namespace(Path("/nowhere")) is None

@@ -1,4 +1,4 @@
-"""Following objects through every bad answer that a server of the API can give."""
+"""A follower keeps following objects after every bad answer of the API server."""
 
 import json
 import ssl
@@ -27,7 +27,7 @@ def line(kind: str, thing: object = POD) -> str:
 
 @dataclass
 class Scripted:
-    """A server that gives one answer after the other, and then none."""
+    """A server that gives the scripted answers in order, and then none."""
 
     account: Account
     answers: list[Answer] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Scripted:
     tokens: list[str] = field(default_factory=list)
 
     def news(self, cycles: int) -> list[News]:
-        """Return what a follower tells of so many cycles of a list and a watch."""
+        """Return a follower's news of this number of cycles of a list and a watch."""
         with Mailbox(lambda: None) as mailbox:
             follower = Follower(self.account, "test", PODS, {"labelSelector": "app=k6"}, mailbox)
             api = ApiServer(self.account, "test")
@@ -53,7 +53,7 @@ def scripted(tmp_path: Path) -> Iterator[Scripted]:
     (tmp_path / "token").write_text("secret")
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # the name that the server calls
+        def do_GET(self) -> None:  # the server calls this name
             script.asked.append(self.path)
             script.tokens.append(self.headers["Authorization"])
             status, headers, body = script.answers.pop(0) if script.answers else (200, {}, "")
@@ -61,7 +61,7 @@ def scripted(tmp_path: Path) -> Iterator[Scripted]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body.encode())  # and close: a body of unknown length
+            self.wfile.write(body.encode())  # then close the connection: the body has no known length
 
         def log_message(self, *_: object) -> None:
             pass
@@ -103,7 +103,7 @@ BAD_LISTS: dict[str, Answer] = {
 
 @pytest.mark.parametrize("bad", BAD_LISTS.values(), ids=BAD_LISTS.keys())
 def test_a_bad_list_is_asked_again(bad: Answer, scripted: Scripted) -> None:
-    """After any bad answer the list is asked for again, and what kept the news away is told."""
+    """After any bad answer the follower asks for the list again and reports the trouble."""
     scripted.answers = [bad, LIST]
     first, second = scripted.news(cycles=2)[:2]
     assert isinstance(first, NoNews)
@@ -125,7 +125,7 @@ BAD_WATCHES: dict[str, Answer] = {
 
 @pytest.mark.parametrize("bad", BAD_WATCHES.values(), ids=BAD_WATCHES.keys())
 def test_a_bad_watch_is_followed_by_a_list(bad: Answer, scripted: Scripted) -> None:
-    """However a watch ends, the truth is listed anew, and watched from there."""
+    """After any end of a watch the follower asks for a new list, and watches from its version."""
     scripted.answers = [LIST, bad, LIST, (200, {}, line("MODIFIED"))]
     found = scripted.news(cycles=2)
     assert len(changes(found)) == 1
@@ -135,7 +135,7 @@ def test_a_bad_watch_is_followed_by_a_list(bad: Answer, scripted: Scripted) -> N
 
 
 def test_words_of_a_newer_server_are_passed_over(scripted: Scripted) -> None:
-    """Bookmarks and unknown kinds of events are no changes."""
+    """Bookmarks and unknown kinds of events change nothing."""
     stream = line("BOOKMARK") + line("REPLACED") + line("ADDED") + line("DELETED")
     scripted.answers = [LIST, (200, {}, stream)]
     found = scripted.news(cycles=1)
@@ -143,7 +143,7 @@ def test_words_of_a_newer_server_are_passed_over(scripted: Scripted) -> None:
 
 
 def test_a_long_list_comes_in_pages(scripted: Scripted) -> None:
-    """A list is asked for page by page; its version is that of the last one."""
+    """A long list is read page by page; its version is that of the last page."""
     page = {"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [POD]}
     scripted.answers = [(200, {}, json.dumps(page)), LIST]
     items, version = ApiServer(scripted.account, "test").list(PODS, {"labelSelector": "app=k6"})
@@ -152,7 +152,7 @@ def test_a_long_list_comes_in_pages(scripted: Scripted) -> None:
 
 
 def test_a_denial_lasts_only_where_nothing_ever_worked(scripted: Scripted) -> None:
-    """403 three times at the start is a missing permission; later it may be given back."""
+    """Three 403s at the start mean a missing permission; after a success the follower keeps trying."""
     denied: Answer = (403, {}, json.dumps({"message": "pods is forbidden"}))
     watched: Answer = (200, {}, line("MODIFIED"))
     scripted.answers = [denied] * 3 + [LIST, watched] + [denied] * 4 + [LIST]
@@ -163,7 +163,7 @@ def test_a_denial_lasts_only_where_nothing_ever_worked(scripted: Scripted) -> No
 
 
 def test_the_token_is_read_for_each_request(scripted: Scripted) -> None:
-    """A rotated token is used with the next request; one that cannot be read is trouble, not the end."""
+    """The next request uses a rotated token; an unreadable token is trouble, but does not end the follower."""
     token = scripted.account.folder / "token"
     scripted.answers = [(500, {}, "{}"), LIST]
     token.rename(token.with_name("away"))
@@ -177,7 +177,7 @@ def test_the_token_is_read_for_each_request(scripted: Scripted) -> None:
 
 
 def test_a_certificate_of_somebody_else_is_not_trusted(scripted: Scripted, tmp_path: Path) -> None:
-    """Without the mounted authority's word nothing is asked, and no token is sent."""
+    """A server without a certificate of the mounted authority gets no request and no token."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (scripted.account.folder / "ca.crt").write_bytes(Authority(elsewhere).file.read_bytes())
@@ -188,7 +188,7 @@ def test_a_certificate_of_somebody_else_is_not_trusted(scripted: Scripted, tmp_p
 
 
 def test_a_thread_that_breaks_is_heard_of() -> None:
-    """What a thread was not made for is raised where its news is taken: it never ends unnoticed."""
+    """An unexpected exception of a thread is raised where its news is read."""
     with Mailbox(lambda: None) as mailbox:
         mailbox.put(Broken(ZeroDivisionError("x")))
         with pytest.raises(ZeroDivisionError):
@@ -196,7 +196,7 @@ def test_a_thread_that_breaks_is_heard_of() -> None:
 
 
 def test_a_full_mailbox_loses_nothing() -> None:
-    """However much comes between two looks, it is all there."""
+    """All news that comes between two reads of the mailbox is kept."""
     with Mailbox(lambda: None) as mailbox:
         for number in range(5000):
             mailbox.put(Changed(PODS, number, deleted=False))

@@ -1,4 +1,4 @@
-"""What a pod's JSON says of its k6, whatever it holds."""
+"""The facts about k6 in a pod's JSON, for any content."""
 
 from typing import Any
 
@@ -59,13 +59,13 @@ def rule(operator: str, *codes: int, action: str = "Restart") -> list[dict[str, 
     ],
 )
 def test_whether_it_ran_and_whether_it_is_over(pod: object, ran: bool, over: bool) -> None:
-    """An end counts when the kubelet won't start k6 again; in doubt it will."""
+    """An end counts only if the kubelet cannot start k6 again; in doubt it can."""
     read = read_pod(pod, "k6")
     assert (read.ran, read.ended) == (ran, over)
 
 
 def test_a_pod_that_is_being_deleted_starts_nothing_again() -> None:
-    """With its deletion under way no container is restarted, and the grace period is the deletion's."""
+    """A pod that is being deleted restarts no container, and its grace period is that of the deletion."""
     pod = raw(ended(99), policy="Always")
     pod["spec"]["terminationGracePeriodSeconds"] = 60
     pod["metadata"] |= {"deletionTimestamp": "2026-11-22T07:00:00Z", "deletionGracePeriodSeconds": 5}
@@ -74,7 +74,7 @@ def test_a_pod_that_is_being_deleted_starts_nothing_again() -> None:
 
 
 def test_what_came_before_a_restart_counts_as_run() -> None:
-    """A container in its back-off has run."""
+    """A container in its back-off counts as one that ran."""
     pod = raw({"waiting": {"reason": "CrashLoopBackOff"}}, policy="Always")
     pod["status"]["containerStatuses"][0]["lastState"] = ended(107)
     read = read_pod(pod, "k6")
@@ -83,14 +83,14 @@ def test_what_came_before_a_restart_counts_as_run() -> None:
 
 @given(JSON)
 def test_no_json_breaks_it(anything: object) -> None:
-    """Whatever a newer API server sends: no exception, and no end without a word of one."""
+    """No JSON raises an exception, and none gives an end that it does not contain."""
     assert isinstance(read_pod(anything, "k6"), K6Pod)
     assert not read_pod(anything, "k6").ended
 
 
 @given(state=JSON, policy=JSON, phase=JSON, k6=st.dictionaries(st.sampled_from(["restartPolicyRules", "x"]), JSON))
 def test_no_odd_field_breaks_it(state: object, policy: object, phase: object, k6: dict[str, object]) -> None:
-    """Fields of unknown shapes are passed over."""
+    """Fields of unknown shapes are ignored."""
     read = read_pod(raw(state, policy=policy, phase=phase, **k6), "k6")
     if read.ended and phase not in ("Succeeded", "Failed"):
         assert isinstance(state, dict)

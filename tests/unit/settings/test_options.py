@@ -1,4 +1,4 @@
-"""Settings: where they come from and which of two counts. Bad ones: tests/acceptance/test_bad_input.py."""
+"""Settings: their sources and precedence. For bad settings see tests/acceptance/test_bad_input.py."""
 
 import argparse
 import contextlib
@@ -29,7 +29,7 @@ def read(*argv: str, command: str = "run", **environ: str) -> Settings:
 
 
 def test_an_option_beats_its_variable() -> None:
-    """The command line counts before the environment, for lists as a whole."""
+    """An option takes precedence over its variable; a list replaces the whole list."""
     settings = read(
         "--timeout", "5m", "--pattern", "a:*", "--pattern", "b,c", SWEEP_TIMEOUT="7", SWEEP_PATTERN="other:*"
     )
@@ -38,7 +38,7 @@ def test_an_option_beats_its_variable() -> None:
 
 
 def test_lists_in_variables() -> None:
-    """Commas and newlines separate; blanks and empty parts don't count."""
+    """Commas and newlines separate values in a variable; surrounding spaces and empty parts are ignored."""
     assert read(SWEEP_PATTERN="abc:*, def:*\n\n ghi:* ,").pattern == (
         Pattern("abc:*"),
         Pattern("def:*"),
@@ -47,20 +47,20 @@ def test_lists_in_variables() -> None:
 
 
 def test_an_empty_variable_is_not_set() -> None:
-    """A template that renders an empty value leaves the default."""
+    """An empty variable leaves the default."""
     assert read(SWEEP_MAX_KEYS="", SWEEP_KEEP="").max_keys is None
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("no", False), ("off", False)])
 def test_flags(text: str, value: bool) -> None:
-    """A flag stands alone or takes a yes or no, so that an option can take a variable back."""
+    """A flag needs no value or takes a boolean, so that an option can undo a variable."""
     assert read(SWEEP_DRY_RUN=text).dry_run is value
     assert read(f"--dry-run={text}", SWEEP_DRY_RUN="true").dry_run is value
     assert read("--dry-run").dry_run
 
 
 def test_defaults_by_command() -> None:
-    """Only `watch` settles by itself."""
+    """Only `watch` has a settle time by default."""
     assert (read().settle, read(command="watch").settle) == (0.0, 2.0)
 
 
@@ -69,7 +69,7 @@ def problems_of(*argv: str, command: str = "run", **environ: str) -> list[str]:
 
 
 def test_settling_needs_the_verifying_passes() -> None:
-    """A time to settle that was asked for contradicts --no-verify; that `watch` settles by itself doesn't."""
+    """A given --settle contradicts --no-verify; the default of `watch` does not."""
     assert problems_of("--no-verify", command="watch") == []
     assert problems_of("--no-verify", "--settle", "0", command="watch") == []
     for command in ("run", "watch"):
@@ -78,14 +78,14 @@ def test_settling_needs_the_verifying_passes() -> None:
 
 
 def test_each_group_of_commands_has_a_use() -> None:
-    """No group stands in the table that no setting names, and the widest has every command in it."""
+    """Every group of commands is used by a setting, and the widest group has every command."""
     settings = options_of(SnapshotSettings) | options_of(InjectSettings)
     assert {spec.taken_by for spec in settings.values()} == set(TakenBy)
     assert set(TakenBy.ALL.value) == {*COMMANDS, "inject"}
 
 
 def test_settings_of_other_commands() -> None:
-    """Their options are refused by name; their variables are ignored, as one pod has many containers."""
+    """A command refuses other commands' options by name and ignores their variables, which one pod may share."""
     assert problems_of("--out", "x") == ["--out is not an option of run, but of snapshot"]
     assert problems_of(SWEEP_OUT="x", SWEEP_WHEN="unheard of", SWEEP_SNAPSHOT_LIMIT="none") == []
     assert not hasattr(read(), "out")
@@ -101,12 +101,12 @@ def test_settings_of_other_commands() -> None:
     ],
 )
 def test_a_suggestion_is_an_option_of_the_command(command: str, option: str, said: str) -> None:
-    """What another command takes, or only the environment, is not suggested."""
+    """An option is suggested only if the command takes it on the command line."""
     assert problems_of(option, command=command) == [said]
 
 
 def test_service_links_are_not_settings() -> None:
-    """Variables that Kubernetes adds for a Service named sweep, or sweep-api, are let be."""
+    """Variables that Kubernetes adds for a Service named sweep or sweep-api are ignored."""
     read(
         SWEEP_SERVICE_HOST="10.0.0.1",
         SWEEP_PORT="tcp://10.0.0.1:80",
@@ -125,7 +125,7 @@ def test_service_links_are_not_settings() -> None:
     ],
 )
 def test_urls(text: str, url: RedisUrl) -> None:
-    """What a URL says, and that neither it nor the settings show a password."""
+    """A URL is parsed into its parts, and neither it nor the settings show a password."""
     assert RedisUrl.parse(text) == url
     assert "p@" not in repr(RedisUrl.parse(text))
     assert "p@" not in str(RedisUrl.parse(text))
@@ -144,7 +144,7 @@ def test_urls(text: str, url: RedisUrl) -> None:
     ],
 )
 def test_malformed_urls(text: str) -> None:
-    """A URL that cannot be meant is refused with a clause that doesn't repeat it."""
+    """A malformed URL is refused with a clause that does not repeat it."""
     with pytest.raises(ValueError, match=r"^(must|has|names)") as caught:
         RedisUrl.parse(text)
     assert "secret" not in str(caught.value)
@@ -152,13 +152,13 @@ def test_malformed_urls(text: str) -> None:
 
 @given(st.text())
 def test_any_url_text_is_read_or_refused(text: str) -> None:
-    """No text makes the reader fail in any other way."""
+    """Any text is parsed as a URL or refused with a ValueError."""
     with contextlib.suppress(ValueError):
         RedisUrl.parse(text)
 
 
 def test_every_setting_is_named_in_the_help() -> None:
-    """What a command takes is in its help, with the default."""
+    """Every setting of a command is in its help, with the default."""
     for command in COMMANDS:
         parser = Parser(formatter_class=argparse.HelpFormatter)
         parse(settings_of(command), command, parser, [], NEEDED)
@@ -171,6 +171,6 @@ def test_every_setting_is_named_in_the_help() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    """docs/settings.md has each variable."""
+    """docs/settings.md has every variable."""
     table = (Path(__file__).parents[3] / "docs" / "settings.md").read_text()
     assert [name for name in options_of(SnapshotSettings) if f"`{variable_name(name)}`" not in table] == []

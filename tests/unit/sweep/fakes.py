@@ -1,4 +1,4 @@
-"""What stands for the rest of a sweep in tests of its parts: orders, a tally, and one primary with a few keys."""
+"""Stand-ins for the rest of a sweep in tests of its parts: orders, a tally, and one primary with a few keys."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -36,7 +36,7 @@ def tally(patterns: int = 1) -> Tally:
 
 
 class FakePrimary:
-    """Keys in the slots that a test puts them in, deleted as by a server; `troubles` answers instead where it does."""
+    """Keys in the slots that a test chooses, deleted as a server does; `troubles` may answer in the server's place."""
 
     def __init__(self, keys: dict[int, list[bytes]], troubles: Answer = lambda _: None) -> None:
         self.keys = keys
@@ -64,7 +64,7 @@ class FakePrimary:
 
 
 class Deadline:
-    """The time that remains: a minute, until it has come."""
+    """The remaining time: a minute, and 0 after `come`."""
 
     def __init__(self) -> None:
         self.left = 60.0

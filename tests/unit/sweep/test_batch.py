@@ -1,4 +1,4 @@
-"""The one place that deletes."""
+"""The only module that deletes."""
 
 import ast
 from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ def test_no_other_module_can_delete() -> None:
 
 
 def test_deletes_are_counted_for_their_patterns() -> None:
-    """What a server says that it deleted is counted; the patterns' counts are those of the keys that were sent."""
+    """Deletes are counted by the servers' replies, and patterns by the keys that were sent."""
     counts = tally()
     cluster = FakePrimary({1: [b"test:1"], 2: [b"test:2", b"test:3"]})
     written = batches(cluster, counts=counts).write([Delete(1, [b"test:1", b"test:gone"]), Delete(2, [b"test:2"])])
@@ -54,7 +54,7 @@ def test_deletes_are_counted_for_their_patterns() -> None:
 
 
 def test_other_commands_go_with_the_deletes() -> None:
-    """Deletes and listings share a write; the replies of the others come back as they are."""
+    """Deletes and listings share a write; the replies to the listings are returned unchanged."""
     link = FakeLink(FakePrimary({3: [b"test:1"]}))
     writer = Batches(link, orders_for(), tally(), WriteSize(10, 1.0))
     others = [pack((b"CLUSTER", b"COUNTKEYSINSLOT", 3))]
@@ -66,7 +66,7 @@ def test_other_commands_go_with_the_deletes() -> None:
 
 
 def test_a_refused_delete_gives_its_share_back() -> None:
-    """Keys that a server did not delete may be deleted later: they are given back, and the slot has its trouble."""
+    """A refused delete returns its keys to the allowance, so that they can be deleted later, and marks the slot."""
     moved = exceptions.MovedError("1 10.0.0.2:6379")
     orders, counts = orders_for(limit=3), tally()
     troubled = batches(
@@ -97,7 +97,7 @@ def test_after_the_deadline_nothing_is_sent() -> None:
 
 
 def test_a_dry_run_cannot_delete() -> None:
-    """Where the orders forbid deleting, a delete is only the question whether the probe exists."""
+    """If the orders forbid deleting, a delete sends only EXISTS for the probe."""
     cluster = FakePrimary({1: [b"test:1"]})
     counts = tally()
     written = batches(cluster, orders_for(delete=False), counts).write([Delete(1, [b"test:1"], probe=True)])
@@ -108,7 +108,7 @@ def test_a_dry_run_cannot_delete() -> None:
 
 
 def test_a_denial_comes_after_the_other_counts() -> None:
-    """A permission that is missing ends the sweep, but what the same write deleted is counted first."""
+    """A missing permission ends the sweep, but first the other deletes of the same write are counted."""
     denied = exceptions.NoPermissionError("no", status_code="NOPERM")
     cluster = FakePrimary({1: [b"test:1"], 2: [b"test:2"]}, lambda command: denied if b"test:1" in command else None)
     counts = tally()
@@ -118,7 +118,7 @@ def test_a_denial_comes_after_the_other_counts() -> None:
 
 
 def test_a_lost_answer_makes_the_count_doubtful() -> None:
-    """If the connection breaks, the deletes may have been done: the tally says so."""
+    """If the connection breaks, the server may have done the deletes: the tally marks the count as doubtful."""
 
     class Broken(FakeLink):
         def pipeline(self, commands: Sequence[bytes]) -> list[Any]:  # noqa: ARG002  # it answers nothing
@@ -147,7 +147,7 @@ def test_keys_that_have_left_are_deleted_where_they_are() -> None:
 
 
 def test_permissions_are_tried_on_a_key_that_does_not_exist() -> None:
-    """The preflight sees what a server replies to each command that a sweep needs."""
+    """The preflight gets the server's reply to each command that a sweep needs, on a key that does not exist."""
     denied = exceptions.NoPermissionError("no")
     link = FakeLink(lambda command: 0 if command[0] == b"EXISTS" else denied)
     keys = [b"test:absent", b"other:absent"]

@@ -1,4 +1,4 @@
-"""The sweep of a single server with SCAN, against fakeredis, and against a server that makes trouble."""
+"""The sweep of one server with SCAN, against fakeredis and against a server that fails."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from tests.unit.sweep.fakes import orders_for, tally
 
 
 class FakeServer:
-    """A fakeredis that answers as a server does on the wire; `troubles` answers instead where it has an answer."""
+    """A fakeredis that answers like a server on the network; `troubles` may answer in its place."""
 
     def __init__(self, keys: int, troubles: Answer = lambda _: None) -> None:
         self.redis = fakeredis.FakeRedis()
@@ -44,7 +44,7 @@ def run(server: FakeServer, orders: Orders | None = None, slots: Sequence[int] =
 
 
 def test_matching_keys_go() -> None:
-    """All matching keys are deleted and counted, the others stay, and the server is finished."""
+    """SCAN deletes and counts all matching keys, leaves the others, and finishes the server."""
     server = FakeServer(60)
     counts = run(server)
     assert (counts.deleted, counts.matched, len(counts.finished)) == (60, [60], 16384)
@@ -62,7 +62,7 @@ def test_a_dry_run_counts() -> None:
 @pytest.mark.parametrize("globs", [("test:*",), ("test:1", "test:{a}*")], ids=["anywhere", "pinned"])
 @pytest.mark.parametrize("word", [b"UNLINK", b"SCAN"])
 def test_a_server_that_answers_with_an_error_is_not_finished(word: bytes, globs: tuple[str, ...]) -> None:
-    """One error, which may pass, and the walk proves nothing: it begins anew."""
+    """After one temporary error the walk proves nothing and starts again."""
     left = [2]
 
     def once(command: list[bytes]) -> Exception | None:
@@ -83,5 +83,5 @@ def test_a_denial_is_final() -> None:
 
 
 def test_time_up() -> None:
-    """Without time nothing is walked."""
+    """Without time the walk does not start."""
     assert run(FakeServer(60), orders_for(remaining=lambda: 0.0)).finished == set()

@@ -1,4 +1,4 @@
-"""The rule by which a slot is finished, against a server that answers as a test wants."""
+"""The rule that finishes a slot, against a server with the answers that a test chooses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,7 +45,7 @@ def test_a_dry_run_never_writes() -> None:
 
 
 class Once:
-    """Answers with an error when a probe of one slot is asked for the n-th time."""
+    """Answers with an error to the n-th request for the probe of one slot."""
 
     def __init__(self, slot: int, moment: int, error: Exception) -> None:
         self._key = orders_for().probes.key(slot)
@@ -81,14 +81,14 @@ def test_a_slot_is_finished_only_if_its_owner_answered_twice(error: Callable[[],
 
 @pytest.mark.parametrize("error", [exceptions.AskError("2 10.0.0.2:6379"), exceptions.TryAgainError("Multiple keys")])
 def test_moving_slots_are_set_aside(error: Exception) -> None:
-    """ASK and TRYAGAIN say that a slot is on its way."""
+    """ASK and TRYAGAIN mark a slot as moving, and it is set aside."""
     counts, sweep, _ = run(FakePrimary(four_slots(), Once(2, 1, error)))
     assert counts.finished == {0, 1, 3}
     assert list(sweep.moving) == [2]
 
 
 def test_a_denial_is_raised_after_all_else_was_counted() -> None:
-    """When one slot's delete is forbidden, what the same write deleted elsewhere is counted before that is told."""
+    """If one slot's delete is denied, the other deletes of the same write are counted before the error is raised."""
     error = exceptions.NoPermissionError("no access to the key", status_code="NOPERM")
     keys = four_slots()
     link, counts = FakeLink(FakePrimary(keys, Once(0, 2, error))), tally()
@@ -99,7 +99,7 @@ def test_a_denial_is_raised_after_all_else_was_counted() -> None:
 
 @pytest.mark.parametrize("command", [b"COUNTKEYSINSLOT", b"GETKEYSINSLOT"])
 def test_a_forbidden_listing_is_a_matter_of_its_own(command: bytes) -> None:
-    """Where slots must not be listed, that is told before anything is deleted."""
+    """A denied listing is raised as its own error, before anything is deleted."""
     error = exceptions.NoPermissionError("no", status_code="NOPERM")
     keys = four_slots()
     link = FakeLink(FakePrimary(keys, lambda sent: error if command in sent else None))
@@ -109,7 +109,7 @@ def test_a_forbidden_listing_is_a_matter_of_its_own(command: bytes) -> None:
 
 
 def test_a_node_that_owns_nothing_is_left() -> None:
-    """When not one slot of a group is answered, the node is not asked for all the others."""
+    """If a node answers no slot of a group, it is not asked for the others."""
     moved = exceptions.MovedError("2 10.0.0.2:6379")
     cluster = FakePrimary({}, lambda command: moved if command[0] == b"UNLINK" else None)
     counts, _, link = run(cluster, slots=range(2000))
@@ -118,7 +118,7 @@ def test_a_node_that_owns_nothing_is_left() -> None:
 
 
 def test_no_time_no_write() -> None:
-    """When the time is up, not one more delete is sent, and what was only listed is not counted."""
+    """After the deadline no delete is sent, and keys that were only listed are not counted."""
     keys = four_slots()
     counts, _, _ = run(FakePrimary(keys), orders_for(remaining=lambda: 0.0))
     assert (counts.deleted, counts.matched, counts.finished) == (0, [0], set())

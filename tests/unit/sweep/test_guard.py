@@ -1,4 +1,4 @@
-"""Sweeps that are refused by the settings alone."""
+"""Sweeps that the settings alone refuse."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from k6_sweep.sweep.guard import check_namespace
     ],
 )
 def test_namespaces(namespace: str | None, allowed: list[str], fine: bool) -> None:
-    """Globs permit namespaces; an unknown one is permitted only where nothing is asked."""
+    """A glob allows the namespaces that it matches; an unknown one is allowed only without --allowed-namespace."""
     if fine:
         check_namespace(allowed, namespace)
     else:

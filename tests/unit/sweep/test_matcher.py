@@ -1,4 +1,4 @@
-"""Which keys of a list are to go, and which pattern each counts for."""
+"""The choice of the keys to delete, and the pattern that each counts for."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ from tests.unit.globs import GLOBS, KEYS, matches
 
 @given(st.lists(GLOBS, min_size=1, max_size=5), KEYS)
 def test_the_first_pattern_that_matches_owns_a_key(globs: list[str], keys: list[bytes]) -> None:
-    """Each key goes to the first pattern that matches it alone, and all who are owned are chosen."""
+    """Each key counts only for the first pattern that matches it, and exactly these keys are chosen."""
     split = Matcher([Pattern(glob) for glob in globs]).split(list(keys))
     owners = [next((index for index, glob in enumerate(globs) if matches(glob, key)), None) for key in keys]
     assert sorted(split.chosen) == sorted(key for key, owner in zip(keys, owners, strict=True) if owner is not None)
@@ -22,7 +22,7 @@ def test_the_first_pattern_that_matches_owns_a_key(globs: list[str], keys: list[
 
 @given(st.lists(st.text(alphabet="ab\xff", min_size=1, max_size=3), min_size=1, max_size=4), KEYS)
 def test_prefixes_are_matched_like_any_pattern(starts: list[str], keys: list[bytes]) -> None:
-    """Patterns like `prefix*`, which are found in a way of their own, choose what a regular expression would."""
+    """Patterns like `prefix*`, which have their own code, choose the same keys as a regular expression."""
     patterns = [Pattern(f"{start}*") for start in starts]
     slow = [re.compile(pattern.regex) for pattern in patterns]
     split = Matcher(patterns).split(list(keys))
@@ -31,7 +31,7 @@ def test_prefixes_are_matched_like_any_pattern(starts: list[str], keys: list[byt
 
 @given(st.lists(GLOBS, min_size=1, max_size=3), st.lists(GLOBS, min_size=1, max_size=3), KEYS)
 def test_kept_keys_are_never_chosen(globs: list[str], keep: list[str], keys: list[bytes]) -> None:
-    """What a keep pattern matches is spared and counted, whatever else matches it."""
+    """A key that a keep pattern matches is spared and counted, even if other patterns match it."""
     split = Matcher([Pattern(glob) for glob in globs], [Pattern(glob) for glob in keep]).split(list(keys))
     assert not any(matches(glob, key) for glob in keep for key in split.chosen)
     owners = [next((index for index, glob in enumerate(globs) if matches(glob, key)), None) for key in keys]

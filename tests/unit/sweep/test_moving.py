@@ -109,7 +109,7 @@ def test_a_dry_run_counts_a_key_once() -> None:
 
 
 def test_keys_that_are_spared_are_counted_on_both_nodes() -> None:
-    """What a keep pattern matches stays on either node, and is counted as spared once the slot is proven."""
+    """A key that a keep pattern matches stays on either node, and counts as spared once the slot is proven."""
     cluster = half_way()
     counts = sweep(cluster, orders_for(keep="test:*:[1-6]"))
     assert is_proven(counts)
@@ -154,7 +154,7 @@ def test_a_slot_that_turns_to_another_node_after_its_deletes_is_not_proven() -> 
 
 
 def test_a_target_that_owns_the_slot_by_now_proves_nothing() -> None:
-    """A target that takes the probe without ASKING owns the slot, though the source doesn't know it yet."""
+    """A target that accepts the probe without ASKING already owns the slot, although the source does not know it."""
     cluster = FakeCluster()
     cluster.migrate(SLOT, "b")
     cluster.on(b"GETKEYSINSLOT", lambda: cluster.arrive(SLOT), node="b")
@@ -163,7 +163,7 @@ def test_a_target_that_owns_the_slot_by_now_proves_nothing() -> None:
 
 
 def test_a_target_that_knows_of_no_migration_proves_nothing() -> None:
-    """Only a source that says ASK and a target that says MOVED are in the middle of one migration."""
+    """A slot is proven only if its source replies ASK and its target MOVED: both are in the same migration."""
     cluster = half_way()
     cluster.on(b"UNLINK", cluster["b"].importing.clear, node="b")
     counts = sweep(cluster)
@@ -175,7 +175,7 @@ def test_a_target_that_knows_of_no_migration_proves_nothing() -> None:
 @pytest.mark.parametrize("error", ["CLUSTERDOWN The cluster is down", "MISCONF unable to persist to disk"])
 @pytest.mark.parametrize("word", [b"UNLINK", b"GETKEYSINSLOT"], ids=["delete", "listing"])
 def test_an_error_that_passes_leaves_the_slot_open(word: bytes, error: str, node: str) -> None:
-    """After an error of either node the slot is asked again later; what was deleted by then is counted."""
+    """After an error of either node the slot is asked again later; the deletes so far are counted."""
     cluster = half_way()
     cluster.on(word, error, node=node)
     counts = sweep(cluster)
@@ -198,7 +198,7 @@ def test_a_denial_of_either_node_is_final(word: bytes, node: str) -> None:
 
 @pytest.mark.parametrize("node", ["a", "b"])
 def test_a_broken_link_is_raised(node: str) -> None:
-    """If one of the nodes breaks away, nothing is proven, and the count of its deletes is doubtful."""
+    """If the connection to one node breaks, nothing is proven, and the count of its deletes is doubtful."""
     cluster, counts = half_way(), tally()
     cluster.on(b"UNLINK", exceptions.ConnectionError("reset"), node=node)
     source, target = cluster.connect(Address("a", 6379)), cluster.connect(Address("b", 6379))
@@ -229,7 +229,7 @@ def test_the_deadline_leaves_the_slot_open(node: str) -> None:
 
 
 def test_a_dry_run_stops_at_the_deadline() -> None:
-    """Without time what was found is not counted, because it isn't all."""
+    """A dry run that reaches its deadline does not count the slot's keys, because they are not all."""
     cluster, deadline = half_way(), Deadline()
     cluster.on(b"GETKEYSINSLOT", deadline.come, node="a")
     counts = sweep(cluster, orders_for(delete=False, remaining=deadline))
@@ -237,7 +237,7 @@ def test_a_dry_run_stops_at_the_deadline() -> None:
 
 
 def test_a_slot_with_more_keys_than_a_list_is_walked() -> None:
-    """Where the list of a node may not be whole, SCAN finds the slot's keys there, and only those."""
+    """If a node's list may be incomplete, SCAN finds the slot's keys there, and only those."""
     cluster = FakeCluster()
     many = [key(SLOT, number) for number in range(LIST_LIMIT + 3)]
     cluster.fill(*many, key(20), KEPT)

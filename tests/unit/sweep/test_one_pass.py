@@ -1,4 +1,4 @@
-"""The rules of retries in one pass: what is asked again, of which node, and what ends the pass."""
+"""The rules of retries in one pass: the slots to ask again, the node to ask, and the end of the pass."""
 
 import io
 import threading
@@ -51,7 +51,7 @@ def run(
 
 
 def after_round(cluster: FakeCluster, number: int, happens: Happens, times: int = 1) -> None:
-    """Let something happen when the topology is read after a round, if node a can be asked for it."""
+    """Let something happen when the topology is read after a round, if node a answers."""
     cluster.on(b"SLOTS", happens, node="a", skip=number + 1, times=times)  # read at the start, and for a's own link
 
 
@@ -96,7 +96,7 @@ PASSING = [
 @pytest.mark.parametrize("skip", [0, 1], ids=["before the list", "with the delete"])
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: error.partition(" ")[0])
 def test_an_error_that_passes_is_asked_again(error: str, skip: int) -> None:
-    """A state that passes leaves its slot open for the next round, and nothing is counted twice or lost."""
+    """A temporary error leaves its slot open for the next round, and nothing is counted twice or lost."""
     cluster = filled()
     cluster.on(b"UNLINK", error, slot=OF_B, skip=skip)
     result, _ = run(cluster)
@@ -111,7 +111,7 @@ def test_an_error_that_passes_is_asked_again(error: str, skip: int) -> None:
     ids=["LOADING", "reset", "silent"],
 )
 def test_a_lost_connection_is_opened_again(failure: str | Exception) -> None:
-    """A primary that breaks away is asked again over a new connection, and what it has deleted by then is doubtful."""
+    """After a lost connection the primary is asked again over a new one, and the count of its deletes is doubtful."""
     cluster = filled()
     cluster.on(b"UNLINK", failure, slot=OF_A, skip=1)
     result, _ = run(cluster)
@@ -123,7 +123,7 @@ def test_a_lost_connection_is_opened_again(failure: str | Exception) -> None:
 
 
 def test_a_primary_that_is_away_holds_up_no_other() -> None:
-    """The slots of the other primaries are proven; those of one that is away stay open until the time is up."""
+    """An unreachable primary keeps only its own slots open until the deadline; those of the others are proven."""
     cluster, deadline = filled(), Deadline()
     cluster.on(b"SLOTS", lambda: cluster.fail("c"), node="a")
     after_round(cluster, 2, deadline.come)
@@ -136,7 +136,7 @@ def test_a_primary_that_is_away_holds_up_no_other() -> None:
 
 
 def test_the_replica_that_takes_over_is_swept() -> None:
-    """After a failover the slots are asked of the node that owns them then; what it brought back is deleted, too."""
+    """After a failover the new owner of the slots is asked, and the keys that it brought back are deleted too."""
     cluster = filled()
     cluster.on(b"GETKEYSINSLOT", lambda: cluster.take_over("c", by="d"), slot=OF_C)
     result, rounds = run(cluster)
@@ -146,7 +146,7 @@ def test_the_replica_that_takes_over_is_swept() -> None:
 
 
 def test_a_primary_that_broke_away_is_the_last_to_be_asked_for_the_topology() -> None:
-    """Others are asked first: one that has lost its place may be the only one that doesn't know it."""
+    """A primary whose connection broke is asked last for the topology: it may not know that it was replaced."""
     cluster = filled()
     cluster.on(b"UNLINK", exceptions.ConnectionError("reset"), node="a")
     run(cluster)
@@ -176,7 +176,7 @@ def test_a_slot_that_arrives_meanwhile_is_asked_again() -> None:
 
 
 def test_a_target_that_is_away_holds_up_only_the_slot_that_moves_there() -> None:
-    """If the target of a moving slot breaks away, that slot stays open; the other slots of the source are proven."""
+    """If the target of a moving slot is lost, only that slot stays open; the other slots of the source are proven."""
     cluster, deadline = filled(), Deadline()
     cluster.migrate(OF_A, "b")
     cluster.on(b"ASKING", exceptions.ConnectionError("reset"), times=ALWAYS)
@@ -216,7 +216,7 @@ def test_a_migration_that_was_mended_is_proven() -> None:
 
 
 def test_a_mark_is_believed_while_its_node_is_away() -> None:
-    """If a node breaks away that was taking keys in, the slot stays open until the node has been asked again."""
+    """If a node that imports keys is lost, the slot stays open until the node has answered again."""
     cluster, deadline = filled(), Deadline()
     cluster.migrate(OF_A, "b")
     cluster.break_off(OF_A)
@@ -228,7 +228,7 @@ def test_a_mark_is_believed_while_its_node_is_away() -> None:
 
 
 def test_a_mark_that_an_owner_has_on_its_own_slot_raises_no_doubt() -> None:
-    """An owner that still says IMPORTING of a slot that it has is asked for all of the slot's keys anyway."""
+    """An owner that still reports IMPORTING for its own slot raises no doubt: it is asked for all its keys anyway."""
     cluster = filled()
     cluster["a"].importing[OF_A] = cluster["b"]
     result, _ = run(cluster)
@@ -236,7 +236,7 @@ def test_a_mark_that_an_owner_has_on_its_own_slot_raises_no_doubt() -> None:
 
 
 def test_a_denial_is_final() -> None:
-    """A permission that is missing ends the pass after its first round: asking again doesn't help."""
+    """A missing permission ends the pass after its first round: a retry does not help."""
     cluster = filled()
     cluster.deny(b"UNLINK")
     result, _ = run(cluster)
@@ -246,7 +246,7 @@ def test_a_denial_is_final() -> None:
 
 
 def test_scan_takes_over_where_listing_is_denied() -> None:
-    """Where a slot's keys must not be listed, the next round finds them with SCAN, and proves the same slots."""
+    """If the listing of a slot is denied, the next round finds its keys with SCAN, and proves the same slots."""
     cluster = filled()
     cluster.deny(b"GETKEYSINSLOT")
     lines = io.StringIO()
@@ -269,7 +269,7 @@ def test_scan_proves_only_slots_that_stayed() -> None:
 
 
 def test_slots_that_no_primary_owns_stay_open() -> None:
-    """Nobody can be asked for them, so they are open at the end, without a server's word about them."""
+    """Slots without a primary are open at the end, without an error of a server."""
     cluster, deadline = filled(), Deadline()
     cluster.owner.pop(OF_B)
     after_round(cluster, 2, deadline.come)
@@ -289,7 +289,7 @@ def test_slots_that_get_an_owner_are_swept() -> None:
 
 
 def test_a_replica_acknowledges_what_was_deleted() -> None:
-    """A primary that has replicas is asked to WAIT for one; where it answers, the counts are exact."""
+    """A primary with replicas gets WAIT for one replica; if it acknowledges, the counts are exact."""
     cluster = filled(replicas=1)
     result, _ = run(cluster)
     assert {name for name, _ in cluster.got(b"WAIT")} == {"a", "b", "c"}
@@ -310,7 +310,7 @@ def test_replicas_that_do_not_acknowledge_make_the_counts_doubtful() -> None:
 
 
 def test_a_replica_of_a_slots_target_is_waited_for() -> None:
-    """What was deleted on the node that a slot moves to is acknowledged by a replica of that node."""
+    """A replica of a moving slot's target acknowledges the deletes on that target."""
     cluster = filled(replicas=1)
     cluster.migrate(OF_A, "b", key(OF_A, 0))
     cluster["b"].acknowledging = 0
@@ -321,14 +321,14 @@ def test_a_replica_of_a_slots_target_is_waited_for() -> None:
 
 @pytest.mark.parametrize("delete", [True, False])
 def test_no_replica_is_waited_for_in_vain(delete: bool) -> None:
-    """WAIT is not sent to a primary without replicas, and not where nothing is deleted."""
+    """WAIT is not sent to a primary without replicas, nor if nothing is deleted."""
     cluster = filled(replicas=0 if delete else 1)
     run(cluster, orders_for(delete=delete))
     assert cluster.got(b"WAIT") == []
 
 
 def test_a_dry_run_retries_too() -> None:
-    """Counting follows a slot that moves like deleting does, and sends no UNLINK."""
+    """A dry run follows a moving slot as a sweep does, and sends no UNLINK."""
     cluster = filled()
     cluster.on(b"EXISTS", lambda: cluster.move(OF_A, to="b"), slot=OF_A)
     result, _ = run(cluster, orders_for(delete=False))
@@ -356,7 +356,7 @@ def test_nothing_is_deleted_after_the_deadline() -> None:
 
 
 def test_the_deadline_stops_a_pass_between_two_writes() -> None:
-    """When the time is up, the next write is not sent: the slot stays open, and what was deleted is counted."""
+    """After the deadline the next write is not sent: the slot stays open, and the earlier deletes are counted."""
     cluster, deadline = filled(), Deadline()
     cluster.fill(*(key(6010, number) for number in range(600)))
     before = len(cluster.keys)
@@ -368,7 +368,7 @@ def test_the_deadline_stops_a_pass_between_two_writes() -> None:
 
 
 def test_a_worker_that_is_stuck_is_cut_off() -> None:
-    """A primary that doesn't answer is waited for until a little after the deadline, then its connection is closed."""
+    """The pass waits for a primary without an answer until shortly after the deadline, then closes its connection."""
     cluster, deadline = filled(), Deadline()
     cluster.on(b"UNLINK", HANG, node="a")
 
@@ -382,7 +382,7 @@ def test_a_worker_that_is_stuck_is_cut_off() -> None:
 
 
 def test_a_worker_that_cannot_be_cut_off_is_left() -> None:
-    """What hangs where no connection can be closed is not waited for; its slots are open, and it is named."""
+    """The pass does not wait for a worker that no closed connection can free; its slots are open, and it is named."""
     cluster, deadline, may_go = filled(), Deadline(), threading.Event()
 
     def connect(address: Address) -> Link:
@@ -402,7 +402,7 @@ def test_a_worker_that_cannot_be_cut_off_is_left() -> None:
 
 
 def test_a_stranger_with_a_primarys_address_is_not_swept() -> None:
-    """Addresses are used again: a node that names none of the cluster's is another Redis's, and keeps its keys."""
+    """A node at a reused address that names none of the cluster's nodes is another Redis, and keeps its keys."""
     cluster, deadline, stranger = filled(), Deadline(), FakeCluster("xyz")
     stranger.fill(*(key(slot, number) for slot in SLOTS for number in range(3)))
 
@@ -420,7 +420,7 @@ def test_a_stranger_with_a_primarys_address_is_not_swept() -> None:
 
 
 def unread(cluster: FakeCluster, error: str) -> None:
-    """Let no node tell the topology after the first round, in which a slot stays open."""
+    """Let every node refuse the topology after the first round, in which a slot stays open."""
     cluster.on(b"UNLINK", "CLUSTERDOWN Hash slot not served", slot=OF_A)
     after_round(cluster, 1, error, times=2)  # the known primaries are asked, then the seed, which is node a again
     for name in "bc":
@@ -428,7 +428,7 @@ def unread(cluster: FakeCluster, error: str) -> None:
 
 
 def test_a_topology_that_cannot_be_read_is_asked_for_again() -> None:
-    """If nobody tells the topology between two rounds, the next round goes by the old one."""
+    """If no node gives the topology between two rounds, the next round uses the old one."""
     cluster = filled()
     unread(cluster, "CLUSTERDOWN The cluster is down")
     result, _ = run(cluster)
@@ -437,7 +437,7 @@ def test_a_topology_that_cannot_be_read_is_asked_for_again() -> None:
 
 
 def test_a_topology_that_is_denied_is_final() -> None:
-    """A user who may not read the topology any more cannot go on: the slot that was open stays open."""
+    """A user who loses the permission to read the topology cannot go on: the open slot stays open."""
     cluster = filled()
     unread(cluster, "NOPERM User k6 has no permissions to run the 'cluster|slots' command")
     result, _ = run(cluster)
@@ -446,7 +446,7 @@ def test_a_topology_that_is_denied_is_final() -> None:
 
 
 def test_no_topology_no_pass() -> None:
-    """If nobody answers at the beginning, that is raised, and a denial counts more than a silence."""
+    """If no node gives the topology at the start, the pass raises an error, a denial rather than a missing answer."""
     cluster = filled()
     cluster.fail("a")
     with pytest.raises(UnreachableError, match="Connection refused"):
@@ -458,7 +458,7 @@ def test_no_topology_no_pass() -> None:
 
 
 def test_no_link_outlives_the_pass() -> None:
-    """Every connection that was opened is closed at the end, whatever became of it."""
+    """Every opened connection is closed at the end, even a broken one."""
     cluster = filled()
     cluster.on(b"UNLINK", exceptions.ConnectionError("reset"), slot=OF_B)
     run(cluster)

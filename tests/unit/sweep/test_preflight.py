@@ -1,4 +1,4 @@
-"""What the preflight tries on each primary, and what it says of what would not work."""
+"""The commands that the preflight tries on each primary, and its errors and warnings."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def run(cluster: FakeCluster, *options: str, patterns: tuple[str, ...] = ("test:
 
 
 def test_every_primary_is_tried_and_nothing_is_deleted() -> None:
-    """Where all is well each primary has been written to, on keys that do not exist, and there is no warning."""
+    """The preflight sends each primary its commands, for keys that do not exist; without a problem it does not warn."""
     cluster = filled()
     assert run(cluster) == Readiness(("a:6379", "b:6379", "c:6379"), ())
     assert {name for name, _ in cluster.got(b"UNLINK")} == {"a", "b", "c"}
@@ -63,7 +63,7 @@ def test_a_dry_run_tries_what_it_sends() -> None:
     ("options", "command"), [((), "UNLINK"), (("--dry-run",), "EXISTS"), (("--max-keys", "9"), "EXISTS")]
 )
 def test_a_command_that_is_denied_is_named(options: tuple[str, ...], command: str) -> None:
-    """A permission that is missing on one primary is final; the message names the primary and the command."""
+    """A missing permission on one primary is final; the message names the primary and the command."""
     cluster = filled()
     cluster.on(command.encode(), "NOPERM no permissions", node="b")
     with pytest.raises(DeniedError, match=rf"b:6379 refuses: NOPERM .*\({command} of .*docs/redis\.md"):
@@ -77,7 +77,7 @@ def test_a_command_that_is_denied_is_named(options: tuple[str, ...], command: st
     ids=["pattern", "probe"],
 )
 def test_keys_that_are_denied_are_named(patterns: tuple[str, ...], what: str) -> None:
-    """If some keys are allowed and others are not, the message says which are not."""
+    """If the ACL denies some keys, the message names these keys."""
     cluster = filled()
 
     def deny() -> str | None:
@@ -90,7 +90,7 @@ def test_keys_that_are_denied_are_named(patterns: tuple[str, ...], what: str) ->
 
 
 def test_scan_may_stand_in_for_the_listing() -> None:
-    """Where a slot's keys must not be listed, one warning for all primaries says that the sweep will be slower."""
+    """If the listing of slots is denied, one warning for all primaries announces a slower sweep."""
     cluster = filled()
     cluster.deny(b"COUNTKEYSINSLOT")
     (warning,) = run(cluster).warnings
@@ -101,7 +101,7 @@ def test_scan_may_stand_in_for_the_listing() -> None:
 
 
 def test_slots_without_a_primary_are_counted() -> None:
-    """Slots that nobody owns are a warning, with their number: the cluster may be mended before the test ends."""
+    """Slots without an owner are a warning with their number: the cluster may be repaired before the test ends."""
     cluster = filled()
     for slot in (1, 2, 3):
         del cluster.owner[slot]
@@ -112,7 +112,7 @@ def test_slots_without_a_primary_are_counted() -> None:
     "error", ["MISCONF unable to persist to disk", "NOREPLICAS Not enough good replicas to write."]
 )
 def test_a_state_that_would_hold_the_sweep_up_is_a_warning(error: str) -> None:
-    """What passes by itself, perhaps, is told of each primary once, in the server's words."""
+    """A state that may be temporary is one warning for each primary, in the server's words."""
     cluster = filled()
     cluster.on(b"UNLINK", error, node="c", times=ALWAYS)
     assert run(cluster).warnings == (f"c:6379 does not take UNLINK now: {error}",)
@@ -122,7 +122,7 @@ def test_a_state_that_would_hold_the_sweep_up_is_a_warning(error: str) -> None:
     "failure", [exceptions.ConnectionError("reset"), "LOADING Redis is loading the dataset in memory"]
 )
 def test_a_primary_that_breaks_away_is_an_error(failure: str | Exception) -> None:
-    """A primary that cannot be asked cannot be swept."""
+    """A lost connection to a primary is an error, because that primary cannot be swept."""
     cluster = filled()
     cluster.on(b"UNLINK", failure, node="b")
     with pytest.raises(UnreachableError, match="lost the connection to b:6379"):
@@ -133,7 +133,7 @@ def test_a_primary_that_breaks_away_is_an_error(failure: str | Exception) -> Non
 
 
 def test_a_broad_pattern_is_refused_before_anything_is_asked() -> None:
-    """A guard that the settings alone decide needs no connection."""
+    """A broad pattern is refused without a connection, because the settings alone decide."""
     cluster = filled()
     with pytest.raises(RefusedError, match="--allow-broad-patterns"):
         run(cluster, patterns=("t*",))

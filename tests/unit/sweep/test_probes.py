@@ -1,4 +1,4 @@
-"""Probes: a key for each slot that the patterns allow."""
+"""Probes: one key for each slot that the patterns can reach."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The snapshot: what it knows, what it costs, and that nothing but the whole of it is believed."""
+"""The snapshot: its content, its cost, and the refusal of incomplete files."""
 
 import dataclasses
 import tracemalloc
@@ -25,7 +25,7 @@ def of(keys: list[bytes], unproven: tuple[int, ...] = ()) -> Snapshot:
 
 @given(st.sets(st.binary(max_size=30)), st.sets(st.binary(max_size=30)))
 def test_it_knows_exactly_its_keys(existing: set[bytes], later: set[bytes]) -> None:
-    """A key is in the snapshot if it was noted, and only then."""
+    """A key is in the snapshot if and only if it was recorded."""
     snapshot = of(sorted(existing))
     assert all(key in snapshot for key in existing)
     assert not [key for key in later - existing if key in snapshot]
@@ -43,7 +43,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_key_takes_eight_bytes(tmp_path: Path) -> None:
-    """Noting a key down takes 8 bytes of memory and file, besides what any snapshot takes."""
+    """A recorded key takes 8 bytes of memory and file, in addition to the snapshot's fixed size."""
     keys = [b"test:{%d}%d" % (i % 100, i) for i in range(200_000)]
     of([]).write(tmp_path / "empty")
     notebook = Notebook(10**9)
@@ -60,7 +60,7 @@ def test_a_key_takes_eight_bytes(tmp_path: Path) -> None:
 
 
 def test_a_fat_slot_is_kept_in_order() -> None:
-    """Hundreds of thousands of keys in one slot, some noted twice, are each found once."""
+    """Hundreds of thousands of keys in one slot, some recorded twice, are each found once."""
     keys = [b"test:{tag}%d" % i for i in range(250_000)]
     snapshot = of([*keys, *keys[:1000]])
     assert snapshot.size == 250_000
@@ -77,7 +77,7 @@ def test_the_hash_is_the_same_everywhere() -> None:
 
 @pytest.mark.parametrize("at", [0, 30, 1000, 70_000, -40, -1])
 def test_a_changed_byte_is_noticed(at: int, tmp_path: Path) -> None:
-    """Whatever byte is different, the file is refused."""
+    """A file with any byte changed is refused."""
     of([b"test:%d" % i for i in range(3000)]).write(tmp_path / "file")
     content = bytearray((tmp_path / "file").read_bytes())
     content[at] ^= 1
@@ -102,7 +102,7 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
 
 
 def test_it_vouches_for_its_own_patterns_and_redis_only() -> None:
-    """Other patterns, or a Redis none of whose nodes is known, are refused; fewer patterns, or one node, are fine."""
+    """A snapshot refuses other patterns and a Redis without known nodes; narrower patterns or one node are accepted."""
     snapshot, file = of([]), Path("file")
     snapshot.check_patterns(PATTERNS[1:], file)
     snapshot.check_patterns([Pattern(f"{pattern.text}x") for pattern in PATTERNS], file)  # narrower
@@ -114,7 +114,7 @@ def test_it_vouches_for_its_own_patterns_and_redis_only() -> None:
 
 
 def test_the_limit_is_of_different_keys() -> None:
-    """Keys that are noted twice don't count twice; one too many is refused."""
+    """Keys that are recorded twice count once; one key above the limit is refused."""
     notebook = Notebook(100)
     for _ in range(3):
         notebook.add([b"test:%d" % i for i in range(100)])

@@ -23,7 +23,7 @@ OF_A, OF_B, OF_C = SLOTS = (10, 6000, 12000)
 """A slot of each node; the patterns reach no others, so a pass asks for these three."""
 PATTERNS = tuple(f"test:{{{TAGS[slot].decode()}}}:*" for slot in SLOTS)
 LATE = key(OF_B, 99)
-"""A key that is written while the sweep is under way."""
+"""A key that is written during the sweep."""
 
 
 def filled(replicas: int = 0) -> FakeCluster:
@@ -70,7 +70,7 @@ def test_a_pass_that_finds_nothing_ends_the_sweep() -> None:
 
 
 def test_late_writers_make_another_pass() -> None:
-    """Keys that are written while the sweep runs are swept, too: passes go on until one finds none."""
+    """Keys that are written during the sweep are swept too: passes go on until one finds none."""
     cluster = filled()
     after_pass(cluster, 1, write_late(cluster))
     after_pass(cluster, 2, write_late(cluster))
@@ -80,7 +80,7 @@ def test_late_writers_make_another_pass() -> None:
 
 
 def test_a_writer_that_never_ends_ends_at_the_deadline() -> None:
-    """If every pass finds keys until the time is up, the report is incomplete, and says who is to blame."""
+    """If every pass finds keys until the deadline, the report is incomplete and names the late writers."""
     cluster, deadline = filled(), Deadline()
     cluster.on(b"SLOTS", write_late(cluster), node="a", times=ALWAYS)
     after_pass(cluster, 3, deadline.come)
@@ -97,7 +97,7 @@ def test_without_verification_one_pass_is_enough() -> None:
 
 @pytest.mark.parametrize("broken", [True, False], ids=["a connection broke", "a slot moved"])
 def test_without_verification_a_doubt_still_brings_another_pass(broken: bool) -> None:
-    """If a primary broke away or an owner changed, keys may be back: `--no-verify` does not end there."""
+    """After a lost primary or a changed owner keys may be back: `--no-verify` makes another pass."""
     cluster = filled()
     if broken:
         cluster.on(b"UNLINK", exceptions.ConnectionError("reset"), node="a")
@@ -109,7 +109,7 @@ def test_without_verification_a_doubt_still_brings_another_pass(broken: bool) ->
 
 
 def test_each_broken_connection_brings_another_pass() -> None:
-    """A primary that broke away may have come back with keys: no such pass is the last one."""
+    """A primary may come back with keys after a lost connection: no such pass is the last one."""
     cluster = FakeCluster()
     cluster.on(b"UNLINK", exceptions.ConnectionError("reset"), slot=OF_A)
     cluster.on(b"UNLINK", exceptions.ConnectionError("reset"), slot=OF_A, skip=2)  # the first one after the first pass
@@ -118,12 +118,12 @@ def test_each_broken_connection_brings_another_pass() -> None:
 
 
 def test_settle_waits_for_late_writers() -> None:
-    """With `--settle` a pass that finds nothing ends the sweep only if the cluster has been quiet for so long."""
+    """With `--settle` a pass that finds nothing ends the sweep only after the quiet time."""
     assert swept(FakeCluster()).passes == 1
     cluster, quiet, naps = FakeCluster(), threading.Event(), iter([60.0, 60.0])
     after_pass(cluster, 1, quiet.set)
     report = swept(cluster, "--settle", "60", remaining=lambda: next(naps, 0.0) if quiet.is_set() else 60.0)
-    assert next(naps, None) is None  # it waited, and asked each time how long it may
+    assert next(naps, None) is None  # it waited, and each time asked for the remaining time
     assert (report.status, report.passes, report.remaining) == (Status.INCOMPLETE, 1, None)
     assert "time was up" in report.errors[0]
 
@@ -147,7 +147,7 @@ def test_an_owner_that_changes_after_a_pass_brings_another_one() -> None:
 
 
 def test_a_topology_that_cannot_be_read_after_a_pass_is_a_change() -> None:
-    """If nobody says who owns the slots after a pass, the pass is not believed to be the last."""
+    """If no node gives the topology after a pass, another pass follows."""
     cluster = FakeCluster()
     after_pass(cluster, 1, "CLUSTERDOWN The cluster is down", times=2)
     for name in "bc":
@@ -167,7 +167,7 @@ def test_replicas_that_do_not_acknowledge_are_doubted_once() -> None:
 
 
 def test_retries_are_counted() -> None:
-    """The report says how often slots had to be asked again, and the counts stay exact where no answer was lost."""
+    """The report counts how often slots were asked again, and the counts stay exact if no answer was lost."""
     cluster = filled()
     cluster.on(b"UNLINK", "CLUSTERDOWN The cluster is down", node="b", times=2)
     report = swept(cluster)
@@ -187,14 +187,14 @@ def test_progress_is_shown_to_the_end() -> None:
 
 
 def test_a_redis_that_is_away_at_first_is_waited_for() -> None:
-    """While there is time, the cluster is looked for again and again."""
+    """A Redis that is unreachable at first is tried again until the deadline."""
     cluster = filled()
     cluster.on(b"HELLO", exceptions.ConnectionError("reset"))
     assert swept(cluster).status is Status.COMPLETE
 
 
 def test_a_redis_that_stays_away_is_an_error() -> None:
-    """Without time for another try, that Redis cannot be reached is raised, and nothing was done."""
+    """A Redis that stays unreachable until the deadline raises an error, and nothing was done."""
     cluster = filled()
     cluster.fail("a")
     with pytest.raises(UnreachableError, match="cannot reach a:6379"):
@@ -202,7 +202,7 @@ def test_a_redis_that_stays_away_is_an_error() -> None:
 
 
 def test_a_denial_before_anything_was_done_is_raised() -> None:
-    """A sweep that could delete nothing, because it may not, fails with the permission that is missing."""
+    """A denial before the first delete makes the sweep fail with the missing permission."""
     cluster = filled()
     cluster.deny(b"UNLINK")
     with pytest.raises(DeniedError, match="NOPERM"):
@@ -210,7 +210,7 @@ def test_a_denial_before_anything_was_done_is_raised() -> None:
 
 
 def test_a_denial_after_something_was_done_is_reported() -> None:
-    """If one primary denies what the others allow, the report is incomplete and has their counts."""
+    """If one primary denies a command that the others allow, the report is incomplete and has the others' counts."""
     cluster = filled()
     cluster.on(b"UNLINK", "NOPERM no permissions", node="c", times=ALWAYS)
     report = swept(cluster)
@@ -221,7 +221,7 @@ def test_a_denial_after_something_was_done_is_reported() -> None:
 
 
 def test_the_deadline_makes_a_report() -> None:
-    """When the time is up, the report has what was deleted, the slots that are open, and that the time was up."""
+    """After the deadline the report has the deletes, the open slots, and the sentence about the time."""
     cluster, deadline = filled(), Deadline()
     cluster.on(b"UNLINK", "CLUSTERDOWN The cluster is down", node="c", times=ALWAYS)
     after_pass(cluster, 1, deadline.come)
@@ -232,7 +232,7 @@ def test_the_deadline_makes_a_report() -> None:
 
 
 def test_scan_is_used_where_listing_is_denied() -> None:
-    """The sweep is complete without the listing; slots are then not what was walked."""
+    """The sweep is complete with SCAN if listing is denied; it then does not count slots."""
     cluster = filled()
     cluster.deny(b"GETKEYSINSLOT")
     report = swept(cluster)
@@ -244,7 +244,7 @@ def test_scan_is_used_where_listing_is_denied() -> None:
 
 
 def test_a_dry_run_counts_and_leaves_all() -> None:
-    """A dry run is one pass that says what would go, and sends no UNLINK."""
+    """A dry run is one pass that counts the keys and sends no UNLINK."""
     cluster = filled()
     report = swept(cluster, "--dry-run")
     assert (report.status, report.passes, report.exact) == (Status.DRY_RUN, 1, True)
@@ -263,13 +263,13 @@ def test_more_keys_than_allowed_are_refused_before_the_first_delete() -> None:
 
 
 def test_the_count_before_is_not_reported() -> None:
-    """Where as many keys match as are allowed, the sweep runs, and its report doesn't count them twice."""
+    """If exactly `--max-keys` keys match, the sweep runs, and its report does not count them twice."""
     report = swept(filled(), "--max-keys", "30")
     assert (report.status, report.matched, report.deleted, report.passes) == (Status.COMPLETE, 30, 30, 2)
 
 
 def test_keys_that_come_after_the_count_stay_within_the_bound() -> None:
-    """Later passes stay within `--max-keys`, too: what would go beyond it is not deleted, and the report says so."""
+    """Later passes stay within `--max-keys` too: keys beyond it are not deleted, and the report has the reason."""
     cluster = filled()
     after_pass(cluster, 1, write_late(cluster))
     report = swept(cluster, "--max-keys", "30")
@@ -279,7 +279,7 @@ def test_keys_that_come_after_the_count_stay_within_the_bound() -> None:
 
 
 def test_where_not_all_can_be_counted_nothing_is_deleted() -> None:
-    """If the count for `--max-keys` doesn't come to its end, no delete is sent."""
+    """If the count for `--max-keys` is not completed, no delete is sent."""
     cluster, deadline = filled(), Deadline()
     cluster.on(b"EXISTS", "CLUSTERDOWN The cluster is down", node="c", times=ALWAYS)
     after_pass(cluster, 1, deadline.come)
@@ -290,7 +290,7 @@ def test_where_not_all_can_be_counted_nothing_is_deleted() -> None:
 
 
 def test_a_broad_pattern_is_refused_without_a_connection() -> None:
-    """What the settings alone forbid is refused before Redis is asked for anything."""
+    """A broad pattern is refused before any connection to Redis."""
     cluster = filled()
     with pytest.raises(RefusedError, match="--allow-broad-patterns"):
         swept(cluster, patterns=("t*",))
@@ -298,7 +298,7 @@ def test_a_broad_pattern_is_refused_without_a_connection() -> None:
 
 
 def test_a_redis_without_its_marker_is_refused() -> None:
-    """`--require-marker` refuses a Redis that doesn't hold the key, and never sweeps the key itself."""
+    """`--require-marker` refuses a Redis without the key, and never sweeps the key itself."""
     cluster, marker = filled(), key(OF_C, 77)
     with pytest.raises(RefusedError):
         swept(cluster, "--require-marker", marker.decode())
@@ -310,7 +310,7 @@ def test_a_redis_without_its_marker_is_refused() -> None:
 
 
 def test_kept_keys_stay_and_are_counted() -> None:
-    """`--keep` spares what it matches, and the report says of which pattern."""
+    """`--keep` spares the keys that it matches, and the report counts them by pattern."""
     cluster = filled()
     report = swept(cluster, "--keep", "test:*:[0-3]")
     assert (report.status, report.deleted, report.preserved) == (Status.COMPLETE, 18, 12)
@@ -318,7 +318,7 @@ def test_kept_keys_stay_and_are_counted() -> None:
 
 
 def test_our_own_keys_are_neither_swept_nor_counted() -> None:
-    """The lock of an endpoint, which lies among the keys, stays, and so does a key that the caller names."""
+    """An endpoint's lock among the swept keys stays, and so does a key that the caller names."""
     cluster = filled()
     lock = lock_key([Pattern(PATTERNS[0])])
     cluster.fill(lock)
@@ -336,13 +336,13 @@ def snapshot_of(cluster: FakeCluster, *options: str, remaining: Callable[[], flo
 
 
 def written(snapshot: Snapshot, folder: Path) -> tuple[str, str]:
-    """Return the options that let a sweep spare what is in the snapshot."""
+    """Return the options of a sweep that spares the snapshot's keys."""
     snapshot.write(folder / "snapshot")
     return "--preserve-existing", str(folder / "snapshot")
 
 
 def test_what_existed_before_is_spared(tmp_path: Path) -> None:
-    """A sweep with a snapshot deletes only what came after it, and counts what it spares."""
+    """A sweep with a snapshot deletes only newer keys, and counts the spared ones."""
     cluster = filled()
     existing = written(snapshot_of(cluster), tmp_path)
     cluster.fill(LATE)
@@ -352,7 +352,7 @@ def test_what_existed_before_is_spared(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_deletes_nothing_and_follows_what_moves(tmp_path: Path) -> None:
-    """Taking a snapshot asks again like a sweep does, so that a slot that moves is in it."""
+    """A snapshot retries like a sweep, so that a moving slot is in it, and deletes nothing."""
     cluster = filled()
     cluster.on(b"EXISTS", lambda: cluster.move(OF_A, to="b"), slot=OF_A, skip=1)
     snapshot = snapshot_of(cluster)
@@ -362,7 +362,7 @@ def test_a_snapshot_deletes_nothing_and_follows_what_moves(tmp_path: Path) -> No
 
 
 def test_slots_that_a_snapshot_does_not_vouch_for_are_left_alone(tmp_path: Path) -> None:
-    """Where it is not certain that all keys were noted, the sweep deletes nothing, and says which slots these are."""
+    """In slots whose keys may not all be recorded, the sweep deletes nothing, and it names these slots."""
     cluster, deadline = filled(), Deadline()
     cluster.on(b"EXISTS", "CLUSTERDOWN The cluster is down", slot=OF_C, times=2)
     after_pass(cluster, 1, deadline.come)
@@ -376,7 +376,7 @@ def test_slots_that_a_snapshot_does_not_vouch_for_are_left_alone(tmp_path: Path)
 
 
 def test_a_snapshot_of_something_else_is_refused(tmp_path: Path) -> None:
-    """A snapshot of other patterns, or of another Redis, vouches for nothing here."""
+    """A snapshot of other patterns or of another Redis is refused."""
     existing = written(snapshot_of(FakeCluster("xyza")), tmp_path)
     cluster = filled()
     assert swept(cluster, *existing).status is Status.COMPLETE  # one node that is known is enough
@@ -388,14 +388,14 @@ def test_a_snapshot_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def _renamed() -> FakeCluster:
-    """Return a cluster that has the same address, and no node of the other one."""
+    """Return a cluster with the same address, but without any node of the other one."""
     cluster = FakeCluster("xyz")
     cluster.nodes["a"] = cluster.nodes["x"]
     return cluster
 
 
 def test_a_snapshot_that_grows_too_large_is_not_taken() -> None:
-    """More keys than `--snapshot-limit` are refused, instead of a snapshot that lacks some."""
+    """More keys than `--snapshot-limit` are refused: there is no snapshot that lacks some."""
     with pytest.raises(RefusedError, match="--snapshot-limit"):
         snapshot_of(filled(), "--snapshot-limit", "29")
     assert snapshot_of(filled(), "--snapshot-limit", "30").size == 30

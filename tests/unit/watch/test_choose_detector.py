@@ -1,4 +1,4 @@
-"""Which detector is taken, and what is said where none can work."""
+"""The choice of the detector, and the message if none can work."""
 
 import pytest
 
@@ -17,12 +17,12 @@ def chosen(*options: str, pod: OwnPod = IN_POD, alone: bool = False, why_not: st
 
 @pytest.mark.parametrize("detector", ["process", "kubernetes"])
 def test_what_was_asked_for_is_taken(detector: str) -> None:
-    """A detector that is named is taken, whatever the surroundings."""
+    """A named detector is used in any environment."""
     assert chosen("--detector", detector, alone=True, why_not="no") == detector
 
 
 def test_auto() -> None:
-    """Outside a pod and where processes are shared: process; for a target, and where they aren't: the API."""
+    """`auto` is `process` outside a pod and with shared processes, and `kubernetes` for a target or without them."""
     assert chosen(pod=OwnPod(), alone=True) == "process"
     assert chosen() == "process"
     assert chosen("--target", "job/x") == "kubernetes"
@@ -30,7 +30,7 @@ def test_auto() -> None:
 
 
 def test_none_can_work() -> None:
-    """Then each way out is named, with what to paste."""
+    """If no detector can work, the message lists each solution, with the lines to paste."""
     with pytest.raises(SettingsError, match="shareProcessNamespace: true") as refused:
         chosen(alone=True, why_not="403")
     assert 'resources: ["pods"], verbs: [list, watch]' in str(refused.value)

@@ -1,4 +1,4 @@
-"""What is k6 and what only looks like it; the rest of the watch is tested with real processes."""
+"""k6 processes and processes that only look like k6; other tests use real processes for the rest of the watch."""
 
 import os
 
@@ -29,16 +29,16 @@ from k6_sweep.watch.find import is_k6, own_lineage
     ],
 )
 def test_is_k6(name: str, cmdline: str, expected: bool) -> None:
-    """k6 is known by its own name and by the subcommand that runs a test."""
+    """A process is k6 if it has k6's name and the subcommand that runs a test."""
     assert is_k6(name, cmdline.split(), "k6") is expected
 
 
 def test_another_name_for_k6() -> None:
-    """A k6 that was built under another name is known by that."""
+    """A k6 binary with another name is found by that name."""
     assert is_k6("xk6", ["xk6", "run"], "xk6")
     assert not is_k6("k6", ["k6", "run"], "xk6")
 
 
 def test_our_lineage() -> None:
-    """We and all above us are ours."""
+    """k6-sweep's own process and all its ancestors are its lineage."""
     assert {os.getpid(), os.getppid()} <= own_lineage()

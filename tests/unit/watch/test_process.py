@@ -1,4 +1,4 @@
-"""The watch where the kernel has no pidfd, and where a k6 ends faster than it can be held."""
+"""The watch on a kernel without pidfd, and with a k6 that ends before its handle is open."""
 
 import shlex
 import subprocess
@@ -60,7 +60,7 @@ def test_without_pidfd_the_end_is_looked_for(tmp_path: Path) -> None:
 
 
 def test_a_k6_that_was_missed_may_be_followed_by_another(tmp_path: Path) -> None:
-    """When a k6 is gone before it could be held, its successor is waited for before anything is swept."""
+    """If a k6 ends before its handle is open, the watch waits for its successor before the sweep."""
     held = []
     (tmp_path / "second").mkdir()
 

@@ -1,4 +1,4 @@
-"""What follows from what is told of a target, in any order."""
+"""The state of a target that follows from news about it, in any order."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ def known(target: str = "pod/a") -> TargetState:
 
 
 def test_a_pod_that_disappears_may_run_on() -> None:
-    """Gone without an end, it counts as alive for its grace period; after an end it doesn't."""
+    """A pod that disappears without an end counts as alive for its grace period; one that ended does not."""
     it = known()
     it.pods_are([RUNS], 10)
     it.pods_are([], 20)
@@ -39,7 +39,7 @@ def test_a_pod_that_disappears_may_run_on() -> None:
 
 
 def test_an_end_is_believed_whatever_comes_later() -> None:
-    """Older news that arrives late doesn't bring an ended k6 back."""
+    """Older news that arrives late does not revive an ended k6."""
     it = known()
     it.pod_is(ENDED)
     it.pods_are([RUNS], 1)
@@ -47,7 +47,7 @@ def test_an_end_is_believed_whatever_comes_later() -> None:
 
 
 def test_a_deletion_by_force_ends_nothing() -> None:
-    """Grace period 0 is the word of the one who deletes, not of the node."""
+    """A deletion with grace period 0 ends nothing: it comes from the client that deletes, not from the node."""
     it = known()
     it.pod_is(RUNS)
     it.pod_is_gone(replace(RUNS, grace_period=0), 10)
@@ -56,7 +56,7 @@ def test_a_deletion_by_force_ends_nothing() -> None:
 
 
 def test_a_job_is_over_with_its_last_pod() -> None:
-    """Two completions need two ends; a pod that was created counts before it runs."""
+    """A Job with two completions is over after two ends; a created pod counts before it runs."""
     it = known("job/x")
     it.controller_is(JOB)
     assert (it.verdict(0).seen, it.verdict(0).ended) == (False, False)
@@ -90,12 +90,12 @@ def test_a_job_is_over_with_its_last_pod() -> None:
     ],
 )
 def test_whether_a_job_starts_more_pods(spec: object, status: object, more: bool) -> None:
-    """By completions, parallelism, the back-off limit, its conditions; in doubt, it does."""
+    """A Job's completions, parallelism, back-off limit and conditions decide if more pods start; in doubt, they do."""
     assert Job.read({"spec": spec, "status": status}).expects_more([]) == more
 
 
 def test_overdue_once_the_controller_is_over() -> None:
-    """A Job that is over gives its pods their grace period and a minute, from the first time that this was known."""
+    """The pods of a Job that is over are overdue their grace period and a minute after the first news of its end."""
     it = known("job/x")
     it.pods_are([RUNS], 0)
     it.controller_is(JOB)
@@ -109,7 +109,7 @@ def test_overdue_once_the_controller_is_over() -> None:
 
 
 def test_a_deleted_job_whose_pods_live_on_is_not_overdue() -> None:
-    """Orphans run on as if nothing had happened; what is to be deleted is overdue some time later."""
+    """Orphans of a deleted Job are never overdue; pods that are being deleted are, some time later."""
     it = known("job/x")
     it.pods_are([RUNS], 0)
     it.controller_is(JOB)
@@ -122,7 +122,7 @@ def test_a_deleted_job_whose_pods_live_on_is_not_overdue() -> None:
 
 
 def test_a_job_that_was_gone_before_we_looked() -> None:
-    """Its pods tell that there was one; when they have ended, nothing more comes."""
+    """The pods prove that a Job existed before the watch; after their end it is over once its absence is believed."""
     it = TargetState(Target.parse("job/x"), believes_absence_from=300)
     it.controller_is(None)
     assert not it.verdict(0).ended
@@ -134,7 +134,7 @@ def test_a_job_that_was_gone_before_we_looked() -> None:
 
 
 def test_a_job_deleted_before_it_had_pods() -> None:
-    """It may be made anew, as by a forced replacement: --start-timeout decides."""
+    """A Job deleted without pods may be created again, as in a forced replacement: --start-timeout decides."""
     it = known("job/x")
     it.controller_is(JOB)
     it.controller_is(None)
@@ -143,7 +143,7 @@ def test_a_job_deleted_before_it_had_pods() -> None:
 
 
 def test_a_former_jobs_k6_is_not_this_ones() -> None:
-    """A pod that still terminates is waited for, but does not make this Job's k6 seen."""
+    """A former Job's terminating pod is waited for, but does not make this Job's k6 seen."""
     it = known("job/x")
     it.pods_are([replace(RUNS, owner="1")], 0)
     it.controller_is(replace(JOB, uid="2"))
@@ -151,7 +151,7 @@ def test_a_former_jobs_k6_is_not_this_ones() -> None:
 
 
 def test_the_first_cause_is_told_not_what_followed() -> None:
-    """What the Job deleted after one had failed ended because of that one."""
+    """The outcome is that of the first failed pod, not of the pods that the Job deleted because of it."""
     deleted = [replace(ENDED, uid=uid, exit_code=105, deleted_by=SOON) for uid in "ab"]
     it = known("job/x")
     it.pods_are([*deleted, replace(ENDED, uid="c", exit_code=99)], 0)
@@ -160,14 +160,14 @@ def test_the_first_cause_is_told_not_what_followed() -> None:
 
 
 def test_a_work_queue_fails_by_its_limit_first() -> None:
-    """Without completions one success is enough, but not when failures are more than the Job allows."""
+    """Without completions one success is enough, unless there are more failures than the Job allows."""
     job = Job.read({"spec": {"parallelism": 3, "backoffLimit": 0}})
     assert job.passed([*TWO, replace(ENDED, exit_code=99)]) is False
     assert job.passed(TWO) is True
 
 
 def test_pods_that_the_job_deletes_are_no_failures() -> None:
-    """Suspended or scaled down, a Job deletes pods that it wants again: they count for nothing."""
+    """Pods that a suspended or scaled-down Job deletes count neither as success nor as failure."""
     it = known("job/x")
     it.controller_is(JOB)
     it.pods_are([RUNS], 0)
@@ -182,7 +182,7 @@ def test_pods_that_the_job_deletes_are_no_failures() -> None:
 
 
 def test_a_job_made_anew_doesnt_inherit() -> None:
-    """What ended under the former Job of the name is no success and no failure of this one, and not its exit code."""
+    """A Job created again has no success, failure or exit code of the former Job with its name."""
     former = [replace(pod, owner="1", exit_code=code) for pod, code in zip(TWO, (0, 105), strict=True)]
     it = known("job/x")
     it.controller_is(replace(JOB, uid="1", backoff_limit=1))
@@ -196,7 +196,7 @@ def test_a_job_made_anew_doesnt_inherit() -> None:
 
 
 def test_what_is_waited_for_is_said() -> None:
-    """The pods that run, or why more may come, or what is known of the end."""
+    """The description names the running pods, or why more may come, or the known facts about the end."""
     it = known("job/x")
     assert it.waits_for(0) == "job/x has no pods"
     it.controller_is(replace(JOB, backoff_limit=6))
@@ -210,7 +210,7 @@ def test_what_is_waited_for_is_said() -> None:
 
 
 def test_a_test_run_is_seen_by_its_stage() -> None:
-    """A TestRun that ran without our seeing a pod was seen; one that failed before it ran was not."""
+    """A TestRun that ran counts as seen even without a seen pod; one that failed before it ran does not."""
     for stage, seen in (("finished", True), ("started", True), ("error", False), ("initialization", False)):
         it = known("testrun/x")
         it.controller_is(Run.read({"status": {"stage": stage}}))
@@ -235,7 +235,7 @@ def test_a_test_run_is_seen_by_its_stage() -> None:
     ],
 )
 def test_how_it_went(pods: list[K6Pod], conditions: dict[str, str], code: int | None, passed: bool | None) -> None:
-    """The Job's word counts most, then the first bad code, then that all codes are known and good."""
+    """The Job's own result decides first, then the first bad exit code, then that all codes are known and good."""
     it = known("job/x")
     it.controller_is(replace(JOB, conditions=conditions))
     it.pods_are(pods, 0)
@@ -255,7 +255,7 @@ def test_how_it_went(pods: list[K6Pod], conditions: dict[str, str], code: int | 
     ],
 )
 def test_how_a_test_run_went(stage: str, code: int | None, passed: bool | None) -> None:
-    """The stage `error` is a failure; `finished` says nothing of the runners, so their codes do."""
+    """The stage `error` is a failure; after `finished` the exit codes of the runners decide."""
     it = known("testrun/x")
     it.pods_are([replace(ENDED, exit_code=code)], 0)
     it.controller_is(Run.read({"status": {"stage": stage}}))
@@ -275,7 +275,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_what_may_run_is_never_forgotten(steps: list[tuple[str, str, K6Pod, float]]) -> None:
-    """In any order of news, a selector's test has ended only if each pod has, or has been gone for its grace period."""
+    """In any order of news, a selector's test is over only if each pod ended or is gone for its grace period."""
     it, now = known("selector:app=k6"), 0.0
     told_ended: set[str] = set()
     last_seen: dict[str, float] = {}
