@@ -119,9 +119,9 @@ def test_it_reaches_only_what_it_needs(api: Api) -> None:
 @pytest.mark.parametrize(
     ("api_values", "cleanup", "said"),
     [
-        ({"existingSecret": ""}, {}, "a token: set existingSecret to the Secret"),
+        ({"existingSecret": ""}, {}, "a token: set api.existingSecret to the name of the Secret"),
         ({}, {"guards": {}}, "a guard"),
-        ({}, {"redis": {"url": ""}}, "an address: set url to redis://HOST:PORT"),
+        ({}, {"redis": {"url": ""}}, "an address of Redis: set cleanup.redis.url to redis://HOST:PORT"),
         ({"enabled": False, "serviceMonitor": {"enabled": True}}, {}, "serviceMonitor.enabled has nothing to scrape"),
         ({}, {"patterns": []}, "patterns"),
         ({}, {"preserveExisting": True}, "api has no snapshot"),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.chart.helm import BINARIES, HelmRefusedError, Rendered, render, written
 
-GUARD = "a guard: choose allowedNamespaces, requireMarker, maxKeys"
+GUARD = "a guard: set allowedNamespaces, requireMarker or maxKeys"
 
 
 @pytest.mark.parametrize(
@@ -27,15 +27,18 @@ GUARD = "a guard: choose allowedNamespaces, requireMarker, maxKeys"
         ({"cleanup": {"patterns": ["qu*"]}}, "three literal leading characters"),
         ({"cleanup": {"guards": {"maxKey": 5}}}, "'maxKey' not allowed"),
         ({"cleanUp": {"enabled": True}}, "'cleanUp' not allowed"),
-        ({"cleanup": {"redis": {"url": ""}}}, "an address: set url to redis://HOST:PORT"),
+        ({"cleanup": {"redis": {"url": ""}}}, "an address of Redis: set cleanup.redis.url to redis://HOST:PORT"),
         ({"cleanup": {"redis": {"url": "redis.staging:6379"}}}, "/cleanup/redis/url"),
-        ({"cleanup": {"redis": {"url": "redis://:hunter2@redis"}}}, "in place of a user or password in url"),
+        (
+            {"cleanup": {"redis": {"url": "redis://:hunter2@redis"}}},
+            "a url without user and password: set cleanup.redis.username",
+        ),
         ({"cleanup": {"patterns": []}}, "/cleanup/patterns"),
         ({"cleanup": {"patterns": ["a,b:*"]}}, "patterns without commas"),
         ({"cleanup": {"timeoutSeconds": "60s"}}, "/cleanup/timeoutSeconds': got string, want integer"),
         ({"cleanup": {"sidecar": {"mode": "nativ"}}}, "'auto', 'native', 'container'"),
         ({"cleanup": {"detector": "signal"}}, "'process', 'kubernetes'"),
-        ({"k6": {"existingConfigMap": ""}}, "a test: set script, existingConfigMap or command"),
+        ({"k6": {"existingConfigMap": ""}}, "a test: set k6.script, k6.existingConfigMap or k6.command"),
         ({"image": {"digest": "latest"}}, "/image/digest"),
     ],
 )

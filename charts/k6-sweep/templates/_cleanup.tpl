@@ -1,13 +1,13 @@
 {{/*
-The containers of k6-sweep, and what a pod needs for them. `k6-sweep inject` adds the same to manifests; a test compares them.
+The containers of k6-sweep, and the parts of a pod that they need. `k6-sweep inject` adds the same to manifests; a test compares the two.
 Other charts include k6-sweep.podSpec, k6-sweep.podSpec.initContainers, .containers and .volumes; or the
-containers one by one: k6-sweep.nativeSidecar, k6-sweep.container. All take the context of this chart:
+single containers: k6-sweep.nativeSidecar, k6-sweep.container. All take the context of this chart:
 `index .Subcharts "k6-sweep"`.
 */}}
 
 {{/*
-Settings of the sweep, in the order of docs/settings.md: those that the container's command takes. Takes a list: context, command.
-The kubelet makes one $ of two.
+Settings of the sweep that the container's command takes, in the order of docs/settings.md. Takes a list: context, command.
+The templates double each $, because the kubelet replaces $$ with $.
 */}}
 {{- define "k6-sweep.sweepEnv" -}}
 {{- $cleanup := (first .).Values.cleanup -}}
@@ -71,7 +71,7 @@ The kubelet makes one $ of two.
 {{- end }}
 {{- end -}}
 
-{{/* What tells a container of its pod. */}}
+{{/* Variables with the name, namespace and uid of the pod. */}}
 {{- define "k6-sweep.podEnv" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
@@ -82,8 +82,8 @@ The kubelet makes one $ of two.
 {{- end -}}
 
 {{/*
-One container. Takes a dict: context, name, args, env (YAML), restartPolicy, containers (the pod's number of them), mounts (a list),
-and more, fields of the container besides.
+One container. Takes a dict: context, name, args, env (YAML), restartPolicy, containers (the pod's number of containers), mounts (a
+list), and more (other fields of the container).
 */}}
 {{- define "k6-sweep.anyContainer" -}}
 {{- $context := .context -}}
@@ -125,7 +125,7 @@ and more, fields of the container besides.
   {{- end }}
 {{- end -}}
 
-{{/* Where the end is told, besides the message. */}}
+{{/* Where k6-sweep reports the end, in addition to the termination message. */}}
 {{- define "k6-sweep.tellingEnv" -}}
 {{- if .Values.cleanup.emitEvent }}
 - name: SWEEP_EMIT_EVENT
@@ -137,7 +137,7 @@ and more, fields of the container besides.
 {{- end }}
 {{- end -}}
 
-{{/* The settings of the wait, for a sidecar. Takes a list: context, form. */}}
+{{/* Settings of a sidecar: how it waits and reports. Takes a list: context, form. */}}
 {{- define "k6-sweep.sidecarEnv" -}}
 {{- $context := first . -}}
 {{- $cleanup := $context.Values.cleanup -}}
@@ -157,12 +157,12 @@ and more, fields of the container besides.
   value: {{ include "k6-sweep.gracePeriod" $context | quote }}
 {{- include "k6-sweep.tellingEnv" $context }}
 {{- if and (eq (last .) "container") (ne (int $context.Values.k6.backoffLimit) 0) }}
-- name: SWEEP_FAILURE_POLICY # else a Redis that is away for a moment would run the load test again
+- name: SWEEP_FAILURE_POLICY # otherwise the Job runs the load test again if Redis is unreachable for a moment
   value: ignore
 {{- end }}
 {{- end -}}
 
-{{/* One container of the test's pod. Takes a dict: context, name, args, and for a sidecar form. */}}
+{{/* One container of the test's pod. Takes a dict: context, name, args, and form if it is a sidecar. */}}
 {{- define "k6-sweep.podContainer" -}}
 {{- $more := dict "inTheTestsPod" true "containers" (include "k6-sweep.containerCount" .context | int) -}}
 {{- with .form -}}
@@ -172,17 +172,17 @@ and more, fields of the container besides.
 {{- include "k6-sweep.anyContainer" (merge $more .) -}}
 {{- end -}}
 
-{{/* The sidecar as an init container that goes on running (Kubernetes 1.29 or newer). */}}
+{{/* The sidecar as an init container that keeps running (Kubernetes 1.29 or newer). */}}
 {{- define "k6-sweep.nativeSidecar" -}}
 {{- include "k6-sweep.podContainer" (dict "context" . "name" "k6-sweep" "args" (list "watch" "--native") "form" "native") -}}
 {{- end -}}
 
-{{/* The sidecar as an ordinary container; it belongs before k6's. */}}
+{{/* The sidecar as an ordinary container; include it before k6's container. */}}
 {{- define "k6-sweep.container" -}}
 {{- include "k6-sweep.podContainer" (dict "context" . "name" "k6-sweep" "args" (list "watch") "form" "container") -}}
 {{- end -}}
 
-{{/* The init containers of k6-sweep; they belong after all others. */}}
+{{/* The init containers of k6-sweep; include them after all others. */}}
 {{- define "k6-sweep.podSpec.initContainers" -}}
 {{- $form := include "k6-sweep.form" . -}}
 {{- if has $form (list "native" "container") -}}
@@ -198,14 +198,14 @@ and more, fields of the container besides.
 {{- end -}}
 {{- end -}}
 
-{{/* The ordinary container of k6-sweep; it belongs before k6's. */}}
+{{/* The ordinary container of k6-sweep; include it before k6's container. */}}
 {{- define "k6-sweep.podSpec.containers" -}}
 {{- if eq (include "k6-sweep.form" .) "container" -}}
 {{- include "k6-sweep.container" . -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The password and certificates, each under its name in /etc/k6-sweep. */}}
+{{/* Sources of the password and certificates; each becomes a file in /etc/k6-sweep. */}}
 {{- define "k6-sweep.files" -}}
 {{- $redis := .Values.cleanup.redis -}}
 {{- with $redis.existingSecret }}
@@ -222,7 +222,7 @@ and more, fields of the container besides.
 {{- end }}
 {{- end -}}
 
-{{/* The volumes of k6-sweep's own pods. */}}
+{{/* Volumes of k6-sweep's own pods. */}}
 {{- define "k6-sweep.ownVolumes" -}}
 {{- with include "k6-sweep.files" . }}
 - name: k6-sweep-files
@@ -235,7 +235,7 @@ and more, fields of the container besides.
 {{- end }}
 {{- end -}}
 
-{{/* The volumes that the test's pod needs for k6-sweep. */}}
+{{/* Volumes that the test's pod needs for k6-sweep. */}}
 {{- define "k6-sweep.podSpec.volumes" -}}
 {{- if has (include "k6-sweep.form" .) (list "native" "container") -}}
 {{- include "k6-sweep.ownVolumes" . }}
@@ -246,7 +246,7 @@ and more, fields of the container besides.
 {{- end -}}
 {{- end -}}
 
-{{/* The fields of the test's pod that k6-sweep needs. */}}
+{{/* Fields of the test's pod that k6-sweep needs. */}}
 {{- define "k6-sweep.podSpec" -}}
 {{- if has (include "k6-sweep.form" .) (list "native" "container") -}}
 {{- if eq .Values.cleanup.detector "process" -}}
@@ -262,7 +262,7 @@ automountServiceAccountToken: true
 {{- end -}}
 {{- end -}}
 
-{{/* Service account, Role and RoleBinding of what asks the API; nothing where nothing does. */}}
+{{/* Service account, Role and RoleBinding; empty if k6-sweep does not ask the API. */}}
 {{- define "k6-sweep.rbac" -}}
 {{- $name := include "k6-sweep.besideName" . -}}
 {{- $account := include "k6-sweep.serviceAccountName" . -}}
@@ -303,7 +303,7 @@ subjects:
 {{- end }}
 {{- end -}}
 
-{{/* The spec of a pod of k6-sweep's own, without its container. Takes a list: context, whether it asks the API. */}}
+{{/* Spec of one of k6-sweep's own pods, without its container. Takes a list: context, whether the pod asks the API. */}}
 {{- define "k6-sweep.ownPodSpec" -}}
 {{- $context := first . -}}
 restartPolicy: Never

@@ -1,6 +1,6 @@
-{{/* What the values come to: the form of the cleanup, its times, and what it must be allowed. */}}
+{{/* What follows from the values: the form of the cleanup, its times, and its permissions. */}}
 
-{{/* Whether anything here sweeps. */}}
+{{/* "true" if any part of this release sweeps. */}}
 {{- define "k6-sweep.sweeps" -}}
 {{- if or .Values.cleanup.enabled .Values.cleanupJob.enabled .Values.api.enabled }}true{{ end -}}
 {{- end -}}
@@ -9,39 +9,39 @@
 {{- if semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
 {{- end -}}
 
-{{/* Fails with everything that speaks against the values, and that a schema can't know. */}}
+{{/* Fails with all problems of the values that the schema cannot find. */}}
 {{- define "k6-sweep.validate" -}}
 {{- $cleanup := .Values.cleanup -}}
 {{- $distributed := or .Values.testRun.enabled (gt (int .Values.k6.parallelism) 1) -}}
 {{- $problems := list -}}
 {{- if and .Values.cleanupJob.enabled (not .Values.cleanupJob.schedule) .Values.k6.enabled -}}
-  {{- $problems = append $problems "cleanupJob.enabled without a schedule sweeps at once, while the test of the same release runs: use cleanup.enabled for it, or set k6.enabled to false" -}}
+  {{- $problems = append $problems "cleanupJob.enabled without cleanupJob.schedule sweeps at once, while the test of the same release runs: set cleanup.enabled instead, or set k6.enabled to false" -}}
 {{- end -}}
 {{- range $name, $enabled := dict "cleanupJob" .Values.cleanupJob.enabled "api" .Values.api.enabled -}}
   {{- if and $enabled $cleanup.preserveExisting -}}
-    {{- $problems = append $problems (printf "%s has no snapshot, and would delete what cleanup.preserveExisting spares: leave out one of them" $name) -}}
+    {{- $problems = append $problems (printf "%s has no snapshot, so it would delete the keys that cleanup.preserveExisting spares: set only one of %s.enabled and cleanup.preserveExisting" $name $name) -}}
   {{- end -}}
 {{- end -}}
 {{- if and .Values.api.serviceMonitor.enabled (not .Values.api.enabled) -}}
-  {{- $problems = append $problems "api.serviceMonitor.enabled has nothing to scrape: set api.enabled, too" -}}
+  {{- $problems = append $problems "api.serviceMonitor.enabled has nothing to scrape, because api.enabled is false: set both to true, or both to false" -}}
 {{- end -}}
 {{- if and .Values.testRun.enabled .Values.k6.command -}}
-  {{- $problems = append $problems "k6.command has no place in a TestRun: use k6.args" -}}
+  {{- $problems = append $problems "a TestRun cannot use k6.command: set k6.args instead" -}}
 {{- end -}}
 {{- if and .Values.testRun.enabled (regexMatch "\\s" (join "" .Values.k6.args)) -}}
-  {{- $problems = append $problems "an argument of k6 with a blank in it can't be handed on to a TestRun, which has one text for all: use an environment variable" -}}
+  {{- $problems = append $problems "k6.args has an argument with a space in it, but a TestRun has one text for all arguments: use an environment variable (k6.env) instead" -}}
 {{- end -}}
 {{- if and $cleanup.enabled (not .Values.k6.enabled) .Chart.IsRoot -}}
-  {{- $problems = append $problems "cleanup.enabled is for the test of this release, and k6.enabled is false: enable k6, or cleanupJob in place of cleanup" -}}
+  {{- $problems = append $problems "cleanup.enabled sweeps after the test of this release, but k6.enabled is false: set k6.enabled to true, or set cleanupJob.enabled instead of cleanup.enabled" -}}
 {{- end -}}
 {{- if and $cleanup.enabled (not .Values.k6.enabled) (not .Chart.IsRoot) $distributed -}}
-  {{- $problems = append $problems "k6.parallelism above 1 makes a watcher, which can't know the Job of a parent chart: use k6-sweep watch --target in a Job of your own" -}}
+  {{- $problems = append $problems "k6.parallelism above 1 or testRun.enabled needs a watcher, but this chart does not know the name of the parent chart's Job: run k6-sweep watch --target in a Job of your own" -}}
 {{- end -}}
 {{- if $cleanup.enabled -}}
   {{- if $distributed -}}
-    {{- range $name, $wanted := dict "preserveExisting" $cleanup.preserveExisting "preflight.enabled" $cleanup.preflight.enabled "failJob" $cleanup.failJob -}}
-      {{- if $wanted -}}
-        {{- $problems = append $problems (printf "cleanup.%s needs a sidecar, and a test in several pods has a watcher: leave it out, or set k6.parallelism to 1" $name) -}}
+    {{- range $name, $enabled := dict "preserveExisting" $cleanup.preserveExisting "preflight.enabled" $cleanup.preflight.enabled "failJob" $cleanup.failJob -}}
+      {{- if $enabled -}}
+        {{- $problems = append $problems (printf "cleanup.%s needs a sidecar, but a test in several pods has a watcher: remove cleanup.%s, or set k6.parallelism to 1 and testRun.enabled to false" $name $name) -}}
       {{- end -}}
     {{- end -}}
   {{- end -}}
@@ -52,11 +52,11 @@
     {{- $problems = append $problems "cleanup.failJob needs the ordinary container, because a Job ignores a native sidecar's exit code: set cleanup.sidecar.mode to auto or container" -}}
   {{- end -}}
   {{- if and (eq $cleanup.sidecar.mode "native") (not (include "k6-sweep.clusterHasNative" .)) -}}
-    {{- $problems = append $problems (printf "cleanup.sidecar.mode native needs Kubernetes 1.29 or newer, not %s: set it to auto or container" .Capabilities.KubeVersion.Version) -}}
+    {{- $problems = append $problems (printf "cleanup.sidecar.mode native needs Kubernetes 1.29 or newer, but the cluster has %s: set it to auto or container" .Capabilities.KubeVersion.Version) -}}
   {{- end -}}
   {{- $theirs := coalesce .Values.k6.securityContext.runAsUser .Values.k6.podSecurityContext.runAsUser -}}
   {{- if and (not $distributed) (eq $cleanup.detector "process") $theirs (eq (toString $theirs) (toString $cleanup.securityContext.runAsUser)) -}}
-    {{- $problems = append $problems "k6's runAsUser and cleanup.securityContext.runAsUser must differ: containers of one user can read each other's secrets in a shared process namespace" -}}
+    {{- $problems = append $problems "k6's runAsUser (k6.securityContext or k6.podSecurityContext) and cleanup.securityContext.runAsUser must differ, because in a shared process namespace, containers of the same user can read each other's secrets: set one of them to another user" -}}
   {{- end -}}
 {{- end -}}
 {{- if $problems -}}
@@ -65,8 +65,8 @@
 {{- end -}}
 
 {{/*
-How the test is cleaned up after: "none", "native" (the last init container), "container" (an ordinary one, before k6), or
-"watcher" (a Job of its own, for a test in several pods).
+The form of the cleanup: "none", "native" (the last init container), "container" (an ordinary container, before k6), or
+"watcher" (a separate Job, for a test in several pods).
 */}}
 {{- define "k6-sweep.form" -}}
 {{- include "k6-sweep.validate" . -}}
@@ -78,23 +78,26 @@ How the test is cleaned up after: "none", "native" (the last init container), "c
 {{- end -}}
 {{- end -}}
 
-{{/* Seconds that SIGTERM leaves: k6's shutdown, the sweep, a reserve. */}}
+{{/* Grace period of the test's pod in seconds: k6's shutdown, the sweep, a reserve. */}}
 {{- define "k6-sweep.gracePeriod" -}}
 {{- add .Values.k6.shutdownSeconds .Values.cleanup.timeoutSeconds 10 -}}
 {{- end -}}
 
-{{/* The same for a pod without k6. */}}
+{{/* Grace period of a pod without k6 in seconds: the sweep, a reserve. */}}
 {{- define "k6-sweep.watcherGracePeriod" -}}
 {{- add .Values.cleanup.timeoutSeconds 10 -}}
 {{- end -}}
 
-{{/* The termination message's limit where a pod has so many containers: Kubernetes keeps 4,096 bytes of one, 12,288 of all. */}}
+{{/*
+Maximum bytes of the termination message. Takes a list: context, the pod's number of containers. Kubernetes keeps 4,096 bytes for
+one container, and 12,288 for all containers of a pod.
+*/}}
 {{- define "k6-sweep.messageLimit" -}}
 {{- $context := first . -}}
 {{- $context.Values.cleanup.messageLimit | default (max 512 (min 4096 (div 12288 (last .)))) | int64 -}}
 {{- end -}}
 
-{{/* How many containers the test's pod has. */}}
+{{/* Number of containers in the test's pod. */}}
 {{- define "k6-sweep.containerCount" -}}
 {{- $count := add 2 (len .Values.k6.extraInitContainers) (len .Values.k6.extraContainers) -}}
 {{- if .Values.cleanup.preflight.enabled }}{{ $count = add1 $count }}{{ end -}}
@@ -102,7 +105,7 @@ How the test is cleaned up after: "none", "native" (the last init container), "c
 {{- $count -}}
 {{- end -}}
 
-{{/* The rules of the Role, for what is asked of the API; nothing where nothing is. */}}
+{{/* Rules of the Role; empty if k6-sweep does not ask the API. */}}
 {{- define "k6-sweep.rules" -}}
 {{- $form := include "k6-sweep.form" . -}}
 {{- if eq $form "watcher" }}
@@ -128,14 +131,14 @@ How the test is cleaned up after: "none", "native" (the last init container), "c
 {{- end }}
 {{- end -}}
 
-{{/* Whether a service account of its own is of use. */}}
+{{/* "true" if k6-sweep's pods need their own service account. */}}
 {{- define "k6-sweep.needsServiceAccount" -}}
 {{- if include "k6-sweep.sweeps" . -}}
 {{- if or .Values.serviceAccount.annotations (include "k6-sweep.rules" .) }}true{{ end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The service account of k6-sweep's pods; nothing where the namespace's default will do. */}}
+{{/* Service account of k6-sweep's pods; empty for the namespace's default. */}}
 {{- define "k6-sweep.serviceAccountName" -}}
 {{- if not .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name -}}

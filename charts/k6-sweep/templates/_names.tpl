@@ -4,7 +4,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 43 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* The name of the k6 Job; 43 characters leave room for "-cleanup" in a CronJob's name, and for a pod's random end. */}}
+{{/* Name of the k6 Job; 43 characters leave room for "-cleanup" in a CronJob's name, and for a pod's random suffix. */}}
 {{- define "k6-sweep.fullname" -}}
 {{- $name := include "k6-sweep.name" . -}}
 {{- if .Values.fullnameOverride -}}
@@ -16,12 +16,12 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The name of what stands beside the test: watcher, service account, Role. */}}
+{{/* Name of the watcher, the service account and the Role. */}}
 {{- define "k6-sweep.besideName" -}}
 {{- include "k6-sweep.fullname" . }}-sweep
 {{- end -}}
 
-{{/* Labels by which a component's pods are chosen. Takes a list: context, component. */}}
+{{/* Labels that select a component's pods. Takes a list: context, component. */}}
 {{- define "k6-sweep.selectorLabels" -}}
 {{- $context := first . -}}
 app.kubernetes.io/name: {{ include "k6-sweep.name" $context | quote }}
@@ -66,7 +66,7 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* Where a pod may run, and what its images are pulled with. */}}
+{{/* Where a pod may run, and the Secrets for pulling its images. */}}
 {{- define "k6-sweep.placement" -}}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
@@ -89,7 +89,7 @@ priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* An image's full name. Takes the image's values; "tag" must be there. */}}
+{{/* Full name of an image. Takes the image's values, which must contain a tag. */}}
 {{- define "k6-sweep.imageName" -}}
 {{- with .registry }}{{ . }}/{{ end }}{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag }}{{ end }}
 {{- end -}}
