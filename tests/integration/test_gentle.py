@@ -16,7 +16,7 @@ from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster
 from k6_sweep.settings.values import Address
 from k6_sweep.sweep.result import Progress
-from tests.support import Pipeline, keys_of, move_slot, settings_for, step_between, sweep_now
+from tests.support import Pipeline, keys_of, move_slot, settings_for, step_between, sweep_now, sweep_until
 
 
 class Recording:
@@ -191,7 +191,7 @@ def test_a_consumer_that_never_stops_is_named_with_its_rate(cluster: LocalCluste
     consumer = threading.Thread(target=consume)
     consumer.start()
     try:
-        report = sweep_now(settings_for(cluster.url, "--settle", "1"), seconds=6)
+        report = sweep_until(settings_for(cluster.url, "--settle", "1"), lambda progress: progress.pass_number > 3)
     finally:
         stop.set()
         consumer.join()

@@ -36,7 +36,7 @@ def eventful(server_binary: str) -> Iterator[LocalCluster]:
         yield cluster
 
 
-def sweep_eventful(cluster: LocalCluster, rules: str, seconds: float) -> SweepReport:
+def sweep_eventful(cluster: LocalCluster, rules: str) -> SweepReport:
     """Sweep with these permissions: keys everywhere, a slot half-moved, and one full of keys that stay."""
     write_keys(cluster, (b"test:{%b}%d" % (TAGS[slot], i) for slot in range(100, 16384, 50) for i in range(3)))
     link = cluster.nodes[1].link()
@@ -46,12 +46,12 @@ def sweep_eventful(cluster: LocalCluster, rules: str, seconds: float) -> SweepRe
     link.close()
     keepers = [b"user:{%b}%d" % (TAGS[40], i) for i in range(6000)]
     write_keys(cluster, [*keepers, *(b"test:{%b}%d" % (TAGS[40], i) for i in range(10))])
-    return sweep_now(settings_for(permit(cluster, rules)), seconds=seconds)
+    return sweep_now(settings_for(permit(cluster, rules)))
 
 
 def test_it_is_enough_for_everything(eventful: LocalCluster) -> None:
     """With the documented permissions even half-moved and very full slots are swept, and replicas are asked."""
-    report = sweep_eventful(eventful, LEAST, seconds=30)
+    report = sweep_eventful(eventful, LEAST)
     assert (report.status, report.exact, report.slots_done) == ("complete", True, 16384)
     assert not [key for key in keys_of(eventful.primaries) if key.startswith(b"test:")]
 
@@ -61,7 +61,7 @@ def test_each_is_needed(permission: str, eventful: LocalCluster) -> None:
     """Without any one of them the sweep does less, and says so."""
     rules = " ".join(word for word in LEAST.split() if word != permission)
     try:
-        report = sweep_eventful(eventful, rules, seconds=4)
+        report = sweep_eventful(eventful, rules)
     except DeniedError as error:
         said = str(error)
     else:

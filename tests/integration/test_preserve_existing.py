@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from k6_sweep.cluster.slots import TAGS, key_slot
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster, Node
 from k6_sweep.errors import RefusedError
-from k6_sweep.sweep.result import SweepReport
+from k6_sweep.sweep.result import Progress, SweepReport
 from k6_sweep.sweep.snapshot import Snapshot
 from k6_sweep.sweep.sweeper import take_snapshot
 from tests.integration.test_least_privilege import permit
@@ -21,11 +22,20 @@ from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, sn
 PATTERNS = [f"{kind}:*" for kind in KINDS]
 
 
-def snapshot_of(url: str, file: Path, *options: str, seconds: float = 120.0) -> tuple[Snapshot, SweepReport]:
+def snapshot_of(
+    url: str, file: Path, *options: str, enough: Callable[[Progress], bool] = lambda _: False
+) -> tuple[Snapshot, SweepReport]:
+    """Take a snapshot; the time is up when `enough` is done."""
     settings = snapshot_settings_for(url, file, *options, patterns=PATTERNS)
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + 120
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal deadline
+        if enough(progress):
+            deadline = min(deadline, time.monotonic())
+
     taken, report = take_snapshot(
-        settings, Connector(settings), lambda: deadline - time.monotonic(), quiet_log(), lambda _: None
+        settings, Connector(settings), lambda: deadline - time.monotonic(), quiet_log(), on_progress
     )
     taken.write(file)
     return taken, report
@@ -84,7 +94,9 @@ def test_slots_that_were_not_seen_are_not_swept(small_cluster: LocalCluster, tmp
     first, *others = small_cluster.primaries
     for node in small_cluster.primaries:
         node.ask("CLUSTER", "DELSLOTS", 17, 18)
-    taken, report = snapshot_of(small_cluster.url, tmp_path / "file", seconds=3)
+    taken, report = snapshot_of(
+        small_cluster.url, tmp_path / "file", enough=lambda progress: progress.slots_done == 16382
+    )
     assert (report.status, taken.unproven) == ("incomplete", (17, 18))
     for node in (first, *others):
         if node is first:
