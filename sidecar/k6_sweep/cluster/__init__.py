@@ -1,1 +1,1 @@
-"""Redis: connections, topology, slots and replies; nothing of what is to be deleted."""
+"""Talks to Redis: connections, topology, slots and replies. What a sweep deletes is decided in `sweep`."""

@@ -1,4 +1,4 @@
-"""Opens links to Redis servers as the settings say: address, login, TLS; and says what a failure means."""
+"""Opens links to Redis servers with the address, login and TLS of the settings, and explains failures."""
 
 import ssl
 from collections.abc import Callable, Mapping
@@ -14,12 +14,12 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.settings.values import Address
 
 _PATIENCE: Final = 5.0
-"""A server that is silent for so many seconds is taken for lost; the sweep asks again within its deadline."""
+"""A server that is silent for this number of seconds counts as lost; the sweep retries within its deadline."""
 _LEAST_PATIENCE: Final = 0.2
 _TRY_TLS: Final = " (if it speaks TLS only, begin --redis-url with rediss://)"
 _TRY_PLAIN: Final = " (if it doesn't speak TLS, begin --redis-url with redis://)"
 _PASSING_TLS_ERRORS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-"""What a server that is just starting or stopping looks like."""
+"""The errors of a server that is starting or stopping."""
 
 
 class _Tcp(PipelinedConnection, Connection):
@@ -31,27 +31,27 @@ class _Tls(PipelinedConnection, SSLConnection):
 
 
 class _UnixSocket(PipelinedConnection, UnixDomainSocketConnection):
-    host = property(lambda self: self.path)  # redis-py names the place of a failure by it
+    host = property(lambda self: self.path)  # redis-py puts the host into its error messages
 
 
 def open_plain(address: Address, timeout: float) -> Link:
-    """Open a link without login or TLS, as to a server of one's own."""
+    """Open a link without login or TLS, for a server that k6-sweep started itself."""
     connection = _Tcp(host=address.host, port=address.port, protocol=2, driver_info=None, socket_timeout=timeout)
     return Link(connection, str(address))
 
 
 class Connector:
-    """Opens links as the settings say, waiting no longer than there is time."""
+    """Opens links with the login and TLS of the settings, and waits no longer than the remaining time."""
 
     def __init__(self, settings: Settings, remaining: Callable[[], float] = lambda: _PATIENCE) -> None:
         self._settings = settings
         self._remaining = remaining
 
     def __call__(self, address: Address) -> Link:
-        """Open a link to one server and log in; an empty host stands for the Unix socket.
+        """Open a link to one server and log in; an empty host means the Unix socket.
 
         Raises:
-            UnreachableError: Nobody answers there, or the password file cannot be read now.
+            UnreachableError: The server does not answer, or the password file cannot be read at the moment.
             DeniedError: Login or TLS failed.
         """
         settings, url = self._settings, self._settings.redis_url
@@ -64,7 +64,7 @@ class Connector:
             except exceptions.AuthenticationError:
                 if not sentinel:
                     raise
-                connection = self._connected(address, {})  # Sentinels often know no users
+                connection = self._connected(address, {})  # many Sentinels have no users configured
         except (exceptions.RedisError, OSError) as error:
             _refuse(error, name, settings)
         return Link(connection, name, hint="" if url.tls else _TRY_TLS)
@@ -76,7 +76,7 @@ class Connector:
             **options,
             "socket_connect_timeout": timeout,
             "socket_timeout": timeout,
-            "protocol": 2,  # the newer one begins with a HELLO of its own
+            "protocol": 2,  # with protocol 3, redis-py sends a HELLO first
             "driver_info": None,  # no CLIENT SETINFO: managed Redis may forbid it
         }
         connection: PipelinedConnection
@@ -90,7 +90,7 @@ class Connector:
         return connection
 
     def _password(self) -> str | None:
-        """Return the password as it is now; an empty one where there is only a user, for whom none is needed."""
+        """Return the current password; an empty one if only a user is set, because that user needs none."""
         settings = self._settings
         if settings.redis_iam is not None:
             from k6_sweep.cluster.iam import token  # loads botocore
@@ -119,7 +119,7 @@ def _tls(settings: Settings) -> dict[str, Any]:
 
 
 def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
-    """Raise what a failed connect means."""
+    """Raise the error that explains a failed connect."""
     if isinstance(error, exceptions.AuthenticationError):
         user = settings.username or "default"
         raise DeniedError(

@@ -1,7 +1,7 @@
-"""Makes the short-lived tokens by which AWS lets an IAM identity log in to ElastiCache or MemoryDB.
+"""Makes the short-lived tokens with which an IAM identity of AWS logs in to ElastiCache or MemoryDB.
 
-Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html (a presigned request without its scheme is
-the password; it is good for logging in for 15 minutes, and a connection lives on after that).
+Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html (the password is a presigned request
+without its scheme; it is valid for a login for 15 minutes, and a connection stays open after that).
 """
 
 import functools
@@ -21,16 +21,16 @@ _SECONDS_VALID: Final = 900
 
 @functools.cache
 def _session() -> Session:
-    """Return one session for the whole process: it keeps the identity's credentials, and renews them."""
+    """Return the one session of the process, which caches and renews the identity's credentials."""
     return get_session()
 
 
 def token(cache: IamCache, user: str, session: Session | None = None) -> str:
-    """Return a fresh token, to be given as the password.
+    """Return a fresh token, which is the password.
 
     Raises:
-        DeniedError: There is no AWS identity here, or no region, or AWS refuses it.
-        UnreachableError: AWS could not be asked.
+        DeniedError: The AWS identity or the region is missing, or AWS refuses the identity.
+        UnreachableError: AWS cannot be reached.
     """
     try:
         return _signed(cache, user, session or _session())

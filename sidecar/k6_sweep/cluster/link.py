@@ -1,4 +1,4 @@
-"""One connection to one Redis server: pipelines, and its errors in our words."""
+"""One connection to one Redis server: sends pipelines, and turns redis-py's errors into k6-sweep's."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -16,11 +16,11 @@ _MORE: Final = object()
 _READ_SIZE: Final = 64 * 1024
 
 pack: Callable[[tuple[bytes | str | int, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub names a pair
-"""Packs one command, word by word, into the bytes that go over the wire."""
+"""Packs one command, given as its words, into the bytes that the server receives."""
 
 
 class Connect(Protocol):
-    """Opens links; the real one is `Connector`."""
+    """Opens links; `Connector` is the implementation."""
 
     def __call__(self, address: Address) -> "Link":
         """Open a link to one server."""
@@ -28,29 +28,29 @@ class Connect(Protocol):
 
 
 class PipelinedConnection(AbstractConnection):
-    """Adds to redis-py's connections the reading of many replies at little cost: a million keys are many.
+    """Adds a cheap way to read many replies to redis-py's connections, because a sweep may find a million keys.
 
-    redis-py connects, logs in, speaks TLS and names the errors; the replies after that are parsed by hiredis directly.
+    redis-py connects, logs in, speaks TLS and names the errors; hiredis parses the replies after that directly.
     """
 
     _reader: hiredis.Reader | None = None
 
     def exchange(self, commands: Sequence[bytes]) -> list[Any]:
-        """Send packed commands in one write; return a reply for each, the server's errors as exceptions.
+        """Send packed commands in one write; return one reply for each, error replies as exceptions.
 
         Raises:
-            redis.exceptions.RedisError: The connection broke, or the server will not talk; nothing more can be read.
+            redis.exceptions.RedisError: The connection broke or the server refuses it; no more replies can be read.
             OSError: The same.
         """
         try:
             self.send_packed_command([b"".join(commands)], check_health=False)
             replies = self._read(len(commands))
         except BaseException:
-            self.disconnect()  # replies that are still on the way must not be taken for later ones
+            self.disconnect()  # late replies must not be mistaken for the replies to later commands
             self._reader = None
             raise
         for reply in replies:
-            if isinstance(reply, exceptions.ConnectionError):  # such as LOADING, or a login that is wanted
+            if isinstance(reply, exceptions.ConnectionError):  # such as LOADING, or a missing login
                 raise reply
         return replies
 
@@ -78,29 +78,29 @@ class PipelinedConnection(AbstractConnection):
 class Link:
     """A logged-in connection to one server.
 
-    Its methods raise `UnreachableError` when the connection breaks (the link is then of no use), and `DeniedError` when
-    the server refuses for good.
+    Its methods raise `UnreachableError` when the connection breaks (the link cannot be used after that), and
+    `DeniedError` when the server refuses and a retry does not help.
     """
 
     def __init__(self, connection: PipelinedConnection, name: str, hint: str = "") -> None:
         self._connection = connection
         self.name = name
         self._hint = hint
-        """What to try if the server hangs up before its first reply."""
+        """What the user can try if the server closes the connection before its first reply."""
         self._one_at_a_time = threading.Lock()
         self.closed = False
-        """Whether it is of no more use."""
+        """Whether the link can no longer be used."""
 
     def close(self) -> None:
-        """End the connection, under whoever is using it."""
+        """End the connection, even while another thread uses it."""
         self.closed = True
         self._connection.disconnect()
 
     def ask(self, *command: bytes | str | int) -> Any:  # a reply has any shape
-        """Send one command and return its reply, bytes undecoded.
+        """Send one command and return its reply, with bytes not decoded.
 
         Raises:
-            redis.exceptions.ResponseError: The server's own error.
+            redis.exceptions.ResponseError: The server replies with an error.
         """
         (reply,) = self.pipeline([pack(command)])
         if isinstance(reply, exceptions.ResponseError):
@@ -108,13 +108,13 @@ class Link:
         return reply
 
     def pipeline(self, commands: Sequence[bytes]) -> list[Any]:
-        """Send packed commands in one write; return a reply for each, an error reply as the exception itself.
+        """Send packed commands in one write; return one reply for each, an error reply as the exception itself.
 
-        Several threads may use a link: each waits until the other's replies are in.
+        Several threads may use a link: each waits until the other thread has its replies.
         """
         try:
             with self._one_at_a_time:
-                if self.closed:  # redis-py would connect anew, to a server that knows nothing of what was said before
+                if self.closed:  # redis-py would reconnect, and the server would not know the earlier commands
                     raise exceptions.ConnectionError("it was closed")
                 replies = self._connection.exchange(commands)
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
@@ -123,7 +123,7 @@ class Link:
             ) from error
         except (exceptions.RedisError, OSError, AttributeError, ValueError) as error:
             self.closed = True
-            # The last two are what redis-py meets when another thread closes the connection under it.
+            # redis-py raises the last two when another thread closes the connection.
             raise UnreachableError(f"lost the connection to {self.name}: {text_of(error)}{self._hint}") from error
         self._hint = ""
         return replies

@@ -1,4 +1,4 @@
-"""Keeps one link to each server, so that never more than one write is under way on any of them."""
+"""Keeps one link to each server, so that no server gets more than one write at a time."""
 
 import threading
 from typing import Final
@@ -11,21 +11,21 @@ _LEAST_WRITE: Final = 16
 
 
 class WriteSize:
-    """How many keys one write to one server may hold, steered by how long the last writes took.
+    """How many keys one write to one server may hold, adjusted by the duration of the last writes.
 
-    What another client feels of us is the work of one write, which it may have to wait for. The shortest round trip so
-    far stands for the way there and back, which nobody waits for.
+    Another client may have to wait while the server does the work of one write. The shortest round trip so far is the
+    estimate of the network time, during which no other client waits.
     """
 
     def __init__(self, most: int, budget: float) -> None:
-        """Begin carefully; `most` bounds the keys, `budget` is how many seconds a write may take on the server."""
+        """Start small; `most` limits the keys, `budget` is the seconds that a write may take on the server."""
         self._most = most
         self._budget = budget
         self._shortest = float("inf")
         self.keys = min(most, _FIRST_WRITE)
 
     def learn(self, seconds: float) -> None:
-        """Take a round trip into account: halve after one that was too long, else grow by an eighth."""
+        """Adjust the size after a round trip: halve it if the trip was too long, else grow it by an eighth."""
         self._shortest = min(self._shortest, seconds)
         if seconds - self._shortest > self._budget:
             self.keys = max(min(self._most, _LEAST_WRITE), self.keys // 2)
@@ -34,7 +34,7 @@ class WriteSize:
 
 
 class Links:
-    """The links that a sweep has open, and for each server how much one write may hold."""
+    """The open links of a sweep, and the size of a write for each server."""
 
     def __init__(self, connect: Connect, largest_write: int, latency_budget: float) -> None:
         self._connect = connect
@@ -45,16 +45,16 @@ class Links:
         self._lock = threading.Lock()
 
     def get(self, address: Address) -> Link:
-        """Return the link to a server, opened if need be.
+        """Return the link to a server; open it if there is none.
 
         Raises:
-            UnreachableError: Nobody answers there.
+            UnreachableError: The server does not answer.
             DeniedError: Login or TLS failed.
         """
         with self._lock:
             if link := self._open.get(address):
                 return link
-        fresh = self._connect(address)  # not under the lock: others need not wait for it
+        fresh = self._connect(address)  # not under the lock: other threads do not wait for it
         with self._lock:
             link = self._open.setdefault(address, fresh)
         if link is not fresh:
@@ -62,18 +62,18 @@ class Links:
         return link
 
     def write_size(self, address: Address) -> WriteSize:
-        """Return what is known about the size of writes to a server."""
+        """Return the size of writes to a server."""
         with self._lock:
             return self._write_sizes.setdefault(address, WriteSize(self._largest_write, self._latency_budget))
 
     def drop(self, address: Address) -> None:
-        """Close a link that is broken."""
+        """Close and forget a broken link."""
         with self._lock:
             link = self._open.pop(address, None)
         if link:
             link.close()
 
     def close(self) -> None:
-        """Close all of them, under whoever is using them."""
+        """Close all links, even while other threads use them."""
         for address in list(self._open):
             self.drop(address)

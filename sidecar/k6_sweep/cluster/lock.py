@@ -1,7 +1,7 @@
-"""Holds the lock by which several endpoints keep to one sweep at a time: a key in Redis that ends by itself.
+"""Holds the lock with which several endpoints run one sweep at a time: a key in Redis that expires by itself.
 
-It lies within the keys that a sweep may touch, so that a user with no other keys can set it. It is a courtesy, not a
-safeguard: two sweeps at the same time delete nothing that one alone would not have deleted.
+The key matches the patterns of the sweep, so that a user with permissions for no other keys can set it. The lock is a
+courtesy, not a safeguard: two sweeps at the same time delete nothing that one sweep alone would not delete.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,40 +21,40 @@ from k6_sweep.settings.values import Address
 
 _NAME: Final = b"k6-sweep-lock"
 _HOPS: Final = 5
-"""So often a node may send us to another one."""
+"""How often a node may redirect k6-sweep to another node."""
 _PATIENCE: Final = 2.0
-"""Seconds that Redis may take for a step of taking the lock."""
+"""Seconds that Redis may take for each step while k6-sweep takes the lock."""
 _LAST_PATIENCE: Final = 0.5
-"""The same for giving it back, which may have to be done before a SIGKILL."""
+"""The same for the release, which may have to finish before a SIGKILL."""
 
 
 def lock_key(patterns: Sequence[Pattern]) -> bytes:
-    """Return the lock's key: one that a pattern matches; where none has a star, one beside the first pattern's."""
+    """Return the lock's key: one that a pattern matches; if no pattern has a star, one next to the first pattern's."""
     return next(iter(lock_keys(patterns)), patterns[0].raw + b":" + _NAME)
 
 
 def lock_keys(patterns: Sequence[Pattern]) -> list[bytes]:
-    """Return the lock's key for each pattern that has a star: what others may hold who sweep by one of these."""
+    """Return the lock's key for each pattern that has a star: other sweeps of these patterns may hold one of them."""
     samples = (pattern.sample(_NAME) for pattern in patterns)
     return [key for key in samples if key is not None]
 
 
 class SweepLock:
-    """The lock, for one sweep at a time.
+    """The lock, which one sweep at a time holds.
 
-    Its methods raise `UnreachableError` where Redis doesn't answer, `DeniedError` where the user may not SET or GET.
+    Its methods raise `UnreachableError` if Redis does not answer, `DeniedError` if the user may not SET or GET.
 
     Source: https://redis.io/docs/latest/commands/set/ (NX and PX).
     """
 
     def __init__(self, settings: Settings, connect_within: Callable[[float], Connect]) -> None:
-        """Prepare; `connect_within` makes what opens links whose every step takes so many seconds at the longest."""
+        """Prepare; `connect_within(seconds)` returns a `Connect` with this time limit for each step of its links."""
         self._url = settings.redis_url
         self._connect_within = connect_within
         self.key = lock_key(settings.pattern)
 
     def take(self, owner: str, seconds: float) -> str | None:
-        """Take the lock for so long at the longest; return None, or who has it."""
+        """Take the lock, which expires after `seconds`; return None, or the owner if another sweep holds it."""
         milliseconds = max(1, int(seconds * 1000))
         for _ in range(_HOPS):
             if self._ask(_PATIENCE, b"SET", owner, b"NX", b"PX", milliseconds) is not None:
@@ -64,16 +64,16 @@ class SweepLock:
         raise UnreachableError("the lock of the sweep comes and goes; try again")
 
     def release(self, owner: str) -> None:
-        """Give the lock back, if it is still the owner's."""
+        """Release the lock if the owner still holds it."""
         if self._holder(_LAST_PATIENCE) == owner:
-            self._ask(_LAST_PATIENCE, b"SET", owner, b"XX", b"PX", 1)  # it expires; only a sweep deletes
+            self._ask(_LAST_PATIENCE, b"SET", owner, b"XX", b"PX", 1)  # the key expires: only a sweep deletes keys
 
     def _holder(self, patience: float) -> str | None:
         value: bytes | None = self._ask(patience, b"GET")
         return None if value is None else value.decode("ascii", "replace")
 
     def _ask(self, patience: float, command: bytes, *more: bytes | str | int) -> Any:  # a reply has any shape
-        """Ask the node that has the key."""
+        """Send a command on the lock's key to the node that owns the key."""
         connect = self._connect_within(patience)
         shard = discover(connect, seeds(self._url, connect)).shard_of(key_slot(self.key))
         if shard is None:
@@ -95,5 +95,5 @@ class SweepLock:
             if not isinstance(reply, exceptions.AskError):
                 break
             address = Address(reply.host or address.host, reply.port)
-            asking = not isinstance(reply, exceptions.MovedError)  # which derives from AskError
+            asking = not isinstance(reply, exceptions.MovedError)  # MovedError derives from AskError
         raise UnreachableError(said)

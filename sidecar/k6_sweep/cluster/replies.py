@@ -1,4 +1,4 @@
-"""What a server's error reply means for the slot that it was about."""
+"""Decides what a server's error reply means for the slot of the command."""
 
 import enum
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from k6_sweep.errors import DeniedError
 from k6_sweep.settings.values import Address
 
 _COME_BACK: Final = ("CLUSTERDOWN", "MASTERDOWN", "READONLY", "NOREPLICAS", "MISCONF", "BUSY", "LOADING", "TRYAGAIN")
-"""States that pass.
+"""Error codes of temporary states.
 
 Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ and the servers' error texts.
 """
@@ -26,26 +26,26 @@ class ReplyKind(enum.Enum):
 
 @dataclass(frozen=True)
 class ErrorReply:
-    """An error reply, judged."""
+    """An error reply, and what to do after it."""
 
     kind: ReplyKind
     text: str
     target: Address | None = None
-    """Where the slot is moving to, where the reply says so; an empty host means the answering node's."""
+    """The node to which the slot moves, if the reply names it; an empty host means the host of the answering node."""
 
 
 def text_of(error: Exception) -> str:
-    """Return the server's words in one line, with the code that redis-py takes off them."""
+    """Return the server's error text on one line, with the code that redis-py removes."""
     code = getattr(error, "status_code", None)
     return " ".join(f"{code or ''} {error}".split())
 
 
 def judge(reply: Any) -> ErrorReply | None:  # any reply
-    """Return the trouble that a reply tells of; None for a clean one."""
+    """Return the kind of an error reply; None for a reply without error."""
     if not isinstance(reply, Exception):
         return None
     text = text_of(reply)
-    if isinstance(reply, exceptions.MovedError):  # before AskError, which it derives from
+    if isinstance(reply, exceptions.MovedError):  # before AskError, because MovedError derives from it
         return ErrorReply(ReplyKind.LATER, text)
     if isinstance(reply, exceptions.AskError):
         return ErrorReply(ReplyKind.MOVING, text, Address(reply.host, reply.port))
@@ -55,13 +55,13 @@ def judge(reply: Any) -> ErrorReply | None:  # any reply
 
 
 def denial(server: str, text: str) -> DeniedError:
-    """Return the error for a trouble that is final."""
+    """Return the exception for an error that a retry does not solve."""
     advice = "; give the user the permissions of docs/redis.md" if text.startswith("NOPERM") else ""
     return DeniedError(f"{server} refuses: {text}{advice}")
 
 
 def is_denied(reply: Any) -> bool:  # any reply
-    """Whether the server forbids the command, or doesn't have it."""
+    """Whether the server forbids the command or does not know it."""
     if not isinstance(reply, exceptions.ResponseError):
         return False
     return isinstance(reply, exceptions.NoPermissionError) or "unknown" in str(reply).lower()

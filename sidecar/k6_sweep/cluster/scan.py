@@ -1,7 +1,7 @@
-"""Walks over a server's keys with SCAN, page by page: all of them, or those of one slot.
+"""Reads a server's keys with SCAN, page by page: all keys, or the keys of one slot.
 
-Newer servers keep the keys of each slot apart, and their cursor's low 14 bits are the slot, so a walk may begin at one.
-That is documented nowhere, so it is believed only of servers that are known to do it, and only while it holds.
+Newer servers store the keys of each slot apart, and the low 14 bits of their cursor are the slot: a scan can start at
+one. No documentation promises this: k6-sweep uses it only on versions that are known to do it, and checks the result.
 
 Source: https://redis.io/docs/latest/commands/scan/; kvstore.c of Redis 7.4 and Valkey 8.0 for the cursor.
 """
@@ -19,14 +19,14 @@ _FIRST_WITH_SLOT_CURSORS: Final = {"redis": (7, 4), "valkey": (8, 0)}
 
 
 class SlotCursorError(Exception):
-    """A walk over one slot did not see all of it."""
+    """A scan of one slot did not see all of its keys."""
 
 
 def scan_node(link: Link, size: WriteSize) -> Iterator[list[bytes]]:
-    """Yield all keys of a server, some perhaps twice.
+    """Yield all keys of a server; some keys may come twice.
 
     Raises:
-        redis.exceptions.ResponseError: The server's own error; the walk is over.
+        redis.exceptions.ResponseError: The server replies with an error, and the scan ends.
         UnreachableError: The connection broke.
     """
     cursor = b"0"
@@ -38,11 +38,11 @@ def scan_node(link: Link, size: WriteSize) -> Iterator[list[bytes]]:
 
 
 def scan_slot(link: Link, slot: int, size: WriteSize) -> Iterator[list[bytes]]:
-    """Yield all keys of one slot, some perhaps twice.
+    """Yield all keys of one slot; some keys may come twice.
 
     Raises:
-        SlotCursorError: The server doesn't walk over single slots, or turned out not to; what it gave is not all.
-        redis.exceptions.ResponseError: The server's own error.
+        SlotCursorError: The server cannot scan single slots, or its replies show that; keys may be missing.
+        redis.exceptions.ResponseError: The server replies with an error.
         UnreachableError: The connection broke.
     """
     facts = hello(link)
@@ -66,7 +66,7 @@ def scan_slot(link: Link, slot: int, size: WriteSize) -> Iterator[list[bytes]]:
 
 def _scan(link: Link, cursor: bytes, size: WriteSize) -> tuple[bytes, list[bytes]]:
     began = time.monotonic()
-    # Half of a write: where a table has been emptied, SCAN looks at ten buckets for each key that it is asked for.
+    # Half of a write: in a table that was emptied, SCAN reads ten buckets for each key of its COUNT.
     following, page = link.ask(b"SCAN", cursor, b"COUNT", max(1, size.keys // 2))
     size.learn(time.monotonic() - began)
     return following, page

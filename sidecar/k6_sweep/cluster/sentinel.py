@@ -1,4 +1,4 @@
-"""Asks Sentinels where the primary is.
+"""Asks Sentinels for the address of the primary.
 
 Source: https://redis.io/docs/latest/develop/reference/sentinel-clients/
 """
@@ -15,11 +15,11 @@ from k6_sweep.settings.values import Address
 
 
 def seeds(url: RedisUrl, connect: Connect) -> Iterator[Address]:
-    """Yield where to begin: the URL's address, or the primaries that the Sentinels name; some may be out of date.
+    """Yield the first addresses to ask: the URL's, or the primaries that the Sentinels name; some may be outdated.
 
     Raises:
         UnreachableError: No Sentinel can be reached, or none knows the primary.
-        DeniedError: None of them did, and one refused for good.
+        DeniedError: No Sentinel named a primary, and one refused in a way that a retry does not solve.
     """
     if not url.sentinels:
         yield url.address

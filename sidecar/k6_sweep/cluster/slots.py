@@ -1,4 +1,4 @@
-"""A cluster's 16,384 hash slots: which one a key is in, a tag that leads to each, how to write many of them down.
+"""A cluster's 16,384 hash slots: the slot of a key, a hash tag for each slot, and a short text form for many slots.
 
 Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (key distribution model, hash tags).
 """
@@ -13,7 +13,7 @@ ALL_SLOTS: Final = range(SLOT_COUNT)
 
 
 def key_slot(key: bytes) -> int:
-    """Return the slot of a key; the text between the first `{` and the next `}` decides, if there is any."""
+    """Return the slot of a key; only the text between the first `{` and the next `}` counts, if there is any."""
     start = key.find(b"{")
     if start >= 0:
         end = key.find(b"}", start + 1)
@@ -25,15 +25,15 @@ def key_slot(key: bytes) -> int:
 _LETTERS: Final = b"@ABCDEFGHIJKLMNO"
 _TAG_OF: Final = {
     crc_hqx(tag, 0) % SLOT_COUNT: tag
-    # Letters whose low four bits are all different: these 16,384 words have 16,384 different slots.
+    # The low four bits of these letters are all different, so these 16,384 words have 16,384 different slots.
     for tag in map(bytes, itertools.product(_LETTERS[:4], _LETTERS, _LETTERS, _LETTERS))
 }
 TAGS: Final = tuple(_TAG_OF[slot] for slot in ALL_SLOTS)
-"""For each slot a hash tag that leads there."""
+"""For each slot, a hash tag that puts a key into it."""
 
 
 def format_ranges(slots: Iterable[int]) -> str:
-    """Write slots as `0-5460,5462`; an empty string for none."""
+    """Return slots as `0-5460,5462`; no slots are an empty string."""
     parts = []
     for _, run in itertools.groupby(enumerate(sorted(slots)), lambda pair: pair[1] - pair[0]):
         numbers = [slot for _, slot in run]
@@ -42,6 +42,6 @@ def format_ranges(slots: Iterable[int]) -> str:
 
 
 def parse_ranges(text: str) -> list[int]:
-    """Read what `format_ranges` wrote."""
+    """Return the slots of a text from `format_ranges`."""
     ends = [part.partition("-") for part in text.split(",") if part]
     return [slot for first, _, last in ends for slot in range(int(first), int(last or first) + 1)]

@@ -1,4 +1,4 @@
-"""Who owns which slot, as the servers say."""
+"""Reads from the servers which primary owns which slot."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from k6_sweep.settings.values import Address
 
 @dataclass(frozen=True)
 class Shard:
-    """A primary with its slots."""
+    """A primary, its slots and its replicas."""
 
     address: Address
     node_id: str
@@ -27,7 +27,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Topology:
-    """All primaries; outside cluster mode one, which has all slots."""
+    """All primaries; without cluster mode there is one, which has all slots."""
 
     clustered: bool
     shards: tuple[Shard, ...]
@@ -52,12 +52,12 @@ class Topology:
         return [slot for slot in ALL_SLOTS if slot not in owned]
 
     def shard_of(self, slot: int) -> Shard | None:
-        """Return the primary that owns a slot; None where nobody does."""
+        """Return the primary that owns a slot; None if no primary owns it."""
         return next((shard for shard in self.shards if slot in shard.slots), None)
 
 
 def hello(link: Link) -> dict[str, str]:
-    """Return what the server says of itself. HELLO needs no permission.
+    """Return the server's reply to HELLO, which describes the server. HELLO needs no permission.
 
     Source: https://redis.io/docs/latest/commands/hello/
     """
@@ -73,12 +73,12 @@ def read_topology(link: Link, address: Address) -> Topology:
     """Ask one server for the whole topology.
 
     Args:
-        link: The link to ask over.
-        address: Where the link leads: a server names itself by an empty host, and a lone one not at all.
+        link: The link to the server.
+        address: The server's address: a server may give its own host as empty, and a single server gives no address.
 
     Raises:
-        UnreachableError: The connection broke, the server doesn't know its cluster now, or it is a lone replica.
-        DeniedError: It forbids CLUSTER SLOTS, or is a Sentinel.
+        UnreachableError: The connection broke, the server cannot describe its cluster now, or it is a single replica.
+        DeniedError: The server forbids CLUSTER SLOTS, or is a Sentinel.
     """
     facts = hello(link)
     if facts.get("mode") == "sentinel":
@@ -99,7 +99,7 @@ def read_topology(link: Link, address: Address) -> Topology:
 
 
 def _replicas_of(link: Link) -> int:
-    """Return how many replicas a lone primary has; 0 where the user may not ask.
+    """Return how many replicas a single primary has; 0 if the user may not ask.
 
     Source: https://redis.io/docs/latest/commands/role/
     """
@@ -108,9 +108,9 @@ def _replicas_of(link: Link) -> int:
 
 
 def _failed_replicas(link: Link) -> Counter[str]:
-    """Count, for each primary's id, the replicas that CLUSTER SLOTS hides because they have failed.
+    """Count, for each primary's id, the replicas that CLUSTER SLOTS omits because they have failed.
 
-    They may come back with what they had, and take over; where the user may not ask, none is known.
+    A failed replica may return with its old keys and take over. If the user may not ask, the counts are empty.
 
     Source: https://redis.io/docs/latest/commands/cluster-nodes/
     """
@@ -118,23 +118,23 @@ def _failed_replicas(link: Link) -> Counter[str]:
 
 
 def importing(link: Link) -> frozenset[int]:
-    """Return the slots that a node is taking in from others; where the user may not ask, none is known.
+    """Return the slots that a node imports from other nodes; none if the user may not ask.
 
-    The migration may have been broken off: then a slot's owner has forgotten of it, and the keys that have arrived here
-    are answered to nobody.
+    The migration may be interrupted: then the slot's owner no longer knows of it, and no client can reach the keys that
+    have already arrived on this node.
     """
     own = next((node for node in _nodes(link) if "myself" in node[2].split(",")), [])
     return frozenset(int(word[1:].partition("-")[0]) for word in own[8:] if word.startswith("[") and "-<-" in word)
 
 
 def _nodes(link: Link) -> list[list[str]]:
-    """Return the words of each line of CLUSTER NODES; none where it is denied."""
+    """Return the words of each line of CLUSTER NODES; an empty list if the command is denied."""
     (reply,) = link.pipeline([pack((b"CLUSTER", b"NODES"))])
     return [] if isinstance(reply, Exception) else [line.split() for line in reply.decode().splitlines()]
 
 
 def _shards(entries: Iterable[Any], address: Address, failed: Counter[str]) -> list[Shard]:
-    """Put the ranges of CLUSTER SLOTS together by primary.
+    """Return the ranges of CLUSTER SLOTS, grouped by primary.
 
     Source: https://redis.io/docs/latest/commands/cluster-slots/ (a null or empty host means the answering server's).
     """
@@ -151,17 +151,17 @@ def _shards(entries: Iterable[Any], address: Address, failed: Counter[str]) -> l
 
 
 def discover(connect: Connect, addresses: Iterable[Address], known: frozenset[str] = frozenset()) -> Topology:
-    """Ask the addresses in turn, until one tells the topology.
+    """Ask the addresses in turn; return the first topology.
 
     Args:
         connect: Opens a link to a server.
-        addresses: Whom to ask.
-        known: The ids of the cluster's nodes as they were, if it is a cluster. Addresses are used again by others: an
-            answer that names none of these nodes is another Redis's, and is not taken.
+        addresses: The servers to ask.
+        known: The ids of all nodes that the cluster has had, if it is a cluster. Another server may reuse an address:
+            an answer that names none of these nodes comes from another Redis, and is rejected.
 
     Raises:
-        UnreachableError: None of them did; the first failure is told.
-        DeniedError: None of them did, and one refused for good.
+        UnreachableError: No server gave its topology; this is the first failure.
+        DeniedError: No server gave its topology, and one refused in a way that a retry does not solve.
     """
     failures: list[UnreachableError] = []
     denials: list[DeniedError] = []

@@ -1,1 +1,1 @@
-"""What the Kubernetes API server is asked and told."""
+"""Talks to the Kubernetes API server: reads pods, Jobs and TestRuns, and creates Events."""

@@ -1,4 +1,4 @@
-"""The service account that the kubelet mounts into a pod: where the API server is, and who we are to it."""
+"""The service account that the kubelet mounts into a pod: the API server's address, and the pod's identity."""
 
 import base64
 import binascii
@@ -19,13 +19,13 @@ class Account:
     """
 
     url: str
-    """Where the API server is: https://HOST:PORT."""
+    """The API server's address: https://HOST:PORT."""
     folder: Path = FOLDER
     """Holds `token`, `ca.crt` and `namespace`."""
 
     @classmethod
     def mounted(cls, environ: Mapping[str, str]) -> Self | None:
-        """Return the pod's account; None outside a pod, and where automountServiceAccountToken is off."""
+        """Return the pod's account; None outside a pod, and if automountServiceAccountToken is off."""
         host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT") or "443"
         if not host or not (FOLDER / "token").exists():
             return None
@@ -33,19 +33,19 @@ class Account:
 
     @property
     def ca_file(self) -> Path:
-        """The authority that the API server's certificate comes from."""
+        """The file of the authority that signed the API server's certificate."""
         return self.folder / "ca.crt"
 
     def token(self) -> str:
-        """Return the token as it is now: the kubelet writes a new one from time to time.
+        """Return the current token: the kubelet writes a new one from time to time.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The token cannot be read.
         """
         return (self.folder / "token").read_text(encoding="utf-8").strip()
 
     def pod(self) -> tuple[str | None, str | None]:
-        """Return the pod's name and uid, to which its token is bound; None for what the token doesn't say.
+        """Return the name and uid of the pod to which the token is bound; None for both if the token has no pod.
 
         Source: https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/ (bound tokens).
         """
@@ -59,7 +59,7 @@ class Account:
 
 
 def mounted_namespace(folder: Path = FOLDER) -> str | None:
-    """Return the pod's namespace, which is mounted with its service account; None where it cannot be read."""
+    """Return the pod's namespace, which is mounted with its service account; None if it cannot be read."""
     try:
         return (folder / "namespace").read_text(encoding="utf-8").strip() or None
     except OSError:

@@ -1,8 +1,8 @@
-"""Asks the API server, in raw JSON, with a limit to every wait.
+"""Sends requests to the API server, in raw JSON, with a limit on every wait.
 
-ApiError              no answer, or one that helps nobody; it may be better next time
-├── ForbiddenError       401 or 403: the message names the rule that a Role lacks
-└── MistakenError     400 or 404: there is no such thing to ask for
+ApiError              no answer, or an unusable one; a retry may succeed
+├── ForbiddenError    401 or 403: the message contains the rule that the Role lacks
+└── MistakenError     400 or 404: the requested resource does not exist
 """
 
 import json
@@ -15,48 +15,48 @@ from k6_sweep.kube.account import Account
 from k6_sweep.kube.roles import Resource, rule
 
 WATCH_SECONDS: Final = 12
-"""How long one watch lasts: after that the truth is listed anew, whatever the watch said."""
+"""How long one watch runs: after that k6-sweep lists the objects again, no matter what the watch reported."""
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 8.0
 _WATCH_MARGIN: Final = 2.0
 _PAGE: Final = 100
-"""Objects in one answer: some MiB at most, also of fat pods."""
+"""Objects in one answer, which limits it to a few MiB even for large pods."""
 
 Json = Mapping[str, Any]
 
 
 class ApiError(Exception):
-    """The API server could not be asked, or its answer is of no use."""
+    """The API server cannot be reached, or its answer is unusable."""
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        """Seconds that the server asks to wait."""
+        """Seconds that the server asks the client to wait."""
 
 
 class ForbiddenError(ApiError):
-    """The service account may not do this."""
+    """The service account does not have the permission."""
 
 
 class MistakenError(ApiError):
-    """The server cannot make sense of the question: no such resource, or a malformed selector."""
+    """The server does not understand the request: there is no such resource, or the selector is malformed."""
 
 
 class ApiServer:
     """One connection to the API server, as one service account in one namespace."""
 
     def __init__(self, account: Account, namespace: str, limit: float = _READ_SECONDS) -> None:
-        """Prepare it; `limit` is how many seconds an answer may take."""
+        """Prepare; `limit` is the number of seconds that an answer may take."""
         self._account = account
         self._namespace = namespace
         self._limit = limit
         self._pool = urllib3.PoolManager(num_pools=1, ca_certs=str(account.ca_file), retries=False)
 
     def list(self, resource: Resource, selector: Mapping[str, str]) -> tuple[list[Any], str]:
-        """Return the objects that the selector picks (`fieldSelector` or `labelSelector`), and the list's version.
+        """Return the objects that match the selector (`fieldSelector` or `labelSelector`), and the list's version.
 
         Raises:
-            ApiError: They are not to be had now.
+            ApiError: The objects cannot be listed now.
         """
         items: list[Any] = []
         query = {**selector, "limit": str(_PAGE)}
@@ -70,7 +70,7 @@ class ApiServer:
             query["continue"] = metadata["continue"]
 
     def watch(self, resource: Resource, selector: Mapping[str, str], version: str) -> Iterator[tuple[str, Any]]:
-        """Yield each change since a version, as the word for it and the object, for WATCH_SECONDS.
+        """Yield each change since a version, as the type of the change and the object, for WATCH_SECONDS.
 
         Raises:
             ApiError: The watch broke, or the version is too old.
@@ -92,7 +92,7 @@ class ApiServer:
         """Create an object.
 
         Raises:
-            ApiError: It was not created, or the answer was lost.
+            ApiError: The object was not created, or the answer was lost.
         """
         with self._request("POST", "create", resource, {}, body=body):
             pass
@@ -107,7 +107,7 @@ class ApiServer:
         read: float | None = None,
         body: Json | None = None,
     ) -> urllib3.BaseHTTPResponse:
-        """Send a request; return the answer if it is a good one, its body still unread."""
+        """Send a request; return an answer with status 2xx, its body not yet read."""
         try:
             headers = {"Accept": "application/json", "Authorization": f"Bearer {self._account.token()}"}
             response = self._pool.request(
@@ -121,7 +121,7 @@ class ApiServer:
                 redirect=False,
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            self._pool.clear()  # a connection that has failed once is not trusted again
+            self._pool.clear()  # a connection that has failed is not used again
             raise ApiError(f"the API server at {self._account.url} cannot be asked: {_reason(error)}") from error
         if 200 <= response.status < 300:  # noqa: PLR2004  # HTTP's own words
             return response
@@ -129,7 +129,7 @@ class ApiServer:
             raise self._refusal(response, verb, resource)
 
     def _refusal(self, response: urllib3.BaseHTTPResponse, verb: str, resource: Resource) -> ApiError:
-        """Turn a bad answer into what it means."""
+        """Return the error that explains an answer with another status."""
         try:
             said = _message(_read(response))
         except ApiError as error:
@@ -164,6 +164,6 @@ def _message(status: object) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return what is wrong, without urllib3's wrapping."""
+    """Return the cause of an error, without urllib3's wrapping."""
     reason = getattr(error, "reason", None) or error
     return f"{type(reason).__name__}: {reason}" if str(reason) else type(reason).__name__

@@ -1,4 +1,4 @@
-"""What a Job or a TestRun says of its k6 pods: whether it is over, and whether more of them will come."""
+"""Reads from a Job or a TestRun whether its test is over, and whether it will start more k6 pods."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,56 +7,56 @@ from typing import Any, Final, Protocol, Self
 from k6_sweep.kube.pods import K6Pod, dig
 
 _BACKOFF_LIMIT: Final = 6
-"""The Job's own default."""
+"""The default of a Job."""
 _SUCCESS: Final = frozenset({"Complete", "SuccessCriteriaMet"})
 _FAILURE: Final = frozenset({"Failed", "FailureTarget"})
-"""A Job's conditions; the second of each pair comes first, while its pods are still ending."""
+"""A Job's conditions; Kubernetes sets the second of each pair first, while the Job's pods are still ending."""
 _FINAL_STAGES: Final = frozenset({"finished", "stopped", "error"})
 _RUNNING_STAGES: Final = frozenset({"started", "stopped", "finished"})
 
 
 class Controller(Protocol):
-    """What makes k6's pods. Where it is given pods, they are its own."""
+    """The owner of k6's pods, a Job or a TestRun. The `pods` in its methods are its own."""
 
     @property
     def uid(self) -> str:
-        """Tells it from another one of the same name."""
+        """Distinguishes it from another one of the same name."""
 
     @property
     def over(self) -> bool:
-        """Whether it says of itself that it starts no more pods, and that those it has are to end."""
+        """Whether it reports that it starts no more pods and that its current pods will end."""
 
     @property
     def reason(self) -> str | None:
-        """Why it ended badly, in its own words."""
+        """Why it failed, as it reports itself."""
 
     @property
     def ran(self) -> bool:
-        """Whether it says that k6 runs, or has run."""
+        """Whether it reports that k6 runs or has run."""
 
     def passed(self, pods: Iterable[K6Pod]) -> bool | None:
-        """Whether the test as a whole has passed; None where that is open, or not its to say."""
+        """Whether the whole test has passed; None if that is not decided, or if it does not report it."""
 
     def expects_more(self, pods: Iterable[K6Pod]) -> bool:
-        """Whether pods may still come."""
+        """Whether it may start more pods."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A Job, as the API has it.
+    """A Job of the API.
 
     Source: https://kubernetes.io/docs/concepts/workloads/controllers/job/
     """
 
     uid: str
     conditions: Mapping[str, str]
-    """The conditions that are true, with their reasons."""
+    """The true conditions, with their reasons."""
     suspended: bool
     completions: int | None
-    """None: one success is enough, and after it nothing new is started."""
+    """None: one success is enough, and after it the Job starts no more pods."""
     parallelism: int
     backoff_limit: int | None
-    """None: whether a failure is the last is judged in another way, which we don't follow."""
+    """None: the Job uses other rules to decide which failure is the last, and k6-sweep does not evaluate them."""
     succeeded: int
     failures: int
 
@@ -78,24 +78,24 @@ class Job:
 
     @property
     def over(self) -> bool:
-        """Whether a condition says that it has succeeded or failed."""
+        """Whether a condition reports success or failure."""
         return bool(self.conditions.keys() & (_SUCCESS | _FAILURE))
 
     @property
     def reason(self) -> str | None:
-        """Why it has failed."""
+        """The reason of its failure."""
         return next((self.conditions[name] for name in sorted(_FAILURE) if self.conditions.get(name)), None)
 
     @property
     def ran(self) -> bool:
-        """Whether a pod of it has succeeded: of a failed one nobody knows whether k6 ever ran in it."""
+        """Whether one of its pods has succeeded: the Job does not show whether k6 ever ran in a failed pod."""
         return self.succeeded > 0
 
     def passed(self, pods: Iterable[K6Pod]) -> bool | None:
-        """Whether it has passed, failures on the way included: by its conditions, else as it will count itself.
+        """Whether it has passed, even after failed attempts: by its conditions, else by the rules of a Job's own count.
 
-        What it deleted (suspended, or with fewer pods wanted) it doesn't count as failed, and what ended in other ways
-        it counts in its status.
+        A Job does not count pods that it deleted itself (it was suspended, or its parallelism was reduced) as failed;
+        pods that ended in other ways are counted in its status.
         """
         if self.conditions.keys() & _FAILURE:
             return False
@@ -109,7 +109,7 @@ class Job:
         return True if max(self.succeeded, good.count(True)) >= wanted else None
 
     def expects_more(self, pods: Iterable[K6Pod]) -> bool:
-        """Whether pods are still to come; in doubt, yes."""
+        """Whether it may start more pods; true if that is not certain."""
         if self.over:
             return False
         return self.suspended or not self.parallelism or self.passed(pods) is None
@@ -125,7 +125,7 @@ class TestRun:
     uid: str
     stage: str
     running: bool
-    """Whether its condition TestRunRunning holds."""
+    """Whether its condition TestRunRunning is true."""
 
     @classmethod
     def read(cls, raw: object) -> Self:
@@ -139,16 +139,16 @@ class TestRun:
 
     @property
     def reason(self) -> str | None:
-        """Nothing beyond the stage."""
+        """The stage `error`; a TestRun reports no other reason."""
         return "TestRun in stage error" if self.stage == "error" else None
 
     @property
     def ran(self) -> bool:
-        """Whether its runners have been started."""
+        """Whether its runners were started."""
         return self.stage in _RUNNING_STAGES or self.running
 
     def passed(self, pods: Iterable[K6Pod]) -> bool | None:  # noqa: ARG002  # the stage knows
-        """Whether it has failed: `finished` says nothing, for it is the end of failed runners, too."""
+        """False if it has failed, else None: failed runners also end in the stage `finished`."""
         return False if self.stage == "error" else None
 
     def expects_more(self, pods: Iterable[K6Pod]) -> bool:  # noqa: ARG002  # the same
@@ -175,11 +175,11 @@ def _count(raw: Any, key: str, default: int | None = None) -> int | None:
 
 
 def read_controller(kind: str, raw: object) -> Controller:
-    """Read a Job or a TestRun: what the target of this kind is made by."""
+    """Read the Job or the TestRun that owns the pods of a target of this kind."""
     return TestRun.read(raw) if kind == "testrun" else Job.read(raw)
 
 
 def is_helper(raw: object) -> bool:
-    """Whether a pod is one of k6-operator's helpers, which have the test's labels and a container named k6, too."""
+    """Whether a pod is a helper of k6-operator: helpers also have the test's labels and a container named k6."""
     labels = dig(raw, "metadata", "labels")
     return bool(dig(labels, "k6_cr")) and dig(labels, "runner") != "true"

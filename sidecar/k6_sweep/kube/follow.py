@@ -1,4 +1,4 @@
-"""Follows the objects that a selector picks, in a thread: a list, a watch for a while, and the list again."""
+"""Follows the objects that match a selector, in a thread: it lists, watches for a limited time, and lists again."""
 
 import queue
 import random
@@ -16,24 +16,24 @@ from k6_sweep.kube.roles import Resource
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 4.0
 _BELIEVED_REFUSALS: Final = 3
-"""A permission may come a moment after the pod, and an API server that has just started may not know it yet."""
+"""A permission may be granted shortly after the pod starts, and a new API server may not know it yet."""
 _LONGEST_OBEYED: Final = 10.0
-"""A server may ask for this much patience."""
+"""The maximum number of seconds that k6-sweep waits because a server asks for it."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """All objects of a resource, as they were after a moment."""
+    """All objects of a resource, at some time after `asked`."""
 
     resource: Resource
     objects: tuple[Any, ...]
     asked: float
-    """When they were asked for, by time.monotonic."""
+    """When the list was requested, by time.monotonic."""
 
 
 @dataclass(frozen=True)
 class Changed:
-    """One object, as it is after a change."""
+    """One object after a change."""
 
     resource: Resource
     object: Any
@@ -47,12 +47,12 @@ class NoNews:
     resource: Resource
     why: str
     lasting: bool
-    """Whether it has never worked and will not by itself: a missing permission, or no such resource."""
+    """Whether it never worked and cannot recover by itself: a missing permission, or an unknown resource."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A thread has met what it was not made for."""
+    """An unexpected error that ended a thread."""
 
     error: Exception
 
@@ -61,9 +61,9 @@ News = Listed | Changed | NoNews
 
 
 class Mailbox:
-    """What threads have to tell; each piece of news wakes the thread that waits for it.
+    """Passes news from threads to the thread that waits for it; each piece of news wakes that thread.
 
-    As a context it is closed at the end, which ends the threads that tell.
+    The end of the `with` block closes the mailbox, and then the sending threads end.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
@@ -78,15 +78,15 @@ class Mailbox:
         self.closed = True
 
     def put(self, news: News | Broken) -> None:
-        """Leave news, from any thread."""
+        """Add news, from any thread."""
         self._news.put(news)
         self._wake()
 
     def take(self) -> Iterator[News]:
-        """Yield what has come.
+        """Yield the news that has arrived.
 
         Raises:
-            Exception: What a thread was ended by; it must not end unnoticed.
+            Exception: The error that ended a thread, so that its end does not go unnoticed.
         """
         while True:
             try:
@@ -99,11 +99,11 @@ class Mailbox:
 
 
 class Follower:
-    """Tells of the objects that a selector picks, until the mailbox is closed.
+    """Reports the objects that match a selector, until the mailbox is closed.
 
-    A watch can go silent: a dead connection looks like peace. So none lasts longer than WATCH_SECONDS, by the server's
-    clock and by ours, and the truth is listed anew after each; a watch that ends early costs one list, whatever the
-    reason (410 Gone is one of them). For that bookmarks are not needed: no watch is ever resumed.
+    A watch can go silent: a dead connection looks the same as no changes. So no watch runs longer than WATCH_SECONDS,
+    by the server's clock and by k6-sweep's, and a new list follows each one. A watch that ends early costs one list,
+    for any reason (such as 410 Gone). Bookmarks are not needed, because no watch is ever resumed.
     """
 
     def __init__(
@@ -115,14 +115,14 @@ class Follower:
         self._selector = selector
         self._mailbox = mailbox
         self._refusals: int | None = 0
-        """How often in a row it was refused; None once it has worked."""
+        """How often in a row the server refused; None after the first success."""
 
     def start(self) -> None:
-        """Begin, in a thread."""
+        """Start the thread that follows the objects."""
         threading.Thread(target=self._run, name=f"follow-{self.resource.plural}", daemon=True).start()
 
     def look(self) -> None:
-        """List once, at once, in a thread of its own; in vain if it cannot be done now."""
+        """List once, immediately, in a separate thread; if the list fails, nothing is reported."""
         threading.Thread(target=self._look, name=f"look-{self.resource.plural}", daemon=True).start()
 
     def _run(self) -> None:
@@ -131,13 +131,13 @@ class Follower:
             while not self._mailbox.closed:
                 began = time.monotonic()
                 pause = self._cycle(api, pause)
-                # A server that ends every watch at once is asked no more often than one that fails.
+                # A server that ends every watch immediately gets no more requests than a server that fails.
                 time.sleep(max(0.0, pause * random.uniform(1.0, 1.3) - (time.monotonic() - began)))  # noqa: S311  # spreads load
-        except Exception as error:  # noqa: BLE001  # handed on: the thread that waits for news raises it
+        except Exception as error:  # noqa: BLE001  # the thread that waits for news raises it
             self._mailbox.put(Broken(error))
 
     def _cycle(self, api: ApiServer, pause: float) -> float:
-        """List and watch once; return the least time to the next, which grows while it fails."""
+        """List and watch once; return the minimum seconds until the next cycle, which grow while it fails."""
         try:
             self._follow(api, self._list(api))
         except ApiError as error:
@@ -166,5 +166,5 @@ class Follower:
                 return
 
     def _look(self) -> None:
-        with suppress(ApiError):  # the regular list comes anyway
+        with suppress(ApiError):  # the next regular list follows anyway
             self._list(ApiServer(self._account, self._namespace))

@@ -1,4 +1,4 @@
-"""What a container knows of the pod that it runs in."""
+"""Finds out what a container can know about its own pod."""
 
 import re
 from collections.abc import Mapping
@@ -9,24 +9,24 @@ from typing import Final, Self
 from k6_sweep.kube.account import Account, mounted_namespace
 
 TELL_THE_NAME: Final = "`env: [{name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`"
-"""What tells a container the name of its pod."""
+"""The part of a container's spec that passes the name of the pod to the container."""
 
 
 @dataclass(frozen=True)
 class OwnPod:
-    """Our pod; None stands for what is not known."""
+    """The pod of k6-sweep; None means not known."""
 
     inside: bool = False
-    """Whether this is a Kubernetes pod at all."""
+    """Whether k6-sweep runs in a Kubernetes pod."""
     name: str | None = None
     namespace: str | None = None
     uid: str | None = None
     account: Account | None = None
-    """Our service account, where the pod has it mounted."""
+    """The pod's service account, if it is mounted."""
 
     @classmethod
     def found(cls, environ: Mapping[str, str]) -> Self:
-        """Look: the downward API's variables count most, then the service account, then the kubelet's mounts."""
+        """Return the pod, from the downward API's variables, else the service account, else the kubelet's mounts."""
         account = Account.mounted(environ)
         name, uid = account.pod() if account else (None, None)
         return cls(

@@ -1,4 +1,4 @@
-"""Reads what the API says of a pod and its k6 container, from raw JSON that may hold anything."""
+"""Reads a pod and its k6 container from the API's raw JSON, which may have any content."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,39 +7,39 @@ from typing import Any, Final
 
 _DEFAULT_GRACE: Final = 30.0
 _NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
-"""Reasons of an end that the container's process never lived to see."""
+"""Reasons of containers that ended before their process ran."""
 
 
 @dataclass(frozen=True)
 class K6Pod:
-    """A pod, as far as its k6 container goes."""
+    """A pod and the state of its k6 container."""
 
     uid: str
     name: str
     containers: tuple[str, ...]
     """The names of its containers."""
     has_k6: bool
-    """Whether one of them is k6's."""
+    """Whether one of the containers is k6's."""
     ran: bool
-    """Whether k6 has run, or runs."""
+    """Whether k6 runs or has run."""
     ended: bool
-    """Whether it has ended, or never started, and will not be started again."""
+    """Whether k6 has ended, or never started, and the kubelet will not start it again."""
     failed: bool
-    """Whether the pod as a whole has failed, whatever k6's code: a Job counts it so."""
+    """Whether the whole pod has failed, with any exit code of k6: a Job counts it in the same way."""
     restarts: bool
     """Whether the kubelet may start an ended k6 again."""
     owner: str | None
-    """The uid of what made it, a Job for example."""
+    """The uid of the pod's controller, for example a Job."""
     deleted_by: datetime | None
-    """When it is to be gone, once it is being deleted."""
+    """When the pod's deletion must be complete; None if the pod is not being deleted."""
     exit_code: int | None
     reason: str | None
-    """Why it ended, or why it doesn't start, in the API's word."""
+    """Why k6 ended, or why it does not start, as the API reports it."""
     ended_at: datetime | None
     grace_period: float
-    """Seconds from a signal to SIGKILL: those of the deletion, once the pod is being deleted."""
+    """Seconds from a signal to SIGKILL; while the pod is being deleted, those of the deletion."""
     own_grace_period: float
-    """The same by the pod's spec, whatever a deletion says: one by force says 0, and ends nothing."""
+    """The same from the pod's spec, even during a deletion: a forced deletion sets 0, but does not end k6."""
 
 
 def read_pod(raw: object, k6_container: str) -> K6Pod:
@@ -86,7 +86,7 @@ def read_pod(raw: object, k6_container: str) -> K6Pod:
 
 
 def dig(raw: object, *path: str) -> Any:
-    """Return what is at a path of keys; None where there is nothing."""
+    """Return the value at a path of keys; None if there is no value."""
     for key in path:
         raw = raw.get(key) if isinstance(raw, Mapping) else None
     return raw
@@ -97,7 +97,7 @@ def _lived(end: Mapping[str, Any]) -> bool:
 
 
 def _will_restart(raw: object, container: object, code: int | None) -> bool:
-    """Whether the kubelet starts a container again that ends with this code; None stands for some bad code.
+    """Whether the kubelet restarts a container that ends with this code; None means some code other than 0.
 
     Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts
     """

@@ -1,4 +1,4 @@
-"""Asks the API about our own pod, where it may be asked: what processes and the kernel don't tell."""
+"""Reads k6-sweep's own pod from the API, if permitted: it has facts that processes and the kernel do not show."""
 
 import time
 from typing import Final
@@ -10,11 +10,11 @@ from k6_sweep.kube.roles import PODS
 
 _LIMIT: Final = 5.0
 _PAUSES: Final = (0.5, 1.0)
-"""A Role may be bound a moment after the pod was made."""
+"""A Role may be bound shortly after the pod was created."""
 
 
 def why_not_readable(pod: OwnPod, k6_container: str) -> str | None:
-    """Return why our pod cannot be read, and never will; None where it can, or where nobody knows now."""
+    """Return why the own pod can never be read; None if it can be read, or if that cannot be decided now."""
     if not pod.account:
         return "no service account is mounted (`automountServiceAccountToken: true`)"
     if not pod.name:
@@ -26,7 +26,7 @@ def why_not_readable(pod: OwnPod, k6_container: str) -> str | None:
         except ForbiddenError as error:
             why = str(error)
         except ApiError:
-            return None  # out of reach for now; the watch goes on asking
+            return None  # the API is unreachable now; the watch keeps asking
         else:
             return None
         if pause is not None:
@@ -35,15 +35,15 @@ def why_not_readable(pod: OwnPod, k6_container: str) -> str | None:
 
 
 def read_own_pod(pod: OwnPod, k6_container: str, limit: float) -> K6Pod:
-    """Return our own pod as the API has it now.
+    """Return the current state of the own pod from the API.
 
     Args:
-        pod: Our pod.
+        pod: The pod of k6-sweep.
         k6_container: The name of k6's container.
-        limit: Seconds that each step of asking may take.
+        limit: Seconds that each step of the request may take.
 
     Raises:
-        ApiError: It is not to be had: ForbiddenError where it never will be.
+        ApiError: The pod cannot be read; ForbiddenError if the permission is missing.
     """
     if not pod.account:
         raise ApiError("the pod has no service account mounted")

@@ -1,4 +1,4 @@
-"""The permissions that each thing we ask of the API server needs, as rules of a Role."""
+"""The permissions that k6-sweep's requests to the API server need, as rules of a Role."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,12 +9,12 @@ class Resource:
     """A kind of object in the API."""
 
     group: str
-    """The API group; empty is the core group."""
+    """The API group; an empty string is the core group."""
     version: str
     plural: str
 
     def path(self, namespace: str) -> str:
-        """Return where the objects of a namespace are."""
+        """Return the URL path of the objects in a namespace."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         return f"{root}/namespaces/{namespace}/{self.plural}"
 
@@ -25,7 +25,7 @@ TEST_RUNS: Final = Resource("k6.io", "v1alpha1", "testruns")
 EVENTS: Final = Resource("", "v1", "events")
 
 VERBS: Final = {PODS: ("list", "watch"), JOBS: ("list", "watch"), TEST_RUNS: ("list", "watch"), EVENTS: ("create",)}
-"""All that we ever do with each."""
+"""The only verbs that k6-sweep uses on each resource."""
 
 
 def rule(resource: Resource) -> str:

@@ -1,1 +1,1 @@
-"""Deletes the keys that match, from every primary, slot by slot, and proves what it did."""
+"""Deletes the matching keys from every primary, slot by slot, and proves which slots were swept."""

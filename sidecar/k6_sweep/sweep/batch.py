@@ -1,7 +1,7 @@
-"""Deletes: the only module that sends UNLINK.
+"""Deletes keys: the only module that sends UNLINK.
 
-Every delete of a sweep passes through `Batches.write`, whatever way its keys were found: by slot, by SCAN, or in a slot
-that moves. So the bound on keys, the pace, the deadline and the counts hold in one place; a test keeps it the only one.
+Every delete of a sweep passes through `Batches.write`, no matter how its keys were found: by slot, by SCAN, or in a
+moving slot. So one place applies the key limit, the rate, the deadline and the counts; a test checks this.
 """
 
 import time
@@ -26,16 +26,16 @@ class Delete(NamedTuple):
     slot: int
     keys: Sequence[bytes]
     probe: bool = False
-    """Whether the slot's probe goes with them, so that a clean reply proves who owns the slot."""
+    """Whether the UNLINK includes the slot's probe, so that a clean reply proves who owns the slot."""
     counts: Counts | None = None
-    """The patterns that the keys count for, where they are known already."""
+    """The number of keys that each pattern owns, if it is known already."""
 
 
 class Written(NamedTuple):
-    """What one write came to."""
+    """The result of one write."""
 
     clean: Sequence[bool]
-    """For each delete, whether the slot's owner did it."""
+    """For each delete, whether the slot's owner executed it."""
     replies: Sequence[Any]
     """The replies to the other commands, an error reply as the exception itself."""
 
@@ -56,12 +56,12 @@ class Batches:
         """Prepare.
 
         Args:
-            link: Leads to the server.
+            link: The link to the server.
             orders: What may be deleted, and how fast.
-            tally: Where deletes are counted, and troubles noted.
+            tally: Counts the deletes and records the errors.
             write_size: How many keys one write may hold.
-            asking: The server is the target of a slot that moves, and takes commands for it only after ASKING.
-            onward: Leads to that target where this server is the source: for keys that have left it.
+            asking: The server is the target of a moving slot, and accepts commands for it only after ASKING.
+            onward: The link to that target if this server is the source: for keys that have already moved.
         """
         self._link = link
         self._orders = orders
@@ -71,7 +71,7 @@ class Batches:
         self._onward = onward
         self._denied: str | None = None
         self.moving: set[int] = set()
-        """The slots that turned out to be moving to another node."""
+        """The slots whose replies show that they are moving to another node."""
 
     @property
     def room(self) -> int:
@@ -79,17 +79,17 @@ class Batches:
         return min(self._orders.most_at_once, self._write_size.keys)
 
     def write(self, deletes: Sequence[Delete], others: Sequence[bytes] = ()) -> Written | None:
-        """Send deletes, and other packed commands behind them, in one write; count what was done.
+        """Send deletes, followed by other packed commands, in one write; count what was deleted.
 
-        Where the orders forbid deleting, each delete only asks for its slot's probe.
+        If the orders forbid deleting, each delete only sends its slot's probe.
 
         Returns:
-            How it went; None where no time remained, and nothing was sent.
+            The result; None if no time remained, and then nothing was sent.
 
         Raises:
             LimitReachedError: The allowance is used up; nothing was sent.
-            UnreachableError: The connection broke; the tally says that the deletes may have been done.
-            DeniedError: The server refuses a delete for good; the others were counted.
+            UnreachableError: The connection broke; the tally records that the server may have executed the deletes.
+            DeniedError: The server refuses a delete, and a retry does not help; the other deletes were counted.
         """
         if keys := sum(len(delete.keys) for delete in deletes):
             self._orders.allowance.take(keys)
@@ -107,8 +107,8 @@ class Batches:
         return Written(clean, replies[len(deletes) :])
 
     def is_clean(self, slot: int, reply: Any) -> bool:
-        """Whether a reply about a slot came from its owner and did what was asked; if not, note why."""
-        error = judge(reply) if isinstance(reply, Exception) else None  # a million replies are clean: no call for them
+        """Whether a slot's owner executed the command, as its reply shows; if not, record the error."""
+        error = judge(reply) if isinstance(reply, Exception) else None  # a million replies are clean: save the call
         if error is None:
             return True
         self._tally.trouble[slot] = error.text
@@ -119,10 +119,10 @@ class Batches:
         return False
 
     def raise_denial(self) -> None:
-        """Raise what the server refused for good: after all replies of its write were counted.
+        """Raise the server's refusal, if there is one; call it after all replies of the write were counted.
 
         Raises:
-            DeniedError: It refused something.
+            DeniedError: The server refused a command, and a retry does not help.
         """
         if self._denied:
             raise denial(self._link.name, self._denied)
@@ -130,7 +130,7 @@ class Batches:
     def _exchange(
         self, link: Link, deletes: Sequence[Delete], others: Sequence[bytes] = (), *, asking: bool
     ) -> list[Any]:
-        """Return a reply for each delete and each other command."""
+        """Return one reply for each delete and each other command."""
         commands = [_command(self._orders, delete) for delete in deletes]
         if asking:
             commands = [part for command in commands for part in (_ASKING, command)]
@@ -148,7 +148,7 @@ class Batches:
         return [asked if isinstance(asked, Exception) else reply for asked, reply in pairs]
 
     def _count(self, delete: Delete, reply: Any) -> bool:
-        """Count a delete, or give its keys back; return whether it was done."""
+        """Count a delete, or return its keys to the allowance; return whether the server executed it."""
         if not self.is_clean(delete.slot, reply):
             self._orders.allowance.give_back(len(delete.keys))
             return False
@@ -160,9 +160,9 @@ class Batches:
 
 
 def probe_command(orders: Orders, slot: int) -> bytes:
-    """Return the command that proves by its clean reply who owns a slot: on a key that does not exist.
+    """Return the command on a key that does not exist whose clean reply proves who owns the slot.
 
-    It is an UNLINK, which only the owner takes; where nothing may be deleted EXISTS, which says less.
+    It is an UNLINK, which only the owner accepts; if nothing may be deleted it is an EXISTS, which proves less.
     """
     command = orders.probe_commands.get(slot)
     if command is None:
@@ -172,9 +172,9 @@ def probe_command(orders: Orders, slot: int) -> bytes:
 
 
 def try_commands(link: Link, absent: Iterable[bytes], *, delete: bool, count: bool) -> Iterator[tuple[bytes, str, Any]]:
-    """Yield keys with the commands that a sweep deletes and counts with, by name, and a server's reply to each.
+    """Yield, for each key and each command that deletes or counts, the key, the command's name and the server's reply.
 
-    The keys do not exist, so nothing happens to them; but permissions are checked before anything else.
+    The keys do not exist, so the commands change nothing; but the server checks permissions first.
     """
     tried = [(key, name) for key in absent for name in ["UNLINK"] * delete + ["EXISTS"] * count]
     replies = link.pipeline([pack((name, key)) for key, name in tried]) if tried else []

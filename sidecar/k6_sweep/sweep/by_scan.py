@@ -1,4 +1,4 @@
-"""Sweeps with SCAN: a single server, a primary whose slots must not be listed, and slots too full to be listed.
+"""Sweeps with SCAN: a single server, a primary that forbids the listing of slots, and slots too full for a listing.
 
 Source: https://redis.io/docs/latest/commands/scan/ (a full iteration returns every key that was there all the time).
 """
@@ -31,17 +31,17 @@ class ScanSweep:
         self._batches = Batches(link, orders, tally, write_size)
 
     def run(self, slots: Sequence[int]) -> None:
-        """Sweep the server; the tally says which of its slots are finished: those that it owned before and after.
+        """Sweep the server; the tally records the finished slots: those that the server owned before and after.
 
         Raises:
-            UnreachableError: The connection broke; the sweep of this server begins anew.
+            UnreachableError: The connection broke; the sweep of this server starts again from the beginning.
             DeniedError: The server forbids a command.
             LimitReachedError: The allowance is used up.
         """
         self._sweep(slots, scan_node(self._link, self._write_size), frozenset(slots))
 
     def run_fat(self, slots: Sequence[int]) -> None:
-        """Sweep slots that hold more keys than can be listed: one by one, or all in one walk over the server.
+        """Sweep slots that hold more keys than a listing returns: one by one, or all in one scan of the server.
 
         Raises:
             UnreachableError: The connection broke.
@@ -65,13 +65,13 @@ class ScanSweep:
             return
         still_owned = self._answered(owned)
         if not self._clustered and self._tally.trouble:
-            return  # there is no telling which slots a key belongs to
+            return  # the error may concern any slot, so none is proven
         for slot in still_owned:
             if slot not in self._tally.trouble:
                 self._tally.finish(slot)
 
     def _answered(self, slots: Sequence[int]) -> Sequence[int]:
-        """Return the slots whose probe this server answers cleanly; outside a cluster one answer is for all."""
+        """Return the slots whose probe gets a clean reply from this server; without a cluster one probe covers all."""
         answered = []
         for start in range(0, len(slots) if self._clustered else 1, _PROBED_AT_ONCE):
             part = slots[start : start + _PROBED_AT_ONCE] if self._clustered else slots[:1]
@@ -81,7 +81,7 @@ class ScanSweep:
         return answered if self._clustered or not answered else slots
 
     def _walk(self, pages: Iterator[list[bytes]], only: Container[int]) -> bool:
-        """Walk over the pages, sweeping keys of `only` these slots; return whether it came to the end."""
+        """Sweep the keys on the pages that are in the slots of `only`; return whether it reached the last page."""
         spared: list[Counts] = []
         while self._orders.remaining() > 0:
             try:
@@ -105,13 +105,13 @@ class ScanSweep:
         return False
 
     def _delete(self, keys: Sequence[bytes]) -> bool:
-        """Delete the keys of one page; return whether there was time for it."""
+        """Delete the keys of one page; return whether the time was sufficient."""
         room = self._batches.room
         starts = range(0, len(keys), room)
         return all(self._batches.write(self._by_slot(keys[start : start + room])) is not None for start in starts)
 
     def _by_slot(self, keys: Sequence[bytes]) -> list[Delete]:
-        """Put keys that may share a command together; outside a cluster all may."""
+        """Group the keys that may share a command; without a cluster all keys may."""
         if not self._clustered:
             return [Delete(ALL_SLOTS[0], keys)]
         by_slot: dict[int, list[bytes]] = {}

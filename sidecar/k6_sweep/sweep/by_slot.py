@@ -1,4 +1,4 @@
-"""Sweeps the slots of one primary by asking for each slot's keys.
+"""Sweeps the slots of one primary: asks for each slot's keys, and deletes those that match.
 
 Source: https://redis.io/docs/latest/commands/cluster-getkeysinslot/ and …/cluster-countkeysinslot/.
 """
@@ -16,41 +16,41 @@ from k6_sweep.sweep.matcher import Split
 from k6_sweep.sweep.orders import Orders, Tally
 
 LIST_LIMIT: Final = 5000
-"""Keys asked of a slot at once: GETKEYSINSLOT stalls the server for 0.5 to 2 ms at this number."""
+"""Keys in one listing of a slot: with this number, GETKEYSINSLOT blocks the server for 0.5 to 2 ms."""
 _COUNTED_AT_ONCE: Final = 256
 _GIVE_UP_AFTER: Final = 64
-"""So many slots in a row that a server doesn't answer for, and it is not asked for more."""
+"""After more failed slots in a row than this, k6-sweep stops asking the server."""
 _SLOT_COST: Final = 8
-"""A slot's own commands cost a server about as much as so many keys."""
+"""The commands for a slot cost the server about as much as this number of keys."""
 
 
 class ListingDeniedError(Exception):
-    """The server does not let us list a slot's keys."""
+    """The server forbids the listing of a slot's keys."""
 
 
 @dataclass(slots=True)
 class _Listed:
-    """A slot, and what its list was sorted into."""
+    """A slot, and the result of sorting its list of keys."""
 
     slot: int
     split: Split
     whole: bool
-    """Whether the list had all of the slot's keys."""
+    """Whether the list held all of the slot's keys."""
     stay: int
-    """How many of them stay."""
+    """How many of the listed keys stay."""
     clean: bool = True
-    """Whether every delete so far was answered by the slot's owner."""
+    """Whether the slot's owner executed every delete so far."""
 
 
 class SlotSweep:
     """Sweeps slots of one primary over one link.
 
-    A slot is finished only if a write to it was answered by its owner both before its keys were listed and with their
-    delete, and if the list was whole: a listing alone is also given, stale or empty, by a node that owns nothing.
+    A slot is finished only if its owner answered a write both before the listing and with the delete, and if the list
+    was complete. A listing alone proves nothing: a node that owns nothing also answers it, with old keys or none.
     """
 
     def __init__(self, link: Link, orders: Orders, tally: Tally, sizes: dict[int, int], write_size: WriteSize) -> None:
-        """Prepare; `sizes` holds the number of keys of slots where it is known from before, and learns of others."""
+        """Prepare; `sizes` caches the number of keys of each slot and is updated in place."""
         self._link = link
         self._orders = orders
         self._tally = tally
@@ -58,31 +58,31 @@ class SlotSweep:
         self._write_size = write_size
         self._batches = Batches(link, orders, tally, write_size)
         self._deletes: deque[tuple[_Listed, Delete]] = deque()
-        """What is still to be deleted; a slot's last delete has its probe, too."""
+        """The deletes that are not sent yet; a slot's last delete includes its probe."""
         self._again: deque[int] = deque()
-        """Slots whose list was not whole, and has been deleted."""
+        """Slots to list again: their list was not complete, and its keys were deleted."""
         self.fat: list[int] = []
-        """The slots that hold more keys than a list, most of them to stay."""
+        """The slots that hold more keys than one list, most of which stay."""
 
     @property
     def moving(self) -> Sequence[int]:
-        """The slots that turned out to be moving to another node."""
+        """The slots whose replies show that they are moving to another node."""
         return sorted(self._batches.moving)
 
     def run(self, slots: Sequence[int]) -> None:
-        """Sweep the slots, as far as time and server allow; the tally says which are finished.
+        """Sweep the slots, as far as the time and the server allow; the tally records the finished slots.
 
         Raises:
             UnreachableError: The connection broke.
             DeniedError: The server forbids a command other than the listing.
-            ListingDeniedError: It forbids the listing.
+            ListingDeniedError: The server forbids the listing.
             LimitReachedError: The allowance is used up.
         """
         groups = self._groups(slots)
         refused_in_a_row = 0
         while True:
             deletes = self._next_deletes()
-            # One write deletes what the last one listed and lists the next group: one round trip a group.
+            # One write deletes the keys of the last listing and lists the next group: one round trip per group.
             group: list[int] = []
             if not self._deletes:
                 group = [self._again.popleft()] if self._again else next(groups, [])
@@ -101,10 +101,10 @@ class SlotSweep:
                     self._deletes += self._deletes_of(found)
             self._batches.raise_denial()
             if refused_in_a_row > _GIVE_UP_AFTER:
-                return  # this node has lost its place, or the cluster is down
+                return  # this node no longer owns the slots, or the cluster is down
 
     def _groups(self, slots: Sequence[int]) -> Iterator[list[int]]:
-        """Yield slots in groups that fill half a write, so that a write, delete and list, is full."""
+        """Yield slots in groups that fill half a write, because a write both deletes one group and lists the next."""
         group: list[int] = []
         filled = 0
         for start in range(0, len(slots), _COUNTED_AT_ONCE):
@@ -129,7 +129,7 @@ class SlotSweep:
                 self._sizes[slot] = count
 
     def _next_deletes(self) -> list[tuple[_Listed, Delete]]:
-        """Take as many of the waiting deletes as fit into one write, at least one."""
+        """Take the waiting deletes that fit into one write, but at least one."""
         taken: list[tuple[_Listed, Delete]] = []
         room = self._batches.room
         while self._deletes and (not taken or len(self._deletes[0][1].keys) <= room):
@@ -148,14 +148,14 @@ class SlotSweep:
         ]
 
     def _listing(self, group: Sequence[int]) -> list[bytes]:
-        """Return the commands that prove who owns each slot, and list its keys."""
+        """Return the commands that prove who owns each slot and list its keys."""
         commands: list[bytes] = []
         for slot in group:
             commands += (probe_command(self._orders, slot), pack((b"CLUSTER", b"GETKEYSINSLOT", slot, LIST_LIMIT)))
         return commands
 
     def _sort(self, slot: int, probe: Any, listing: Any) -> _Listed | None:  # any reply
-        """Sort the keys of one slot; None where it cannot be swept now."""
+        """Sort the keys of one slot; return None if the slot cannot be swept now."""
         if is_denied(listing):
             raise ListingDeniedError
         if not self._batches.is_clean(slot, probe) or not self._batches.is_clean(slot, listing):
@@ -165,14 +165,14 @@ class SlotSweep:
         return _Listed(slot, split, whole=listed < LIST_LIMIT, stay=listed - len(split.chosen))
 
     def _is_worked_off(self, listed: _Listed) -> bool:
-        """Whether deleting comes to an end: not where keys that stay fill the list."""
+        """Whether deleting list after list reaches the end: not if keys that stay fill the list."""
         if listed.whole or (self._orders.delete and len(listed.split.chosen) > listed.stay):
             return True
         self.fat.append(listed.slot)
         return False
 
     def _settle(self, listed: _Listed, delete: Delete, clean: bool) -> None:
-        """After a slot's last delete, see whether the slot is finished."""
+        """Record the result of a delete; after a slot's last delete, decide whether the slot is finished."""
         slot, split = listed.slot, listed.split
         listed.clean = listed.clean and clean
         if not delete.probe or not listed.clean:

@@ -1,4 +1,4 @@
-"""Refuses, by the settings alone, a sweep that could delete what is not test data."""
+"""Refuses a sweep that could delete more than test data; needs only the settings, and no Redis."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -9,10 +9,10 @@ from k6_sweep.settings.all import Settings
 
 
 def check_breadth(settings: Settings) -> None:
-    """Refuse patterns that begin with too little.
+    """Refuse patterns that begin with too few literal characters.
 
     Raises:
-        RefusedError: There is one, and broad patterns are not allowed.
+        RefusedError: A pattern is too broad, and broad patterns are not allowed.
     """
     if broad := settings.broad_patterns:
         names = ", ".join(repr(pattern.text) for pattern in broad)
@@ -23,10 +23,10 @@ def check_breadth(settings: Settings) -> None:
 
 
 def check_namespace(allowed: Sequence[str], namespace: str | None) -> None:
-    """Refuse a namespace that none of the globs matches; without globs every one is fine.
+    """Refuse a namespace that matches none of the globs; without globs every namespace is allowed.
 
     Raises:
-        RefusedError: It is not allowed, or not known.
+        RefusedError: The namespace is not allowed, or not known.
     """
     if not allowed or (namespace is not None and any(fnmatchcase(namespace, glob) for glob in allowed)):
         return

@@ -1,4 +1,4 @@
-"""Refuses a Redis that doesn't hold the marker: the key by which its owners say that it may be swept."""
+"""Refuses a Redis without the marker: the key with which its owners allow a sweep."""
 
 from contextlib import closing
 
@@ -12,12 +12,12 @@ from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
 
 
 def check_marker(marker: str | None, topology: Topology, connect: Connect) -> None:
-    """Refuse a Redis that doesn't hold the marker.
+    """Refuse a Redis that does not hold the marker.
 
     Raises:
-        RefusedError: The key is not there.
-        UnreachableError: Its primary could not be asked.
-        DeniedError: The user may not ask for it.
+        RefusedError: The key does not exist.
+        UnreachableError: The key's primary does not answer the question.
+        DeniedError: The user may not read the key.
     """
     if marker is None:
         return

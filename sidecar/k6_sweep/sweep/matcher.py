@@ -1,4 +1,4 @@
-"""Sorts keys: which are to go, and which pattern each belongs to."""
+"""Sorts keys: which keys to delete, and which pattern owns each."""
 
 import itertools
 import re
@@ -10,25 +10,25 @@ from typing import Final, NamedTuple
 from k6_sweep.patterns import Pattern
 
 Counts = Sequence[tuple[int, int]]
-"""Pairs of a pattern's index and how many keys it owns; patterns that own none may be left out."""
+"""Pairs of a pattern's index and the number of keys that it owns; patterns that own none may be missing."""
 
 
 class Split(NamedTuple):
-    """A list of keys, sorted out."""
+    """The result of sorting a list of keys."""
 
     chosen: Sequence[bytes]
-    """Those to delete."""
+    """The keys to delete."""
     counts: Counts
-    """Who owns them: the first pattern that matches owns a key."""
+    """How many of them each pattern owns: the first pattern that matches owns a key."""
     spared: Counts
-    """Who owns those that match, too, but are to be kept."""
+    """How many keys each pattern owns that match but are kept."""
 
 
 _NOTHING: Final = Split((), (), ())
 
 
 class Matcher:
-    """Says which keys of a list are to go, and which of several patterns owns each."""
+    """Decides which keys of a list to delete, and which of several patterns owns each."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Matcher:
         existing: Container[bytes] | None = None,
         own_keys: frozenset[bytes] = frozenset(),
     ) -> None:
-        """Prepare; what a `keep` pattern matches, and what is `existing`, is spared; `own_keys` don't even count."""
+        """Prepare; keys that match `keep` or are in `existing` are spared; `own_keys` are neither swept nor counted."""
         self.size = len(patterns)
         """How many patterns there are."""
         self._ranges = _disjoint_ranges(patterns)
@@ -47,7 +47,7 @@ class Matcher:
         self._own_keys = own_keys
 
     def split(self, keys: list[bytes]) -> Split:
-        """Sort out a list of keys; its order may change."""
+        """Sort a list of keys; the order of the list may change."""
         if not keys:
             return _NOTHING
         if not self._own_keys.isdisjoint(keys):
@@ -72,7 +72,7 @@ class Matcher:
         return [match.string for match in found], [(owner - 1, count) for owner, count in owners.items() if owner]
 
     def _by_range(self, keys: list[bytes]) -> tuple[list[bytes], Counts]:
-        """Find the keys of a prefix as a range of the sorted keys: half the time that the other way takes."""
+        """Find the keys of a prefix as a range of the sorted keys, in half the time of `_by_match`."""
         keys.sort()
         found: list[bytes] = []
         counts = []
@@ -92,8 +92,8 @@ class Matcher:
 def _disjoint_ranges(patterns: Sequence[Pattern]) -> list[tuple[bytes, bytes, int]] | None:
     """Return the ranges of keys, in order, that patterns like `prefix*` match, each with the pattern's index.
 
-    A range ends before its second key; an empty one stands for the end of all keys. None where a pattern is of another
-    form, or where a key could be in two ranges.
+    A range ends before its second key; an empty second key means that the range has no end. None if a pattern has
+    another form, or if a key could be in two ranges.
     """
     if not all(pattern.is_prefix for pattern in patterns):
         return None
@@ -104,6 +104,6 @@ def _disjoint_ranges(patterns: Sequence[Pattern]) -> list[tuple[bytes, bytes, in
 
 
 def _successor(prefix: bytes) -> bytes:
-    """Return the first key behind all that begin with the prefix; empty where there is none."""
+    """Return the first key after all keys that begin with the prefix; empty if there is none."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else b""

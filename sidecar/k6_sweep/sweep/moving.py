@@ -1,7 +1,7 @@
-"""Sweeps a slot that is on its way from one node to another: half of its keys here, half there.
+"""Sweeps a slot that is moving from one node to another, while each node holds a part of its keys.
 
-The node that the slot leaves answers ASK for every key that it no longer holds; the other takes a command for the slot
-only after ASKING, and a command on a single key is never turned away there.
+The source answers ASK for every key that it no longer holds. The target accepts a command for the slot only after
+ASKING, and then never refuses a command on a single key.
 
 Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (ASK redirection).
 """
@@ -23,7 +23,7 @@ from k6_sweep.sweep.orders import Orders, Tally
 
 
 def where_to(source: Link, slot: int, orders: Orders) -> Address | None:
-    """Ask the source where a slot is going; None if it has arrived, or came back: then its owner is to be asked.
+    """Ask the source where a slot moves to; None if the move has ended or was cancelled: then ask the slot's owner.
 
     Raises:
         UnreachableError: The source cannot be reached.
@@ -36,15 +36,15 @@ def where_to(source: Link, slot: int, orders: Orders) -> Address | None:
 class MovingSlot:
     """One moving slot, with a link to both of its nodes.
 
-    Keys only ever go from the source to the target, so the source is listed first. The slot is finished if at the end
-    it still moves to the same target: then every key was on one of the two when that one was listed.
+    Keys move only from the source to the target, so the source is listed first. The slot is finished if it still moves
+    to the same target at the end: then every key was on one of the two nodes when that node was listed.
     """
 
     def __init__(
         self, source: Link, target: Link, named: Address, slot: int, orders: Orders, tally: Tally, write_size: WriteSize
     ) -> None:
         self._named = named
-        """The target as the source names it: with an empty host where that is the source's own."""
+        """The target's address from the source's reply: the host is empty if it is the source's own host."""
         self._slot = slot
         self._orders = orders
         self._tally = tally
@@ -53,11 +53,11 @@ class MovingSlot:
         self._target = target, Batches(target, orders, tally, write_size, asking=True)
 
     def sweep(self) -> None:
-        """Sweep the slot on both nodes; the tally says whether it is finished.
+        """Sweep the slot on both nodes; the tally records whether it is finished.
 
         Raises:
-            UnreachableError: One of the two cannot be reached.
-            DeniedError: One of the two refuses for good.
+            UnreachableError: One of the two nodes cannot be reached.
+            DeniedError: One of the two nodes refuses, and a retry does not help.
             LimitReachedError: The allowance is used up.
         """
         found: set[bytes] = set()
@@ -87,7 +87,7 @@ class MovingSlot:
             self._tally.moving.add(self._slot)
 
     def _pages(self, node: Link) -> Iterator[list[bytes]]:
-        """Yield the slot's keys on one node: in one page, or where they are too many, in pages of a walk."""
+        """Yield the slot's keys on one node: in one page, or in the pages of a scan if there are too many."""
         listing = node.ask(b"CLUSTER", b"GETKEYSINSLOT", self._slot, LIST_LIMIT)
         if len(listing) < LIST_LIMIT:
             yield listing
@@ -99,7 +99,7 @@ class MovingSlot:
                 yield [key for key in page if key_slot(key) == self._slot]
 
     def _delete(self, batches: Batches, keys: Sequence[bytes]) -> bool:
-        """Delete keys one by one, wherever each is by now; return whether every one was answered cleanly."""
+        """Delete keys one by one, on the node that holds each now; return whether every reply was clean."""
         room = max(1, batches.room // 2)
         for start in range(0, len(keys), room):
             written = batches.write([Delete(self._slot, [key]) for key in keys[start : start + room]])
@@ -108,7 +108,7 @@ class MovingSlot:
         return True
 
     def _still_moving(self) -> bool:
-        """Whether the slot still moves to the same target, and both nodes know it."""
+        """Whether the slot still moves to the same target, and both nodes confirm it."""
         nodes = (self._target, self._source)
         on_target, on_source = (node.pipeline([probe_command(self._orders, self._slot)])[0] for node, _ in nodes)
         there = judge(on_source)

@@ -1,4 +1,4 @@
-"""Runs one pass: every slot once, in rounds over the primaries, until each slot is proven or time is up."""
+"""Runs one pass: sweeps every slot once, in rounds over the primaries, until each is proven or time is up."""
 
 import itertools
 import random
@@ -29,16 +29,16 @@ _LONGEST_BACKOFF: Final = 2.0
 _TICK: Final = 0.2
 _REPLICA_ACK_MS: Final = 1000
 _LATE: Final = 0.3
-"""So long after the deadline a worker that is stuck in a read is cut off."""
+"""Seconds after the deadline when k6-sweep closes the links of workers that are stuck in a read."""
 _FORGOTTEN: Final = "IMPORTING on a node, but its owner knows of no migration: redis-cli --cluster fix"
 _TOO_LATE: Final = 1.5
-"""So long after it nobody waits any more for one that cannot be cut off, such as in the lookup of a name."""
+"""Seconds after the deadline when k6-sweep abandons workers that still run, for example in the lookup of a name."""
 
 Tick = Callable[[], None]
 
 
 class Rounds:
-    """Knows the cluster as it is now, holds a link to each primary, and runs passes over it."""
+    """Knows the current topology, holds a link to each primary, and runs passes over the cluster."""
 
     def __init__(self, settings: Settings, connect: Connect, log: Log) -> None:
         self._url = settings.redis_url
@@ -48,27 +48,27 @@ class Rounds:
         self._nodes: frozenset[str] = frozenset()
         """The ids of all nodes that the cluster has had."""
         self._suspects: set[Address] = set()
-        """Primaries that broke away in the last round: others are asked before them."""
+        """Primaries whose connection broke in the last round: others are asked before them."""
         self._importing: dict[Address, frozenset[int]] = {}
-        """The slots that each primary is taking in from others, where we may know."""
+        """The slots that each primary imports from other nodes, if the user may ask for them."""
         self._sizes: dict[int, int] = {}
-        """How many keys a slot had when it was last seen: enough to put slots into groups of like size."""
+        """How many keys a slot had when it was last swept: exact enough to form groups of similar size."""
         self._pool = ThreadPoolExecutor(settings.max_shards, thread_name_prefix="shard")
         self.topology = Topology(clustered=False, shards=())
         self.by_scan = False
-        """Whether keys are found with SCAN: always outside a cluster, and where listing slots is denied."""
+        """Whether keys are found with SCAN: always without a cluster, and if a server denies the listing of slots."""
 
     def close(self) -> None:
-        """End all links and threads."""
+        """Close all links and stop the threads."""
         self._links.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def refresh(self) -> None:
-        """Read the topology from whoever answers.
+        """Read the topology from the first server that answers.
 
         Raises:
-            UnreachableError: Nobody does.
-            DeniedError: The server refuses for good.
+            UnreachableError: No server answers.
+            DeniedError: A server refuses, and a retry does not help.
         """
         known = self.topology.addresses if self.topology.clustered else ()
         trusted = sorted(known, key=self._suspects.__contains__)
@@ -78,10 +78,10 @@ class Rounds:
         self.by_scan = self.by_scan or not self.topology.clustered
 
     def _connect_to_member(self, address: Address) -> Link:
-        """Open a link to a node of the cluster, and to no other server that has its address by now.
+        """Open a link to a node of the cluster; refuse another server that has taken over the node's address.
 
         Raises:
-            UnreachableError: Nobody answers there, or a stranger does.
+            UnreachableError: The node does not answer, or a server outside the cluster answers.
             DeniedError: Login, TLS or CLUSTER SLOTS was refused.
         """
         link = self._connect(address)
@@ -97,11 +97,11 @@ class Rounds:
 
     @property
     def identity(self) -> frozenset[str]:
-        """What tells this Redis from others: the ids of the cluster's nodes; the address of a single server."""
+        """What identifies this Redis: the ids of the cluster's nodes, or the address of a single server."""
         return self._nodes or frozenset([f"{self._url}/{self._url.database}"])
 
     def run(self, orders: Orders, result: PassResult, tick: Tick) -> None:
-        """Sweep the result's open slots once; `tick` is called now and then, on this thread."""
+        """Sweep the result's open slots once; call `tick` several times a second, on this thread."""
         backoff = _FIRST_BACKOFF
         while True:
             before = len(result.open)
@@ -146,7 +146,7 @@ class Rounds:
         self._reopen_forgotten(workers.values(), result)
 
     def _reopen_forgotten(self, done: Iterable[tuple[Shard, Tally]], result: PassResult) -> None:
-        """Take back the proof of slots of which a primary holds keys while their owner knows of no migration."""
+        """Reopen finished slots that another primary imports while their owner knows of no migration."""
         self._importing = {
             address: slots for address, slots in self._importing.items() if slots and address in self.topology.addresses
         }
@@ -154,7 +154,7 @@ class Rounds:
             try:
                 self._importing[address] = importing(self._links.get(address))
             except RedisError:
-                self._links.drop(address)  # its own slots stay open, too
+                self._links.drop(address)  # its own slots also stay open
         for shard, tally in done:
             elsewhere = (slots for address, slots in self._importing.items() if address != shard.address)
             for slot in frozenset[int]().union(*elsewhere) & (tally.finished - tally.moving):
@@ -162,8 +162,8 @@ class Rounds:
                 result.open.add(slot)
 
     def _collect(self, worker: Future[None], shard: Shard, result: PassResult) -> None:
-        """Put into the result how one primary's work has ended."""
-        if not worker.done():  # it will find that the time is up before it writes
+        """Record in the result how the work on one primary ended."""
+        if not worker.done():  # it checks the deadline before its next write
             result.unreachable[str(shard.address)] = f"{shard.address} gave no answer in time"
             return
         try:
@@ -189,7 +189,7 @@ class Rounds:
         except UnreachableError:
             self._links.drop(shard.address)
             tally.broken = True
-            # A server that has restarted may have forgotten them, and WAIT counts its own connection's.
+            # A restarted server may have lost the deletes, and WAIT counts only those of its own connection.
             if orders.delete:
                 tally.unsure.append(f"the connection to {link.name} broke, so its last deletes may not have lasted")
             raise
@@ -222,12 +222,12 @@ class Rounds:
         except UnreachableError as error:
             if source.closed:
                 raise
-            self._links.drop(address)  # the others of this primary don't depend on that one
+            self._links.drop(address)  # the primary's other slots do not depend on that node
             tally.trouble[slot] = str(error)
 
 
 def _await_replica(link: Link, orders: Orders, tally: Tally) -> None:
-    """See that a replica has what was deleted: if the primary died now, it would not all come back.
+    """Wait for a replica to acknowledge the deletes: without that, a failover now could bring the keys back.
 
     Source: https://redis.io/docs/latest/commands/wait/
     """

@@ -1,4 +1,4 @@
-"""What every part of a sweep shares: what to look for, how much may be done, and what was done."""
+"""What all parts of a sweep share: what to look for, how much may be deleted, and what was deleted."""
 
 import threading
 import time
@@ -11,25 +11,25 @@ from k6_sweep.sweep.matcher import Counts, Matcher
 from k6_sweep.sweep.probes import Probes
 
 _NAP: Final = 0.1
-"""A signal is noticed after so many seconds of waiting."""
+"""Seconds between two checks of the remaining time, so that a wait ends soon after a signal."""
 
 
 class LimitReachedError(Exception):
-    """More keys than are allowed; the delete that would have gone beyond was not sent."""
+    """There are more keys than allowed; the delete that would exceed the limit was not sent."""
 
 
 class Allowance:
-    """How many more keys may be deleted, over all shards; `None` is no bound."""
+    """How many more keys may be deleted, over all shards; `None` means no limit."""
 
     def __init__(self, keys: int | None) -> None:
         self._left = keys
         self._lock = threading.Lock()
 
     def take(self, keys: int) -> None:
-        """Use up some of it.
+        """Take a number of keys from the allowance.
 
         Raises:
-            LimitReachedError: There is not so much left; nothing was taken.
+            LimitReachedError: Fewer keys are left; nothing was taken.
         """
         if self._left is None:
             return
@@ -39,14 +39,14 @@ class Allowance:
             self._left -= keys
 
     def give_back(self, keys: int) -> None:
-        """Return what a server said that it has not deleted."""
+        """Put back a number of keys that a server did not delete."""
         if self._left is not None:
             with self._lock:
                 self._left += keys
 
 
 class Pace:
-    """Spreads the deletes of all shards over time: at most `rate` keys a second; `None` is as fast as it goes."""
+    """Spreads the deletes of all shards over time: at most `rate` keys per second; `None` means no limit."""
 
     def __init__(
         self, rate: int | None, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
@@ -58,7 +58,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def wait(self, keys: int, remaining: Callable[[], float]) -> None:
-        """Wait until so many keys may be deleted, or until no time remains."""
+        """Wait until this number of keys may be deleted, or until no time remains."""
         if self._rate is None or not keys:
             return
         with self._lock:
@@ -76,38 +76,38 @@ class Orders:
     probes: Probes
     delete: bool
     most_at_once: int
-    """The most keys that are deleted in one write, so that a bounded rate is held evenly."""
+    """The maximum number of keys that one write deletes, so that a limited rate is even over time."""
     remaining: Callable[[], float]
-    """Seconds left; at 0 or less everybody stops before the next write."""
+    """Seconds left; at 0 or less every worker stops before its next write."""
     pace: Pace
     allowance: Allowance
     on_found: Callable[[Sequence[bytes]], None] | None = None
-    """Where nothing is deleted: gets the keys that match, some perhaps twice. Called from several threads."""
+    """If nothing is deleted: gets the matching keys, some possibly twice. Several threads call it."""
     probe_commands: dict[int, bytes] = field(default_factory=dict)
-    """Packed once for each slot: they are sent four times."""
+    """Packed once for each slot, because each command is sent four times."""
 
 
 @dataclass
 class Tally:
-    """What was found and done on one shard in one pass; one thread writes it."""
+    """What one worker found and did on one shard; only one thread writes it."""
 
     matched: list[int]
-    """For each pattern, the keys that it owns: deleted, or in a dry run found."""
+    """For each pattern, the number of its keys that were deleted, or found in a dry run."""
     deleted: int = 0
     preserved: Counter[int] = field(default_factory=Counter)
-    """Keys spared, by the pattern that owns them."""
+    """Number of keys spared, by the pattern that owns them."""
     asked: int = 0
-    """How many slots it is about."""
+    """Number of slots assigned to this worker."""
     finished: set[int] = field(default_factory=set)
-    """The slots that were proven to be swept."""
+    """The slots that are proven to be swept."""
     moving: set[int] = field(default_factory=set)
-    """Those of them that were on their way, and were swept on both nodes."""
+    """The finished slots that were moving, and were swept on both nodes."""
     unsure: list[str] = field(default_factory=list)
-    """Why `deleted` may be less than what happened; empty where it is exact."""
+    """Why `deleted` may be lower than the true number; empty if it is exact."""
     broken: bool = False
-    """Whether the connection broke: what was swept before may be back."""
+    """Whether the connection broke: the keys that were deleted before may be back."""
     trouble: dict[int, str] = field(default_factory=dict)
-    """For slots that could not be finished, what the server said."""
+    """For each slot that could not be finished, the server's last error."""
 
     def count(self, counts: Counts) -> None:
         """Count keys for the patterns that own them."""
@@ -120,6 +120,6 @@ class Tally:
             self.preserved[owner] += count
 
     def finish(self, slot: int) -> None:
-        """Note that a slot is proven, whatever it answered before."""
+        """Record that a slot is proven, and drop its earlier error."""
         self.finished.add(slot)
         self.trouble.pop(slot, None)

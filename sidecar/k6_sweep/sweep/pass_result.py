@@ -1,4 +1,4 @@
-"""What one pass over the cluster found and did."""
+"""The result of one pass over the cluster: what it found and did."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,22 +10,22 @@ from k6_sweep.sweep.orders import Tally
 
 @dataclass
 class PassResult:
-    """What one pass did so far."""
+    """What one pass has found and done so far."""
 
     open: set[int]
-    """Slots that are not proven yet."""
+    """The slots that are not proven yet."""
     started: float
-    """When it began, on the monotonic clock."""
+    """When the pass began, on the monotonic clock."""
     tallies: dict[Address, list[Tally]] = field(default_factory=dict)
     unreachable: dict[str, str] = field(default_factory=dict)
-    """Whom the latest round could not reach, and why."""
+    """The servers that the latest round could not reach, each with the reason."""
     denied: DeniedError | None = None
     over_limit: bool = False
     rounds: int = 0
-    """How often its open slots were asked for."""
+    """The number of rounds over the open slots."""
 
     def by_primary(self) -> list[tuple[Address, Tally]]:
-        """Return each primary's tallies, one for each round."""
+        """Return pairs of a primary and a tally, one for each round."""
         return [(address, tally) for address, several in list(self.tallies.items()) for tally in several]
 
     @property
@@ -59,11 +59,11 @@ class PassResult:
 
     @property
     def finished(self) -> int:
-        """Slots proven, those of running workers included."""
+        """Slots proven, including those of running workers."""
         return sum(len(tally.finished) for tally in self._all)
 
     def slots_by_primary(self) -> dict[str, tuple[int, int]]:
-        """For each primary, how many slots are proven so far, and how many it was asked for."""
+        """For each primary, how many slots are proven so far, and how many it had in the first round."""
         shards: dict[str, tuple[int, int]] = {}
         for address, tallies in list(self.tallies.items()):
             done = sum(len(tally.finished) for tally in tallies)
@@ -72,19 +72,19 @@ class PassResult:
 
     @property
     def unsure(self) -> list[str]:
-        """Why the counts may be less than what happened."""
+        """Why the counts may be lower than the true numbers."""
         return [reason for tally in self._all for reason in tally.unsure]
 
     @property
     def broken(self) -> bool:
-        """Whether a connection broke on the way."""
+        """Whether a connection broke during the pass."""
         return any(tally.broken for tally in self._all)
 
     @property
     def final(self) -> bool:
-        """Whether going on is of no use."""
+        """Whether another round cannot help."""
         return self.denied is not None or self.over_limit
 
     def troubles(self) -> dict[int, str]:
-        """For each open slot, what a server last said about it."""
+        """For each open slot, the last error of a server, if there was one."""
         return {slot: text for tally in self._all for slot, text in tally.trouble.items() if slot in self.open}

@@ -1,4 +1,4 @@
-"""Tries, before it matters, whether a sweep could do its work: primaries, login, permissions, guards."""
+"""Checks in advance whether a sweep would succeed: primaries, login, permissions, guards."""
 
 import secrets
 from collections.abc import Iterator
@@ -26,16 +26,16 @@ class Readiness:
 
     primaries: tuple[str, ...]
     warnings: tuple[str, ...]
-    """What will work, but worse than it could."""
+    """What works, but not as well as it could."""
 
 
 def preflight(settings: Settings, connect: Connect) -> Readiness:
-    """Try everything that a sweep needs, deleting nothing: UNLINK is tried on random keys that do not exist.
+    """Try everything that a sweep needs and delete nothing: it tries UNLINK on random keys that do not exist.
 
     Raises:
-        RefusedError: A guard says no.
+        RefusedError: A guard refuses the sweep.
         UnreachableError: Redis or one of its primaries cannot be reached.
-        DeniedError: Login or permission is refused.
+        DeniedError: The server refuses the login or a command.
     """
     check_breadth(settings)
     topology = discover(connect, seeds(settings.redis_url, connect))
@@ -56,7 +56,7 @@ def preflight(settings: Settings, connect: Connect) -> Readiness:
 
 
 def problems(settings: Settings, connect: Connect) -> list[str]:
-    """Return a sentence for each thing that keeps a sweep from success as things are."""
+    """Return one sentence for each problem that would currently prevent or slow down a sweep."""
     try:
         return list(preflight(settings, connect).warnings)
     except SweepError as error:
@@ -64,9 +64,9 @@ def problems(settings: Settings, connect: Connect) -> list[str]:
 
 
 def _try_writes(link: Link, shard: Shard, settings: Settings) -> Iterator[str]:
-    """Unlink an absent key of each pattern: permissions are checked before anything else, so this harms nobody.
+    """Unlink an absent key of each pattern: the server checks the permissions first, and finds nothing to delete.
 
-    Yields what would hold a sweep up if it lasted.
+    Yields the temporary errors, which would delay a sweep if they continue.
     """
     nonce = secrets.token_hex(8).encode()
     reachable = frozenset(reachable_slots(settings.pattern))
@@ -84,7 +84,7 @@ def _try_writes(link: Link, shard: Shard, settings: Settings) -> Iterator[str]:
 
 
 def _absent_key(pattern: Pattern, shard: Shard, nonce: bytes) -> bytes | None:
-    """Return a key that the pattern matches, nobody has, and this primary owns; None where there is no such key."""
+    """Return a key that matches the pattern, does not exist and belongs to this primary; None if none is possible."""
     if not shard.slots:
         return None
     key = pattern.sample(b"{" + TAGS[shard.slots[0]] + b"}" + nonce)

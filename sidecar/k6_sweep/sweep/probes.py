@@ -1,4 +1,4 @@
-"""The slots that keys of patterns can be in, and for each a probe: a key that does not exist, to prove who owns it."""
+"""The slots that keys of patterns can be in, with a probe for each: an absent key that proves who owns the slot."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from k6_sweep.patterns import Pattern
 
 
 def pinned_slot(pattern: Pattern) -> int | None:
-    """Return the only slot that the pattern's keys can be in; None where they can be in several."""
+    """Return the only slot that the pattern's keys can be in; None if they can be in several."""
     start = pattern.literal_start
     opening = start.find(b"{")
     if pattern.exact or (opening >= 0 and start.find(b"}", opening + 1) > opening + 1):
@@ -24,9 +24,9 @@ def reachable_slots(patterns: Sequence[Pattern]) -> Sequence[int]:
 
 
 class Probes:
-    """For each slot a key that does not exist and that the permissions cover: a write to it proves who owns the slot.
+    """For each slot, a key that does not exist but that the user may write: a write to it proves who owns the slot.
 
-    A pattern's wildcards are filled so that the key matches it, because an ACL may allow nothing else.
+    `Probes` fills in a pattern's wildcards, so that the key matches it, because an ACL may allow no other keys.
     """
 
     def __init__(self, patterns: Sequence[Pattern], nonce: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What a sweep found and did."""
+"""The report and the progress of a sweep."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,46 +8,46 @@ from k6_sweep.status import Status
 
 @dataclass(frozen=True)
 class SweepReport:
-    """The counts, and what they are worth."""
+    """The counts of a sweep, and how reliable they are."""
 
     status: Status
     """complete, dry-run or incomplete."""
     deleted: int
-    """What the servers answered to UNLINK: keys that were there and are gone."""
+    """The sum of the servers' replies to UNLINK: keys that existed and were deleted."""
     matched: int
-    """Keys that were found and handed to UNLINK, or would have been; `deleted` lacks those that had just expired."""
+    """Keys found and sent with UNLINK, or that would be; `deleted` does not include those that had just expired."""
     remaining: int | None
-    """What the last pass still found; None where no pass looked again."""
+    """Number of keys that the last pass still found; None if no pass looked again."""
     remaining_by_pattern: Mapping[str, int] | None
     preserved: int
     """Keys that match a pattern and were spared."""
     preserved_by_pattern: Mapping[str, int]
     exact: bool
-    """Whether `deleted` is the whole truth: no answer was lost, no primary changed, a replica has what was done."""
+    """Whether `deleted` is precise: no reply was lost, no primary changed, and a replica has the deletes."""
     patterns: Mapping[str, int]
     """Matched keys by pattern; a key counts for the first pattern that matches it."""
     slots_done: int | None
-    """Slots that the last pass proved; None where the server has none or they could not be walked."""
+    """Slots that the last pass proved; None if the server has no slots, or denied the listing of slots."""
     slots_asked: int
     """Slots that keys of the patterns can be in."""
     shards: Mapping[str, int]
     """Deleted keys by primary."""
     passes: int
     retries: int
-    """How often slots had to be asked again: they had moved, or a primary or the topology was out of reach."""
+    """Number of extra rounds: slots had moved, or a primary or the topology was unreachable."""
     seconds: float
     errors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a running pass is."""
+    """The progress of a running pass."""
 
     pass_number: int
     """From 1."""
     slots_done: int
     slots_asked: int | None
-    """None where keys are found with SCAN, which has no slots to count."""
+    """None if keys are found with SCAN, which has no slots to count."""
     deleted: int
     """Over all passes."""
     matched: int
@@ -55,10 +55,10 @@ class Progress:
     patterns: Mapping[str, int]
     """Matched keys by pattern, over all passes."""
     shards: Mapping[str, tuple[int, int]]
-    """For each primary of the running pass, how many of its slots are done, and how many it has."""
+    """For each primary of the running pass, how many of its slots are done, and how many it has to do."""
     seconds: float
     """Since the sweep began."""
 
 
 OnProgress = Callable[[Progress], None]
-"""Takes in how far a sweep is."""
+"""Receives the progress of a sweep."""

@@ -1,13 +1,13 @@
-r"""The keys that existed before a test, as a file: 8 bytes a key, checked whole before it is believed.
+r"""The keys that existed before a test, as a file: 8 bytes per key, with a checksum that is checked before use.
 
     k6-sweep snapshot 1\n      the format
-    {"patterns": …}\n          a header in JSON: what it is a snapshot of
+    {"patterns": …}\n          a header in JSON: the fields of `Snapshot` except the hashes
     16,384 numbers of 4 bytes  how many keys each slot has
     numbers of 8 bytes         the keys' hashes, slot after slot, in order within a slot
-    32 bytes                   blake2b of all that
+    32 bytes                   blake2b of everything before
 
-Numbers are in the machine's byte order: a snapshot is read in the pod that wrote it. Two keys with the same hash (one
-pair in 2**64) are taken for one: that spares a key, and never loses one.
+Numbers are in the machine's byte order, because the pod that wrote a snapshot also reads it. Two keys with the same
+hash (one pair in 2**64) count as one: that can only spare a key, never delete one.
 """
 
 import heapq
@@ -39,30 +39,30 @@ _READABLE: Final = 0o644
 
 
 def _hash(key: bytes) -> int:
-    """Return the same 64 bits for a key on every machine, in every process."""
+    """Return a 64-bit hash of a key, which is the same on every machine and in every process."""
     return int.from_bytes(blake2b(key, digest_size=8).digest(), "little")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Which keys there were, of what, and when."""
+    """The keys that existed, with the patterns, the Redis and the time."""
 
     patterns: tuple[str, ...]
     redis: frozenset[str]
-    """The ids of the cluster's nodes; of a single server, its address."""
+    """The ids of the cluster's nodes, or the address of a single server."""
     unproven: tuple[int, ...]
-    """Slots of which it is not certain that all keys were seen."""
+    """The slots whose keys may be incomplete."""
     host: str
-    """The machine that took it; in Kubernetes, the pod's name."""
+    """The name of the machine that took it; in Kubernetes, the pod's name."""
     pod: str | None
-    """The pod's uid; None where there is none, or it is not known."""
+    """The pod's uid; None if there is no pod, or if its uid is not known."""
     taken_at: datetime
     hashes: "Sequence[array[int] | memoryview[int]]" = field(repr=False)
     """The keys' hashes, in order, slot by slot."""
 
     @property
     def size(self) -> int:
-        """How many keys it has."""
+        """The number of keys."""
         return sum(map(len, self.hashes))
 
     def __contains__(self, key: object) -> bool:
@@ -77,10 +77,10 @@ class Snapshot:
         return f"the snapshot of {self.size:,} keys that {self.host} took at {self.taken_at:%Y-%m-%dT%H:%M:%SZ}"
 
     def check_patterns(self, patterns: Iterable[Pattern], file: Path) -> None:
-        """Refuse to sweep patterns whose keys were not looked for.
+        """Refuse to sweep patterns that the snapshot does not cover.
 
         Raises:
-            RefusedError: There is one.
+            RefusedError: The snapshot does not cover one of the patterns.
         """
         noted_down = [Pattern(text) for text in self.patterns]
         if strange := [pattern.text for pattern in patterns if not any(map(pattern.is_within, noted_down))]:
@@ -90,19 +90,19 @@ class Snapshot:
             )
 
     def check_redis(self, redis: frozenset[str], file: Path) -> None:
-        """Refuse another Redis than the one that was looked at.
+        """Refuse a Redis other than the one of the snapshot.
 
         Raises:
-            RefusedError: Not one of its nodes is known.
+            RefusedError: The snapshot knows none of its nodes.
         """
         if not redis & self.redis:
             raise RefusedError(f"the snapshot {file} is of another Redis: not one of its nodes is in this one")
 
     def write(self, file: Path) -> None:
-        """Write the file in one step: it is there whole, or not at all.
+        """Write the file in one step: it is either complete or absent.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         header = {
             "patterns": self.patterns,
@@ -131,10 +131,10 @@ class Snapshot:
 
 
 def read_snapshot(file: Path) -> Snapshot:
-    """Read a snapshot back.
+    """Read a snapshot from its file.
 
     Raises:
-        RefusedError: It is missing, or not to the last byte what was written.
+        RefusedError: The file cannot be read, or differs from what was written.
     """
     try:
         content = memoryview(file.read_bytes())
@@ -167,7 +167,7 @@ def read_snapshot(file: Path) -> Snapshot:
 
 
 class Notebook:
-    """Notes down keys as they are found, by any thread, in 8 bytes each."""
+    """Collects keys while they are found, from any thread, in 8 bytes each."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -176,10 +176,10 @@ class Notebook:
         self._lock = threading.Lock()
 
     def add(self, keys: Iterable[bytes]) -> None:
-        """Note down some keys; one that comes twice is noted once.
+        """Add some keys; a key that comes twice counts once.
 
         Raises:
-            LimitReachedError: There are more than the limit.
+            LimitReachedError: There are more keys than the limit.
         """
         by_slot: dict[int, list[int]] = {}
         for key in keys:
@@ -199,7 +199,7 @@ class Notebook:
     def snapshot(
         self, patterns: Iterable[Pattern], redis: frozenset[str], unproven: Iterable[int], pod: str | None = None
     ) -> Snapshot:
-        """Return what was noted, as a snapshot that was taken here and now."""
+        """Return the collected keys as a snapshot from this machine and this moment."""
         return Snapshot(
             patterns=tuple(pattern.text for pattern in patterns),
             redis=redis,
@@ -212,9 +212,9 @@ class Notebook:
 
 
 def _in_order(values: "array[int]") -> "array[int]":
-    """Sort and take out what is twice, in little memory: Python's own numbers are five times as large."""
+    """Return the values sorted and without duplicates, in little memory: a list of ints is five times as large."""
     if all(first < second for first, second in itertools.pairwise(values)):
-        return values  # as it is for all but the fullest slots: no second copy
+        return values  # true for all but the fullest slots: no second copy
     pieces = [
         array("Q", sorted(values[start : start + _SORTED_AT_ONCE])) for start in range(0, len(values), _SORTED_AT_ONCE)
     ]

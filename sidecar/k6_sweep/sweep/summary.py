@@ -1,4 +1,4 @@
-"""Sums the passes of a sweep up, and says in words what its reader has to know."""
+"""Sums up the passes of a sweep in a report, with the reasons why it may be incomplete."""
 
 import itertools
 from collections import Counter
@@ -15,19 +15,19 @@ from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.result import SweepReport
 
 _MOST_REASONS: Final = 5
-"""So many different errors of servers are told; the rest is in the log."""
+"""The maximum number of different server errors in the report; the log has the others."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How the last pass came out."""
+    """How the last pass ended."""
 
     exact: bool
-    """Whether the counts are the whole truth."""
+    """Whether the counts are precise."""
     verified: bool
-    """Whether it found nothing more, for as long as was asked."""
+    """Whether no new key was found for the time of `settle`."""
     may_delete: bool = True
-    """False where counting first, for a guard, did not come to an end."""
+    """False if the count before the first delete, which a guard needs, could not be completed."""
 
 
 def summarize(
@@ -45,15 +45,15 @@ def summarize(
     """Return the report of a sweep that ran.
 
     Args:
-        settings: What was asked for.
+        settings: The settings of the sweep.
         passes: All passes, at least one.
-        ending: How the last one came out.
-        topology: The cluster as it was at the end.
+        ending: How the last pass ended.
+        topology: The cluster's topology at the end.
         by_scan: Whether keys were found with SCAN.
         slots_asked: The slots that keys of the patterns can be in.
-        unproven: Those of them that the snapshot does not vouch for; they were left alone.
-        seconds: How long it took.
-        time_is_up: Whether the deadline has come.
+        unproven: Those of them for which the snapshot is incomplete; they were not swept.
+        seconds: The duration of the sweep.
+        time_is_up: Whether the deadline has passed.
     """
     last = passes[-1]
     settled = ending.verified or (settings.no_verify and ending.may_delete)
@@ -84,7 +84,7 @@ def summarize(
 
 
 def cause_of_nothing(passes: Sequence[PassResult], ending: Ending) -> RedisError | None:
-    """Return why nothing at all could be done, where Redis is the reason and all was left as it was."""
+    """Return the error of Redis because of which the sweep changed nothing; None if there is no such error."""
     last = passes[-1]
     if not last.open and not last.final and ending.may_delete:
         return None
@@ -108,7 +108,7 @@ def _by_pattern(settings: Settings, counts: Counter[int]) -> dict[str, int]:
 
 
 def _left(settings: Settings, passes: Sequence[PassResult], verified: bool, whole: bool) -> Counter[int] | None:
-    """Return what remains, by the pattern's index; None where no pass looked again."""
+    """Return the number of remaining keys by the pattern's index; None if no pass looked again."""
     if settings.dry_run:
         return passes[-1].matched_by_pattern if whole else None
     if verified:
@@ -124,7 +124,7 @@ def _reasons(
     unproven: Collection[int],
     time_is_up: bool,
 ) -> Iterator[str]:
-    """Yield what the report's reader has to know, the most important first."""
+    """Yield the reasons and warnings for the report, the most important first."""
     last = passes[-1]
     if not ending.may_delete:
         yield "not all keys could be counted for --max-keys, so nothing was deleted"
@@ -147,7 +147,7 @@ def _reasons(
 
 
 def _late_writers(passes: Sequence[PassResult]) -> Iterator[str]:
-    """Yield at what rate somebody went on writing, as the last pass that came to its end found it."""
+    """Yield the rate at which clients were still writing keys, from the last complete pass that found any."""
     for before, after in reversed(list(itertools.pairwise(passes))):
         if after.matched and not after.open:
             rate = after.matched / max(after.started - before.started, 0.001)

@@ -1,4 +1,4 @@
-"""Sweeps: passes over the whole cluster until nothing that matches remains, within the guards."""
+"""Runs a sweep: checks the guards, then makes passes over the whole cluster until no matching key remains."""
 
 import secrets
 import time
@@ -29,7 +29,7 @@ _RETRY: Final = 0.5
 _NAP: Final = 0.1
 _UNBOUNDED: Final = 2**31
 _WRITES_A_SECOND: Final = 20
-"""A bounded rate is spread over at least so many writes."""
+"""A limited rate is spread over at least this number of writes per second."""
 
 
 def sweep(
@@ -40,20 +40,20 @@ def sweep(
     on_progress: OnProgress,
     own_keys: frozenset[bytes] = frozenset(),
 ) -> SweepReport:
-    """Delete the keys that match, until a pass finds none for `settle` seconds or no time remains.
+    """Delete the matching keys, until passes find none for `settle` seconds or no time remains.
 
     Args:
-        settings: What to delete, how and within which guards.
+        settings: What to delete, how, and within which guards.
         connect: Opens a link to a server.
-        remaining: Tells the seconds left; it may drop at any time, and at 0 the sweep stops before its next write.
-        log: Where steps are told.
+        remaining: Returns the seconds left; they may drop at any time; at 0 the sweep stops before its next write.
+        log: Gets the steps.
         on_progress: Called a few times a second, on the calling thread.
-        own_keys: Keys of k6-sweep's own, besides the locks of endpoints for these patterns: neither swept nor counted.
+        own_keys: Keys of k6-sweep, in addition to the endpoints' locks for these patterns: not swept, not counted.
 
     Raises:
-        RefusedError: A guard said no; nothing was deleted.
+        RefusedError: A guard refused the sweep; nothing was deleted.
         UnreachableError: Redis could not be reached; nothing was deleted.
-        DeniedError: Login or permission was refused; nothing was deleted.
+        DeniedError: The server refused the login or a command; nothing was deleted.
     """
     check_breadth(settings)
     existing = None
@@ -68,12 +68,12 @@ def sweep(
 def take_snapshot(
     settings: SnapshotSettings, connect: Connect, remaining: Callable[[], float], log: Log, on_progress: OnProgress
 ) -> tuple[Snapshot, SweepReport]:
-    """Note down the keys that match, as they are now; the arguments are those of `sweep`.
+    """Take a snapshot of the keys that match now; the arguments are those of `sweep`.
 
     Raises:
-        RefusedError: A guard said no, or there are more than `snapshot_limit` keys.
+        RefusedError: A guard refused the snapshot, or more than `snapshot_limit` keys match.
         UnreachableError: Redis could not be reached.
-        DeniedError: Login or permission was refused.
+        DeniedError: The server refused the login or a command.
     """
     check_breadth(settings)
     with closing(Rounds(settings, connect, log)) as rounds:
@@ -124,7 +124,7 @@ class _Sweep:
         return notebook.snapshot(self._settings.pattern, self._rounds.identity, sorted(result.open)), report
 
     def _counted(self, result: PassResult) -> Ending:
-        """Return how a pass that only looked came out."""
+        """Return how a pass that only counts ended."""
         return Ending(exact=not self._rounds.by_scan and not result.unsure, verified=True)
 
     def _find_cluster(self) -> None:
@@ -179,10 +179,10 @@ class _Sweep:
         )
 
     def _is_within_max_keys(self) -> bool:
-        """Count before the first delete, if there is a bound; return whether all could be counted.
+        """Count the keys before the first delete, if there is a limit; return whether all could be counted.
 
         Raises:
-            RefusedError: There are more.
+            RefusedError: More keys match than the limit.
         """
         bound = self._settings.max_keys
         if bound is None:
@@ -199,7 +199,7 @@ class _Sweep:
         return True
 
     def _sweep_until_quiet(self) -> Ending:
-        """Run passes until one finds nothing."""
+        """Run passes until they find nothing for `settle` seconds."""
         orders = self._orders_to(delete=True)
         owners: dict[int, str] | None = self._rounds.topology.owners()
         quiet_since, settle = self._started, self._settings.settle or 0.0
@@ -224,7 +224,7 @@ class _Sweep:
                 return Ending(exact, verified=False)
 
     def _owners_now(self) -> dict[int, str] | None:
-        """Return who owns which slot after a pass; None where nobody can be asked."""
+        """Return the owner of each slot after a pass; None if the topology cannot be read."""
         try:
             self._rounds.refresh()
         except RedisError as error:

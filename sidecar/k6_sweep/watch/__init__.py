@@ -1,1 +1,1 @@
-"""Finds out when k6 has ended; never guesses."""
+"""Detects when k6 has ended, and never guesses."""

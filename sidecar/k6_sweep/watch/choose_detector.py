@@ -1,4 +1,4 @@
-"""Chooses how to see k6's end, where the settings leave it open."""
+"""Chooses how to detect the end of k6, if the settings do not."""
 
 from collections.abc import Callable
 
@@ -18,13 +18,13 @@ def choose(
     """Return the detector: process, kubernetes or signal.
 
     Args:
-        settings: What was asked for.
-        pod: Our pod.
-        why_not_readable: Why the service account may not read our pod; None where it may, or where nobody knows now.
-        alone: Whether only our own container's processes are in sight.
+        settings: The settings of the watch.
+        pod: The pod of k6-sweep.
+        why_not_readable: Why the service account may not read the pod; None if it may, or if that is not known now.
+        alone: Whether only the processes of k6-sweep's own container are visible.
 
     Raises:
-        SettingsError: None can work here; the message names the ways out.
+        SettingsError: No detector can work here; the message lists the possible changes.
     """
     if settings.detector != "auto":
         return settings.detector

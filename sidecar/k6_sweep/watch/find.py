@@ -1,4 +1,4 @@
-"""Recognises k6 among all processes, and the first process of the container that it runs in."""
+"""Finds k6 among all processes, and the first process of k6's container."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -17,21 +17,21 @@ _SUBCOMMANDS: Final = frozenset(
 _CAP_SYS_PTRACE: Final = 1 << 19
 _TESTING: Final = frozenset({"run", "cloud"})
 _INFRA: Final = frozenset({"pause", "pod", "catatonit"})
-"""The first process of a pod, where its containers share one process namespace."""
+"""Names of a pod's first process, if its containers share one process namespace."""
 
 SHARE_THE_NAMESPACE: Final = "set `shareProcessNamespace: true` in the pod's spec"
 
 
 @dataclass(frozen=True)
 class Found:
-    """A k6 process, and the first process of its container where there is one to be waited for too."""
+    """A k6 process, and the first process of its container if k6-sweep must wait for that process as well."""
 
     k6: psutil.Process
     leader: psutil.Process | None
 
 
 def is_k6(name: str, cmdline: Iterable[str], k6_process: str) -> bool:
-    """Whether a process is a k6 that runs a test: `k6 run` or `k6 cloud`, not a shell that merely says so."""
+    """Whether a process is a k6 that runs a test: `k6 run` or `k6 cloud`, not a shell with that text as argument."""
     words = list(cmdline)
     called = PurePath(words[0]).name if words else ""
     if k6_process not in {name, called}:
@@ -40,7 +40,7 @@ def is_k6(name: str, cmdline: Iterable[str], k6_process: str) -> bool:
 
 
 def lineage(process: psutil.Process) -> list[psutil.Process]:
-    """Return the process and its ancestors, the topmost last, as far as they can be seen."""
+    """Return the process and its visible ancestors, the topmost last."""
     line = [process]
     while True:
         try:
@@ -53,7 +53,7 @@ def lineage(process: psutil.Process) -> list[psutil.Process]:
 
 
 def own_lineage() -> frozenset[int]:
-    """Return the process numbers of ourselves and our ancestors."""
+    """Return the process ids of k6-sweep and its ancestors."""
     return frozenset(process.pid for process in lineage(psutil.Process()))
 
 
@@ -61,8 +61,8 @@ def find_k6(k6_process: str, own_pids: frozenset[int]) -> Iterator[Found]:
     """Yield every k6 that runs a test, with its container's first process.
 
     Raises:
-        RefusedError: A k6 is, or is under, the first process of the namespace that we are in as a guest: the kernel
-            would end us together with it.
+        RefusedError: A k6 is, or descends from, the first process of k6's own process namespace, and k6-sweep has
+            joined that namespace: the kernel would end k6-sweep together with that process.
     """
     for process in psutil.process_iter():
         if process.pid in own_pids:
@@ -73,17 +73,17 @@ def find_k6(k6_process: str, own_pids: frozenset[int]) -> Iterator[Found]:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
         line = lineage(process)
-        if os.getpid() not in {above.pid for above in line}:  # a child of ours has our command line
+        if os.getpid() not in {above.pid for above in line}:  # a fork of k6-sweep still has its command line
             yield Found(process, _leader(line[-1], own_pids))
 
 
 def _leader(top: psutil.Process, own_pids: frozenset[int]) -> psutil.Process | None:
-    """Return k6's topmost ancestor if it is the first process of a container, which ends with it."""
+    """Return k6's topmost ancestor if it is the first process of a container: the container ends with it."""
     if top.pid in own_pids:
-        return None  # the same session, shell or machine: what is above k6 there doesn't end with it
+        return None  # the same session, shell or machine: k6's ancestors there do not end with k6
     if top.pid == 1:
         _refuse_to_be_a_guest(top)
-        return None  # handed over to the pod's first process, which outlives it
+        return None  # k6's parent is now the pod's first process, which runs longer than k6
     try:
         return top if top.ppid() == 0 else None
     except psutil.NoSuchProcess:
@@ -103,16 +103,16 @@ def _refuse_to_be_a_guest(first: psutil.Process) -> None:
 
 
 def sees_only_own_container() -> bool:
-    """Whether the first process in sight is ours: then no other container's are."""
+    """Whether the first visible process is k6-sweep or its ancestor: then no other container is visible."""
     return 1 in own_lineage()
 
 
 def check_namespace_of_processes(in_pod: bool) -> None:
-    """See whether k6 can be told from other processes here.
+    """Check that the k6 of this pod is visible here, and that the k6 of other pods is not.
 
     Raises:
-        RefusedError: All processes of the machine are in sight (hostPID), other pods' k6 among them.
-        SettingsError: Only our own container's are, or only our own user's, so k6 will never be.
+        RefusedError: All processes of the machine are visible (hostPID), including the k6 of other pods.
+        SettingsError: Only the processes of the own container or the own user are visible, so k6 never is.
     """
     if not in_pod:
         return
@@ -134,12 +134,12 @@ def check_namespace_of_processes(in_pod: bool) -> None:
 
 
 def _hiding_option() -> str | None:
-    """Return the mount option that hides other users' processes from us; None where they are in sight.
+    """Return the mount option that hides other users' processes; None if they are visible.
 
     Source: https://docs.kernel.org/filesystems/proc.html (mount options).
     """
     mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
-    options = [mount[3] for mount in mounts if mount[1] == "/proc"][-1:]  # the last one covers those before it
+    options = [mount[3] for mount in mounts if mount[1] == "/proc"][-1:]  # the last mount hides those before it
     settings = dict(option.partition("=")[::2] for option in ",".join(options).split(","))
     hidden = settings.get("hidepid", "off") not in {"off", "0"}
     exempt = "gid" in settings and int(settings["gid"]) in {os.getegid(), *os.getgroups()}

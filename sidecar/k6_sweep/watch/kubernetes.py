@@ -1,4 +1,4 @@
-"""Waits for the end of k6 by what the Kubernetes API says of its pods: the own one, or those of a target."""
+"""Waits for the end of k6 with the Kubernetes API: it follows the own pod, or the pods of a target."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,12 +19,12 @@ from k6_sweep.watch.outcome import K6Outcome
 from k6_sweep.watch.target_state import TargetState
 
 LATE_NEWS: Final = 10.0
-"""Seconds that the kubelet may take to tell the API server of what has happened."""
+"""Seconds that the kubelet may take to report a change to the API server."""
 
 
 @dataclass
 class KubernetesWatch:
-    """One wait for the k6 of a target, from its appearance to its end."""
+    """One wait for the k6 of a target, from its start to its end."""
 
     _target: Target
     _k6_container: str
@@ -32,35 +32,35 @@ class KubernetesWatch:
     _account: Account
     _namespace: str
     _own_pod: str | None
-    """The name of our own pod, where it is known: its grace period is ours."""
+    """The name of k6-sweep's own pod, if it is known: its grace period also applies to k6-sweep."""
     _native: bool
-    """Whether we are a native sidecar."""
+    """Whether k6-sweep is a native sidecar."""
     _budget: Budget
     _events: Events
     _log: Log
     _tell_trouble: Callable[[str | None], None]
-    """Called with what keeps news away, and with None once it comes again."""
+    """Called with the reason when the API server sends no news, and with None when news arrives again."""
 
     def __post_init__(self) -> None:
         self._is_own_pod = self._target == Target("pod", self._own_pod or "")
         self._budget = replace(self._budget, late_news=LATE_NEWS, k6_dies_with_us=self._is_own_pod)
         self._troubles: dict[Resource, str] = {}
-        """Why there is no news of a resource at the moment."""
+        """Why there is currently no news of a resource."""
         self._mailbox = Mailbox(self._events.wake)
         self._began = time.monotonic()
         self._known = TargetState(self._target, self._began + (self._budget.start_timeout or 0.0))
         self._strangers: set[str] = set()
-        """Containers of pods that have none of k6's name."""
+        """The containers of pods that have no container of k6's name."""
         self._earlier: set[str] | None = None
-        """The uids of pods that had ended before we came, and that a selector can't know from this test's."""
+        """The uids of pods that ended before k6-sweep started: a selector also matches pods of an earlier test."""
         followed = [(PODS, self._target.pods), *([self._target.controller] if self._target.controller else [])]
         self._followers = [Follower(self._account, self._namespace, *each, self._mailbox) for each in followed]
         self._asked: dict[Resource, float] = {}
-        """When each resource was asked for that was listed last."""
+        """For each resource, when its latest list was requested."""
         self._told_wait = ""
 
     def run(self) -> tuple[K6Outcome, Budget]:
-        """Wait for k6 to appear and then for all of it to end; return what became of it, and the budget by then.
+        """Wait until k6 appears and all of its pods end; return the outcome, and the budget at that time.
 
         Raises:
             SettingsError: A permission is missing, or the target has no container of k6's name.
@@ -107,18 +107,18 @@ class KubernetesWatch:
             follower.look()
 
     def _is_confirmed(self, thought: float) -> bool:
-        """Whether lists that were asked for after that thought have come, and said the same.
+        """Whether lists that were requested after the time `thought` have arrived and still show the end.
 
-        What came before may have been incomplete. One pod can't be: there is nothing else to know.
+        Earlier news may be incomplete. For one pod no list is needed, because there are no other pods.
         """
         return self._target.is_one_pod or all(
             self._asked.get(follower.resource, 0.0) >= thought for follower in self._followers
         )
 
     def _is_ended_by_our_end(self, facts: Facts) -> bool:
-        """Whether our SIGTERM means that k6 has ended: we are a native sidecar, and our pod is being deleted.
+        """Whether SIGTERM means that k6 has ended: k6-sweep is a native sidecar, and its pod is being deleted.
 
-        Then the kubelet stops us when k6 has ended, and tells the API server of that only when we have, too.
+        The kubelet then stops k6-sweep after k6 has ended, and reports k6's end only after k6-sweep has ended.
 
         Source: https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/ (termination), and
         kubernetes/kubernetes#106896.
@@ -128,7 +128,7 @@ class KubernetesWatch:
         return any(pod.deleted_by for pod in self._known.pods.values())
 
     def _tell_wait(self, now: float) -> None:
-        """Log what is waited for, when that has changed."""
+        """Log what the watch is waiting for, if that has changed."""
         waits_for = self._known.waits_for(now)
         if self._known.pods and waits_for != self._told_wait:
             self._told_wait = waits_for
@@ -192,10 +192,10 @@ class KubernetesWatch:
         self._troubles[news.resource] = news.why
 
     def _k6_pods(self, objects: Sequence[Any]) -> list[K6Pod]:
-        """Read the pods; leave out those that have no k6.
+        """Read the pods; leave out those without a k6 container.
 
         Raises:
-            SettingsError: One ought to have it.
+            SettingsError: A pod that must have a k6 container has none.
         """
         found = []
         for raw in objects:

@@ -1,4 +1,4 @@
-"""What became of k6."""
+"""The outcome of k6: whether it ran, whether it ended, and how."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,14 +25,14 @@ EXIT_REASONS: Final = {
     137: "killed (often out of memory)",
     143: "terminated",
 }
-"""k6's exit codes in words.
+"""The meanings of k6's exit codes.
 
 Source: https://pkg.go.dev/go.k6.io/k6/errext/exitcodes
 """
 
 
 _VAGUE: Final = frozenset({"Error", "Completed"})
-"""Reasons of the API that say no more than the exit code does."""
+"""Reasons of the API that add nothing to the exit code."""
 
 
 @dataclass(frozen=True)
@@ -43,27 +43,27 @@ class K6Outcome:
     ended: bool
     detector: str = "process"
     exit_code: int | None = None
-    """The code of the k6 container, which the Job sees; None where it cannot be known."""
+    """The exit code of the k6 container, which the Job sees; None if it cannot be known."""
     ended_at: datetime | None = None
     api_reason: str | None = None
-    """Why it ended, as the Kubernetes API has it: OOMKilled, Evicted…"""
+    """Why k6 ended, as the Kubernetes API reports it: OOMKilled, Evicted…"""
     controller_passed: bool | None = None
-    """Whether it passed by the word of what made its pods, a Job or a TestRun; None where that says nothing."""
+    """Whether its Job or TestRun reports success; None if it reports nothing."""
     broken_off: bool = False
-    """Whether the wait was broken off, so that nothing may be swept."""
+    """Whether the wait was stopped early, so that nothing may be swept."""
     why: str | None = None
-    """What is known of a k6 that was not seen, or had not ended."""
+    """What is known of a k6 that was not seen or has not ended."""
 
     @property
     def passed(self) -> bool | None:
-        """Whether the test passed; None where nothing tells."""
+        """Whether the test passed; None if it is not known."""
         if self.controller_passed is not None or self.exit_code is None:
             return self.controller_passed
         return self.exit_code == 0
 
     @property
     def reason(self) -> str | None:
-        """Why it ended, in words; None for an unknown reason."""
+        """Why k6 ended, in words; None if the reason is not known."""
         if self.api_reason and self.api_reason not in _VAGUE:
             return self.api_reason
         if self.exit_code is None:

@@ -1,4 +1,4 @@
-"""Holds on to a process by a descriptor: its end is seen at once, and its number passes to no stranger unnoticed."""
+"""Holds a process by a descriptor, which reports its end immediately and is safe when its process id is reused."""
 
 import errno
 import os
@@ -21,11 +21,11 @@ class Gone(Exception):  # noqa: N818  # an ordinary outcome
 
 
 class PidfdUnsupportedError(Exception):
-    """This kernel has no pidfd."""
+    """The kernel does not support or does not allow pidfd."""
 
 
 class ProcessHandle:
-    """One process, whoever its parent is."""
+    """One process, which need not be a child of k6-sweep."""
 
     def __init__(self, pid: int, descriptor: int) -> None:
         self.pid = pid
@@ -33,11 +33,11 @@ class ProcessHandle:
 
     @classmethod
     def open(cls, process: psutil.Process) -> Self:
-        """Take hold of the process that psutil saw.
+        """Open a descriptor of the process that psutil found.
 
         Raises:
-            Gone: It has ended, or its number has passed to another process.
-            PidfdUnsupportedError: The kernel cannot do it.
+            Gone: The process has ended, or another process has its process id now.
+            PidfdUnsupportedError: The kernel does not support or does not allow it.
         """
         try:
             descriptor = os.pidfd_open(process.pid)
@@ -49,7 +49,7 @@ class ProcessHandle:
             if error.errno == errno.EINVAL:
                 raise Gone from None
             raise
-        if not process.is_running():  # psutil compares when it was created, on a clock that nobody sets
+        if not process.is_running():  # psutil compares creation times, on a clock that cannot be set
             os.close(descriptor)
             raise Gone
         return cls(process.pid, descriptor)
@@ -59,14 +59,14 @@ class ProcessHandle:
         return self._descriptor
 
     def close(self) -> None:
-        """Let go."""
+        """Close the descriptor."""
         os.close(self._descriptor)
 
     def exit_code(self) -> int | None:
-        """Return an ended process's code as a shell would, 128 + N for signal N; None where the kernel doesn't tell.
+        """Return an ended process's exit code as a shell does, 128 + N for signal N; None if the kernel has none.
 
-        Linux 6.15 and newer keep it, for everybody who holds a pidfd, once the parent has reaped the process: that
-        follows the end within moments, so it is waited for, but not for long.
+        Linux 6.15 and newer keep it for every holder of a pidfd, after the parent has reaped the process. The parent
+        usually does that immediately after the end, so k6-sweep waits for it, but only for a short time.
 
         Source: https://docs.kernel.org/filesystems/proc.html and linux/pidfd.h (PIDFD_GET_INFO, PIDFD_INFO_EXIT).
         """
@@ -87,7 +87,7 @@ class ProcessHandle:
 
 
 def kernel_tells_exit_codes() -> bool:
-    """Try, with a child of our own, whether this kernel gives the exit code of an ended process."""
+    """Test with a child process whether this kernel returns the exit code of an ended process."""
     expected = 7
     child = os.fork()
     if not child:

@@ -1,4 +1,4 @@
-"""Waits for the end of k6 by watching processes: never by guessing, and without waking up while k6 runs."""
+"""Waits for the end of k6 by watching processes: it never guesses, and it does not wake up while k6 runs."""
 
 import time
 from collections.abc import Callable
@@ -15,23 +15,23 @@ from k6_sweep.watch.outcome import K6Outcome
 from k6_sweep.watch.pidfd import Gone, PidfdUnsupportedError, ProcessHandle
 
 _SHORTEST_LOOK: Final = 0.1
-"""Seconds between two looks for a k6 that has not appeared."""
+"""Minimum seconds between two searches for a k6 that has not appeared."""
 _PATIENCE_AFTER_A_MISS: Final = 2.0
 _LOOK_SHARE: Final = 20
-"""Looking takes at most one part in so many of a processor's time; on a busy machine it is not done less often."""
+"""Searches use at most one part in this number of a CPU's time; they do not become rarer on a busy machine."""
 _LOOK_WITHOUT_PIDFD: Final = 1.0
 
 Hold = Callable[[psutil.Process], ProcessHandle]
-"""Takes hold of a process; raises Gone, or PidfdUnsupportedError where the kernel cannot."""
+"""Opens the handle of a process; raises Gone, or PidfdUnsupportedError if the kernel cannot do it."""
 
 
 class ProcessWatch:
-    """One wait for k6, from its appearance to its end."""
+    """One wait for k6, from its start to its end."""
 
     def __init__(
         self, k6_process: str, budget: Callable[[], Budget], events: Events, log: Log, hold: Hold = ProcessHandle.open
     ) -> None:
-        """Prepare it; `budget` returns how long things may take, by what is known at that moment."""
+        """Prepare; `budget` returns the time limits, as they are known at the time of the call."""
         self._budget = budget
         self._k6_process = k6_process
         self._began = time.monotonic()
@@ -42,18 +42,18 @@ class ProcessWatch:
         self._log = log
         self._own_pids = own_lineage()
         self._alive: dict[psutil.Process, ProcessHandle | None] = {}
-        """What we wait for; without a handle where the kernel has no pidfd."""
+        """The processes to wait for; the handle is None if the kernel has no pidfd."""
         self._leaders: set[psutil.Process] = set()
         self._codes: dict[psutil.Process, int | None] = {}
-        """How what we waited for has ended."""
+        """The exit codes of the processes that have ended."""
         self._missed = False
-        """Whether a k6 was seen that ended before we could take hold of it: another may follow from its container."""
+        """Whether a k6 ended before its handle was open: its container may start another k6."""
 
     def run(self) -> K6Outcome:
-        """Wait for k6 to appear and then for it, and its container, to end.
+        """Wait until k6 appears, and then until k6 and its container end.
 
         Raises:
-            RefusedError: k6 is where its end would be ours.
+            RefusedError: k6 runs where the kernel would end k6-sweep together with it.
         """
         if not self._appeared():
             return K6Outcome(seen=False, ended=False)
@@ -68,7 +68,7 @@ class ProcessWatch:
                 return K6Outcome(seen=True, ended=True, exit_code=code, ended_at=datetime.now(UTC))
 
     def _decide(self) -> tuple[Step, float]:
-        """Return what to do, and for how many seconds at the longest before that is asked again."""
+        """Return what to do, and the maximum seconds until the next decision."""
         now = time.monotonic()
         facts = Facts(self._began, self._seen, first_signal=self._events.first_signal, urgent=self._events.urgent)
         step, until = self._budget().decide(facts, now)
@@ -85,7 +85,7 @@ class ProcessWatch:
             self._events.wait([], min(left, max(_SHORTEST_LOOK, (time.process_time() - began) * _LOOK_SHARE)))
 
     def _another_appears(self) -> bool:
-        """Look once more, or for a while where a k6 was missed that another may follow; return whether one is there."""
+        """Search again, for some seconds if a k6 was missed and another may follow; return whether one was found."""
         until = time.monotonic() + (_PATIENCE_AFTER_A_MISS if self._missed and not self._leaders else 0)
         while not self._look():
             if time.monotonic() >= until:
@@ -94,7 +94,7 @@ class ProcessWatch:
         return True
 
     def _look(self) -> bool:
-        """Take hold of every k6 in sight that we don't know; return whether one was seen that we didn't know."""
+        """Open a handle for every visible k6 that is not known yet; return whether there was one."""
         new = False
         for found in find_k6(self._k6_process, self._own_pids):
             if found.k6 in self._alive or found.k6 in self._codes:
@@ -119,7 +119,7 @@ class ProcessWatch:
                 self._alive[process] = None
 
     def _wait_for_known(self) -> Step:
-        """Wait until all that we hold has ended, or the time for waiting is over; return what is next."""
+        """Wait until all known processes have ended or the time to wait is over; return the next step."""
         while self._alive:
             step, left = self._decide()
             if step is not Step.WAIT:
@@ -146,7 +146,7 @@ class ProcessWatch:
             self._log.info("k6 has ended, its container has not: waiting for it")
 
     def _exit_code(self) -> int | None:
-        """Return what the Job sees: the containers' codes where there are containers, else k6's; the first bad one."""
+        """Return the exit code that the Job sees: the first bad one of the containers, or of k6 if there are none."""
         codes = [self._codes[process] for process in (self._leaders or self._codes)]
         bad = [code for code in codes if code]
         return bad[0] if bad else (None if None in codes or not codes else 0)

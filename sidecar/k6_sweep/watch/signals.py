@@ -1,4 +1,4 @@
-"""Takes SIGTERM for the end of k6: the choice of somebody who knows that it is so."""
+"""Treats SIGTERM as the end of k6, for users who know that this is true in their pod."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ from k6_sweep.watch.outcome import K6Outcome
 class SignalWatch:
     """One wait for SIGTERM, which a native sidecar gets when the main containers have ended.
 
-    It gets it as well when k6 never started, and when the pod is deleted, and cannot tell one from the other.
+    The sidecar also gets SIGTERM if k6 never started or if the pod is deleted, and cannot distinguish these cases.
 
     Source: https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/ (Pod termination).
     """

@@ -1,4 +1,4 @@
-"""What is known of a target by now, and what follows from it: facts in, verdict out."""
+"""Collects the known facts about a target and derives a verdict from them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,45 +11,45 @@ from k6_sweep.settings.target import Target
 from k6_sweep.watch.outcome import K6Outcome
 
 LINGER: Final = 60.0
-"""Seconds that k6 may live on, beyond its grace period, after its Job or TestRun is over: then it is overdue."""
+"""Seconds, in addition to the grace period, that k6 may run after its Job or TestRun is over; then it is overdue."""
 
 
 @dataclass(frozen=True)
 class TargetVerdict:
-    """What follows at one moment."""
+    """What is known about k6 at one moment."""
 
     seen: bool
     """Whether k6 has run."""
     ended: bool
-    """Whether all of it has ended, or never ran, with no more to come."""
+    """Whether every k6 has ended or never ran, and no more pods will start."""
     overdue: float | None
-    """When it is overdue; None while nothing has said that it should have ended."""
+    """When k6 is overdue; None while its Job or TestRun is neither over nor deleted."""
     changes: float
-    """When this may change without any news; infinity for never."""
+    """When the verdict may change without any news; infinity means never."""
 
 
 class TargetState:
-    """Collects what is told of a target's pods, and of what makes them. Times are of one clock, in seconds.
+    """Tracks the pods of a target and the Job or TestRun that owns them. All times are seconds of one clock.
 
-    What may still run is never forgotten: a pod leaves by its end, or by its disappearance once its grace period has
-    passed as well, for a pod that was deleted may run on so long. An end is believed whatever is told later: lists and
-    changes come by different ways, and an older one may come last.
+    A pod counts as running until it ends, or until it disappears and its grace period has also passed, because a
+    deleted pod may run for that time. A pod that has ended stays ended, no matter what news arrives later: lists and
+    changes arrive on different connections, and older news may arrive last.
     """
 
     def __init__(self, target: Target, believes_absence_from: float = 0.0) -> None:
-        """Begin; the absence of a Job or TestRun that was never seen is believed from a moment on: it may yet come."""
+        """Prepare; until `believes_absence_from`, a Job or TestRun that was never seen may still appear."""
         self._target = target
         self._believes_absence_from = believes_absence_from
         self.pods: dict[str, K6Pod] = {}
         self._gone: dict[str, float] = {}
-        """Until when a pod that has disappeared may run on."""
+        """For each pod that has disappeared, the time until which it may still run."""
         self._controller: Controller | None = None
         self._absent = False
-        """Whether there is no Job or TestRun, by the last news."""
+        """Whether the latest news shows no Job or TestRun."""
         self._over_since: float | None = None
 
     def pods_are(self, pods: Iterable[K6Pod], now: float) -> None:
-        """Take in all pods that there are."""
+        """Record all pods that exist."""
         present = {pod.uid: pod for pod in pods}
         for pod in present.values():
             self.pod_is(pod)
@@ -57,7 +57,7 @@ class TargetState:
             self._gone[uid] = now + _may_run_on(self.pods[uid])
 
     def pod_is(self, pod: K6Pod) -> None:
-        """Take in one pod."""
+        """Record the current state of one pod."""
         before = self.pods.get(pod.uid)
         self._gone.pop(pod.uid, None)
         if before and before.ended and not pod.ended:
@@ -67,22 +67,22 @@ class TargetState:
         self.pods[pod.uid] = pod
 
     def pod_is_gone(self, pod: K6Pod, now: float) -> None:
-        """Take in a pod as it was last."""
+        """Record the last state of a pod that has disappeared."""
         before = self.pods.get(pod.uid, pod)
         self.pod_is(pod)
         self._gone[pod.uid] = now + max(_may_run_on(before), _may_run_on(pod))
 
     def controller_is(self, controller: Controller | None) -> None:
-        """Take in the Job or TestRun; None where there is none."""
+        """Record the Job or TestRun; None if there is none."""
         self._absent = controller is None
         self._controller = controller or self._controller
 
     def alive(self, now: float) -> list[K6Pod]:
-        """Return the pods whose k6 may still run, or run later."""
+        """Return the pods whose k6 may still run or may run later."""
         return [pod for uid, pod in self.pods.items() if not pod.ended and now < self._gone.get(uid, float("inf"))]
 
     def verdict(self, now: float) -> TargetVerdict:
-        """Say how things stand."""
+        """Return the current verdict."""
         alive = self.alive(now)
         if not self._is_over(alive, now):
             self._over_since = None
@@ -99,11 +99,11 @@ class TargetState:
         )
 
     def outcome(self, now: float, *, seen: bool, ended: bool) -> K6Outcome:
-        """Return what became of k6, as far as it is known."""
+        """Return the outcome of k6, as far as it is known."""
         pods = self._own_pods()
         passed = self._controller.passed(pods) if self._controller else None
         ended_pods = [pod for pod in pods if pod.ended and not (passed and pod.exit_code != 0)]
-        # What its Job deleted ended because of another one.
+        # A pod that the Job deleted ended because of another pod: its code counts last.
         bad = sorted((pod for pod in ended_pods if pod.exit_code), key=lambda pod: pod.deleted_by is not None)
         codes = {pod.exit_code for pod in ended_pods}
         unknown = None in codes or not codes or any(not pod.ended for pod in pods)
@@ -121,11 +121,11 @@ class TargetState:
         )
 
     def waits_for(self, now: float) -> str:
-        """Say in words what is waited for, or what is known where that is nothing."""
+        """Return in words what the watch waits for, or what is known if it waits for nothing."""
         alive = self.alive(now)
         pods = alive or ([] if self._controller and self._controller.reason else list(self.pods.values()))
         told = [f"pod {pod.name}: {self._state(pod)}" for pod in sorted(pods, key=lambda pod: pod.name)[:3]]
-        more = [f"and {len(pods) - 3} more pods"] if len(pods) > 3 else []  # noqa: PLR2004  # those that are told
+        more = [f"and {len(pods) - 3} more pods"] if len(pods) > 3 else []  # noqa: PLR2004  # the pods that are listed
         if not alive and self._controller and self._controller.reason:
             told.append(self._controller.reason)
         elif not alive and self.pods and not self._no_more_to_come(now):
@@ -138,7 +138,7 @@ class TargetState:
         return "gone, but not its grace period" if pod.uid in self._gone else (pod.reason or "running")
 
     def _is_over(self, alive: list[K6Pod], now: float) -> bool:
-        """Whether what makes the pods has said that they are to end; its deletion says so by theirs."""
+        """Whether the Job or TestRun is over, or was deleted and its pods are being deleted as well."""
         if self._absent:
             return self._is_deleted(now) and all(pod.deleted_by or pod.uid in self._gone for pod in alive)
         return self._controller is not None and self._controller.over
@@ -151,13 +151,13 @@ class TargetState:
         return self._controller is not None and not self._controller.expects_more(self._own_pods())
 
     def _is_deleted(self, now: float) -> bool:
-        """Whether the Job or TestRun that is not there has been: we saw it run, or the pods that it left."""
+        """Whether the absent Job or TestRun existed before: k6-sweep saw it run, or saw the pods that it left."""
         if self._controller is not None:
             return bool(self._own_pods()) or self._controller.ran
         return bool(self.pods) and now >= self._believes_absence_from
 
     def _own_pods(self) -> list[K6Pod]:
-        """Return the pods of the Job that there is now, not of a former one of its name; else all of them."""
+        """Return the pods of the current Job, not those of an earlier Job of the same name; else all pods."""
         if self._target.kind != "job" or self._controller is None:
             return list(self.pods.values())
         return [pod for pod in self.pods.values() if (pod.owner or "") == self._controller.uid]
