@@ -64,8 +64,11 @@ def _line_of(port: int) -> set[int]:
         each.pid for each in psutil.net_connections("tcp4") if each.laddr and each.laddr.port == port and each.pid
     }
     process = psutil.Process(pid)
-    numbers = [_numbers(each.pid) for each in (process, *process.parents())]
-    return {each[-1] for each in numbers if len(each) == len(numbers[0])}
+    while process.is_running():
+        with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):  # one above it has just ended: look again
+            numbers = [_numbers(each.pid) for each in (process, *process.parents())]
+            return {each[-1] for each in numbers if len(each) == len(numbers[0])}
+    return set()
 
 
 def _numbers(pid: int) -> list[int]:
