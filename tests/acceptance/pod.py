@@ -76,6 +76,8 @@ class Pod:
         for process in (self._unshare, *self._containers):
             process.kill()
             process.wait()
+            if process.stdout:  # a test that failed before it read the report leaves its end open
+                process.stdout.close()
 
     def _first_processes(self) -> list[psutil.Process]:
         assert self._unshare

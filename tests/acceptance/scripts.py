@@ -38,7 +38,7 @@ def k6_scripts(folder: Path) -> Iterator[None]:
 
     class WhenSeen(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            line = _line_of(self.client_address[1])
+            line = _line_of(self.client_address, self.request.getsockname())
             while not stopped.is_set() and ((folder / HOLD).exists() or not _is_seen(line, folder)):
                 time.sleep(0.02)
             self.send_response(204)
@@ -58,10 +58,13 @@ def k6_scripts(folder: Path) -> Iterator[None]:
         server.shutdown()
 
 
-def _line_of(port: int) -> set[int]:
-    """Return the numbers of the process that asks from this port, and of those above it, as its own pod has them."""
+def _line_of(client: tuple[str, int], server: tuple[str, int]) -> set[int]:
+    """Return the numbers of the process at this connection's far end, and of those above it, as its own pod has them.
+
+    Both ends are compared: a connection to another server may leave from the same port at the same time.
+    """
     (pid,) = {
-        each.pid for each in psutil.net_connections("tcp4") if each.laddr and each.laddr.port == port and each.pid
+        each.pid for each in psutil.net_connections("tcp4") if (each.laddr, each.raddr) == (client, server) and each.pid
     }
     process = psutil.Process(pid)
     while process.is_running():
