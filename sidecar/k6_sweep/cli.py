@@ -10,7 +10,7 @@ from k6_sweep.commands.context import ContextOf, failure
 from k6_sweep.errors import SettingsError, SweepError
 from k6_sweep.kube.own_pod import OwnPod
 from k6_sweep.lifecycle import forbid_inspection
-from k6_sweep.log import Log, open_log
+from k6_sweep.log import Log, LogEvent, open_log
 from k6_sweep.message import TerminationMessage
 from k6_sweep.report import Report, log_end
 from k6_sweep.settings.all import Settings
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     if command == "inject":
         return _inject(arguments, environ)
     if command not in COMMANDS:
-        said = "demo takes no options" if command == "demo" else "the first argument must be a command"
+        said = "demo has no options" if command == "demo" else "unknown command; the help below lists the commands"
         sys.stderr.write((f"k6-sweep: {said}\n\n" if command else "") + _help())
         return BAD_SETTINGS
     forbid_inspection()
@@ -92,7 +92,7 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
     except SweepError as error:
         report = failure(error)
     except Exception as error:  # the last place that can report it
-        log.exception("internal error")
+        log.exception(LogEvent.INTERNAL_ERROR)
         progress = tell.last.progress if tell.last else None  # some keys may already be deleted
         report = Report(Status.ERROR, progress=progress, errors=(f"internal error: {type(error).__name__}",))
     log_end(log, report)
@@ -108,7 +108,7 @@ def _load(command: str, problems: Sequence[str]) -> Callable[[ContextOf[Any]], R
     try:
         work: Callable[[ContextOf[Any]], Report] = getattr(import_module(f"k6_sweep.commands.{command}"), command)
     except ModuleNotFoundError as error:  # only packages of the endpoint can be missing
-        raise SettingsError([f"{error.name} is missing; install k6-sweep with the extra [api]"]) from error
+        raise SettingsError([f"the package {error.name} is missing; install k6-sweep[api]"]) from error
     return work
 
 
@@ -128,7 +128,7 @@ class _Teller:
                 self._message.write(report.message(self._limit))
         except OSError as error:
             self._message = None
-            self._log.warning("the termination message cannot be written", error=str(error))
+            self._log.warning(LogEvent.MESSAGE_NOT_WRITTEN, problem=str(error))
 
 
 def _demo() -> int:
@@ -159,7 +159,7 @@ def _inject(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _lacks(extra: str, error: ModuleNotFoundError) -> int:
-    sys.stderr.write(f"k6-sweep {extra}: {error.name} is missing; install k6-sweep with the extra [{extra}]\n")
+    sys.stderr.write(f"k6-sweep {extra}: the package {error.name} is missing; install k6-sweep[{extra}]\n")
     return BAD_SETTINGS
 
 

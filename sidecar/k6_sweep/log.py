@@ -1,7 +1,7 @@
 """Writes log lines to standard error as JSON or text.
 
 A line of JSON has `time` (UTC), `level`, `event`, `run` (one id for all lines of a run, or of a sweep of the endpoint),
-and the event's own fields. docs/operations.md lists the events.
+and the event's own fields. docs/operations.md explains the events.
 """
 
 import json
@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import partialmethod
 from typing import Any, Final, Self, TextIO
 
@@ -17,8 +18,52 @@ LOGGER_NAME: Final = "k6-sweep"
 _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 
 
+class LogEvent(StrEnum):
+    """What a log line reports: fixed phrases, which users search for. docs/operations.md gives each one's fields."""
+
+    API_RECOVERED = "Kubernetes API answers again"
+    API_SILENT = "Kubernetes API does not answer"
+    CHECK_PASSED = "check passed"
+    CHECK_WARNING = "check warning"
+    CONNECTION_LOST = "connection to a primary lost"
+    CONTAINER_ENDED = "k6 container has ended"
+    DONE = "done"
+    EVENT_NOT_CREATED = "Event not created"
+    EXISTING_PRESERVED = "existing keys are preserved"
+    INTERNAL_ERROR = "internal error"
+    K6_ENDED = "k6 has ended"
+    K6_RUNNING = "k6 is running"
+    LISTENING = "listening"
+    LISTING_DENIED = "slot listing denied, using SCAN"
+    LOCK_NOT_RELEASED = "sweep lock not released"
+    MESSAGE_NOT_WRITTEN = "termination message not written"
+    METRICS_NOT_PUSHED = "metrics not pushed"
+    METRICS_NOT_WRITTEN = "metrics not written"
+    OWN_POD_READ = "own pod read"
+    OWN_POD_UNREADABLE = "own pod not readable"
+    PATTERN_COUNTED = "pattern counted"
+    PODS_CHANGED = "pods changed"
+    PREFLIGHT_FAILED = "preflight failed"
+    PREFLIGHT_PASSED = "preflight passed"
+    PROBLEM = "problem"
+    REDIS_UNREACHABLE = "Redis is unreachable, retrying"
+    REQUEST = "request"
+    SERVER_PROBLEM = "HTTP server problem"
+    SLOTS_LEFT = "slots not finished, retrying"
+    SNAPSHOT_KEPT = "snapshot kept"
+    SNAPSHOT_TAKEN = "snapshot taken"
+    SWEEP_PROGRESS = "sweep in progress"
+    SWEEP_STARTED = "sweep started"
+    TOKEN_UNREADABLE = "admin token not readable"  # noqa: S105  # the name of an event
+    TOPOLOGY_UNREADABLE = "cluster topology not read"
+    WAITING_FOR_CONTAINER = "waiting for the k6 container to end"
+    WAITING_FOR_K6 = "waiting for k6"
+    WAITING_FOR_SIGTERM = "waiting for SIGTERM"
+    WAIT_OVER = "wait is over, k6 is still running"
+
+
 class Log:
-    """Logs events: each has a short text and its facts as fields."""
+    """Logs events: each has a fixed phrase, and its facts as fields."""
 
     def __init__(self, logger: logging.Logger, on_terminal: bool = False, bound: Mapping[str, Any] = {}) -> None:
         self._logger = logger
@@ -30,7 +75,7 @@ class Log:
         """Return a log that adds these fields to each event."""
         return type(self)(self._logger, self.on_terminal, self._bound | fields)
 
-    def _write(self, level: int, event: str, *, traceback: bool = False, **fields: Any) -> None:
+    def _write(self, level: int, event: LogEvent, *, traceback: bool = False, **fields: Any) -> None:
         self._logger.log(level, event, exc_info=traceback, extra={"fields": self._bound | fields})
 
     debug = partialmethod(_write, logging.DEBUG)
@@ -45,18 +90,26 @@ class Log:
     """Write a failure with the traceback of the current exception."""
 
 
+def _parts(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    """Return the event and its fields; a record of a library, such as uvicorn, becomes an event of ours."""
+    if record.name == LOGGER_NAME:
+        return record.getMessage(), dict(getattr(record, "fields", {}))
+    return LogEvent.SERVER_PROBLEM, {"problem": record.getMessage()}
+
+
 class _JsonFormatter(logging.Formatter):
     def __init__(self, run: str) -> None:
         super().__init__()
         self._run = run
 
     def format(self, record: logging.LogRecord) -> str:
+        event, fields = _parts(record)
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            "event": event,
             "run": self._run,
-            **getattr(record, "fields", {}),
+            **fields,
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
@@ -71,8 +124,11 @@ class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         level = record.levelname.lower()
-        shown = " ".join(f"{name}={_shown(value)}" for name, value in getattr(record, "fields", {}).items())
-        line = f"{time} {self._painted(f'{level:7}', _COLOURS.get(level, '0'))} {_on_one_line(record.getMessage())}"
+        event, fields = _parts(record)
+        problem = f": {fields.pop('problem')}" if "problem" in fields else ""  # a sentence reads better without quotes
+        shown = " ".join(f"{name}={_shown(value)}" for name, value in fields.items())
+        line = f"{time} {self._painted(f'{level:7}', _COLOURS.get(level, '0'))} "
+        line += _on_one_line(event + problem)
         line += "  " + self._painted(_on_one_line(shown), "2") if shown else ""
         return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
 

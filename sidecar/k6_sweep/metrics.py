@@ -40,28 +40,30 @@ class LastSweep(Collector):
             return
         report, sweep = self._report, self._report.sweep
         ways: dict[str, float] = {status: status is report.status for status in Status if status.event_reason}
-        yield _labelled("status", "How the last run ended.", "status", ways)
-        yield _gauge("end_timestamp_seconds", "When the last run ended.", self._ended)
+        yield _labelled("status", "Status of the last run.", "status", ways)
+        yield _gauge("end_timestamp_seconds", "Time when the last run ended.", self._ended)
         if self._succeeded is not None:
-            yield _gauge("success_timestamp_seconds", "When a sweep was last complete.", self._succeeded)
+            yield _gauge("success_timestamp_seconds", "Time when the last complete sweep ended.", self._succeeded)
         if report.k6 and report.k6.exit_code is not None:
-            yield _gauge("k6_exit_code", "How the last run's k6 ended.", report.k6.exit_code)
+            yield _gauge("k6_exit_code", "Exit code of k6 in the last run.", report.k6.exit_code)
         if sweep is None:
             return
         # One UNLINK has keys of several patterns, and its reply is one number: deleted keys are known only by shard.
         yield _labelled("deleted_keys", "Keys that the last sweep deleted.", "shard", sweep.shards)
-        yield _labelled("matched_keys", "Keys that the last sweep found.", "pattern", sweep.patterns)
-        yield _labelled("preserved_keys", "Keys that it spared.", "pattern", sweep.preserved_by_pattern)
+        yield _labelled("matched_keys", "Matching keys that the last sweep found.", "pattern", sweep.patterns)
+        yield _labelled("preserved_keys", "Matching keys that it preserved.", "pattern", sweep.preserved_by_pattern)
         if sweep.remaining_by_pattern is not None:
-            yield _labelled("remaining_keys", "Keys that its last pass found.", "pattern", sweep.remaining_by_pattern)
-        yield _gauge("duration_seconds", "How long the last sweep took.", sweep.seconds)
-        yield _gauge("passes", "Passes of the last sweep.", sweep.passes)
-        yield _gauge("retries", "How often its slots had to be asked again.", sweep.retries)
-        yield _gauge("exact", "Whether its counts are the whole truth.", sweep.exact)
-        yield _gauge("dry_run", "Whether it only counted.", report.dry_run)
+            yield _labelled(
+                "remaining_keys", "Matching keys that its last pass found.", "pattern", sweep.remaining_by_pattern
+            )
+        yield _gauge("duration_seconds", "Duration of the last sweep.", sweep.seconds)
+        yield _gauge("passes", "Number of passes of the last sweep.", sweep.passes)
+        yield _gauge("retries", "Number of retries of the last sweep.", sweep.retries)
+        yield _gauge("exact", "1 if the number of deleted keys is precise.", sweep.exact)
+        yield _gauge("dry_run", "1 if the last run was a dry run.", report.dry_run)
         if sweep.slots_done is not None:
             ratio = sweep.slots_done / max(1, sweep.slots_asked)
-            yield _gauge("covered_slots_ratio", "The share of slots that it proved to be swept.", ratio)
+            yield _gauge("covered_slots_ratio", "Share of the slots that were swept completely.", ratio)
 
 
 class ServerMetrics:
@@ -71,13 +73,13 @@ class ServerMetrics:
         self.registry = CollectorRegistry()
         self._last = LastSweep()
         self.registry.register(self._last)
-        self._sweeps = Counter("k6_sweep_sweeps", "Sweeps that ended.", ["status"], registry=self.registry)
-        self._deleted = Counter("k6_sweep_deleted_keys", "Keys deleted.", registry=self.registry)
+        self._sweeps = Counter("k6_sweep_sweeps", "Sweeps that ended, by status.", ["status"], registry=self.registry)
+        self._deleted = Counter("k6_sweep_deleted_keys", "Keys that this endpoint deleted.", registry=self.registry)
         self._seconds = Histogram(
-            "k6_sweep_duration_seconds", "How long sweeps took.", registry=self.registry, buckets=_DURATIONS
+            "k6_sweep_duration_seconds", "Durations of the sweeps.", registry=self.registry, buckets=_DURATIONS
         )
         self._requests = Counter(
-            "k6_sweep_http_requests", "Requests answered.", ["method", "path", "code"], registry=self.registry
+            "k6_sweep_http_requests", "Answered requests.", ["method", "path", "code"], registry=self.registry
         )
         for status in Status:
             if status.http_code is not None:

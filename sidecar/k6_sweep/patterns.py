@@ -163,11 +163,9 @@ class Pattern:
                 start = at
                 _, at, closed = _class(self.raw, at + 1)
                 if not closed:
-                    return "has a [ without its ] (write \\[ for the character itself)"
+                    return "has a [ without a ] (write \\[ to match the character [)"
                 if any((low > _LAST_ASCII) != (high > _LAST_ASCII) for low, high in _ranges(self.raw[start + 1 : at])):
-                    return (
-                        "has a range from ASCII to a byte above 127, which servers on x86 and on ARM read differently"
-                    )
+                    return "has a range from ASCII to a byte above 127, which x86 and ARM servers read differently"
             else:
                 at += 1
         return None

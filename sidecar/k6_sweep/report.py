@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from k6_sweep.log import Log
+from k6_sweep.log import Log, LogEvent
 from k6_sweep.status import Status
 from k6_sweep.sweep.result import Progress, SweepReport
 from k6_sweep.watch.outcome import K6Outcome
@@ -122,8 +122,8 @@ def log_end(log: Log, report: Report) -> None:
     say = log.error if report.status.is_failure else log.info
     body = report.as_dict()
     for problem in body.pop("errors"):
-        say(problem)
-    say("done", **body)
+        say(LogEvent.PROBLEM, problem=problem)
+    say(LogEvent.DONE, **body)
 
 
 def _share(done: int | None, asked: int | None) -> str | None:

@@ -23,7 +23,7 @@ def job(cluster: LocalCluster, *options: str) -> list[str]:
 
 def by_pattern(ended: Ended) -> dict[str, int]:
     lines = [json.loads(line) for line in ended.log.splitlines()]
-    return {line["pattern"]: line["matched"] for line in lines if line["event"] == "keys of a pattern"}
+    return {line["pattern"]: line["matched"] for line in lines if line["event"] == "pattern counted"}
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def test_a_password_that_changes_during_the_wait(folder: Path, redis_node: Node)
         [private, "run", "--quiet", "--no-usage-report", "--address", "localhost:0", folder / "sleep.js"],
         env=os.environ | {"SECONDS": "60"},
     )
-    until(lambda: sidecar.says("the preflight found nothing wrong") and sidecar.says("k6 is running"))
+    until(lambda: sidecar.says("preflight passed") and sidecar.says("k6 is running"))
     redis_node.ask("ACL", "SETUSER", "rotated", "resetpass", ">second")
     secret.write_text("second\n")
     k6.send_signal(signal.SIGKILL)

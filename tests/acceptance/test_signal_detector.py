@@ -45,15 +45,15 @@ def test_it_knows_nothing_of_the_outcome() -> None:
     wanted = ("watch", "--redis-url", "redis://localhost:1", "--pattern", "test:*", "--detector", "signal", "--native")
     ended = k6_sweep(*wanted, "--when", "success")
     assert ended.code == 2
-    assert "--when success can't be judged" in ended.report["errors"][0]
+    assert "--when success cannot be decided" in ended.report["errors"][0]
 
 
 def test_a_target_needs_the_api() -> None:
     """A target cannot be seen by processes or signals, and not from outside a cluster."""
     wanted = ("watch", "--redis-url", "redis://localhost:1", "--pattern", "test:*", "--target", "job/load-test")
-    assert "--target is seen by the API" in k6_sweep(*wanted, "--detector", "process").report["errors"][0]
+    assert "--target needs the Kubernetes API" in k6_sweep(*wanted, "--detector", "process").report["errors"][0]
     outside = k6_sweep(*wanted)
     assert (outside.code, outside.report["status"]) == (2, "error")
-    assert "no pod with a service account" in outside.report["errors"][0]
+    assert "no service account is mounted" in outside.report["errors"][0]
     misspelled = k6_sweep(*wanted[:-1], "jobs/load-test")
     assert "must be pod/NAME, job/NAME, testrun/NAME or selector:LABELS" in misspelled.report["errors"][0]

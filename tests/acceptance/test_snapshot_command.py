@@ -44,7 +44,7 @@ def test_elsewhere_a_file_that_exists_is_refused(good: list[str], tmp_path: Path
         k6_sweep("snapshot", *good, *out, env=first)
         again = k6_sweep("snapshot", *good, *out, env=second)
         assert (again.code, again.report["status"]) == (4, "refused")
-        assert "remove it if a new one is wanted" in again.report["errors"][0]
+        assert "delete it to take a new one" in again.report["errors"][0]
 
 
 def test_a_file_of_other_patterns_is_refused(good: list[str], redis_node: Node, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_container_that_outlives_k6_is_waited_for(
     """k6 gone while its shell lives on: another k6 may follow, so nothing is swept until the shell has ended."""
     sidecar = sidecar_in()
     shell = pod.container("sh", "-c", f"{shlex.join(k6_run(folder))} & wait; read line", stdin=subprocess.PIPE)
-    until(lambda: sidecar.says("waiting for it"))
+    until(lambda: sidecar.says("waiting for the k6 container"))
     assert sidecar.still_waits()
     assert redis_node.ask("EXISTS", "test:1") == 1
     shell.communicate(b"go\n")

@@ -113,7 +113,7 @@ def test_waiting_is_light(k6: list[str], sidecar: Sidecar, redis_node: Node) -> 
         pytest.skip("needs root, to look into a process that is closed to its neighbours")
     run = subprocess.Popen(k6, env=os.environ | {"SECONDS": "600"})
     try:
-        until(lambda: sidecar.says("k6 is running") and sidecar.says("the preflight found nothing wrong"))
+        until(lambda: sidecar.says("k6 is running") and sidecar.says("preflight passed"))
         process = psutil.Process(sidecar.process.pid)
 
         def is_quiet() -> bool:

@@ -82,7 +82,7 @@ def test_probes_ask_little_of_redis(endpoint: Served, cluster: LocalCluster) -> 
     def ready() -> bool:
         return endpoint.ask("GET", "/readyz", token=None).code == 200
 
-    until(lambda: ready() and bool(endpoint.events("the preflight found nothing wrong")))
+    until(lambda: ready() and bool(endpoint.events("preflight passed")))
     before, hellos = calls("cluster"), calls("hello")
     assert all(ready() for _ in range(50))
     assert calls("cluster") == before

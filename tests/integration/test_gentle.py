@@ -196,7 +196,7 @@ def test_a_consumer_that_never_stops_is_named_with_its_rate(cluster: LocalCluste
         stop.set()
         consumer.join()
     assert report.status == "incomplete"
-    (said,) = (error for error in report.errors if "still being written" in error)
+    (said,) = (error for error in report.errors if "still writes matching keys" in error)
     found = re.search(r"about (\d+) a second", said)
     assert found
     assert 50 < int(found[1]) < 2000  # it writes some hundreds

@@ -107,7 +107,7 @@ def test_slots_that_were_not_seen_are_not_swept(small_cluster: LocalCluster, tmp
         settings_for(small_cluster.url, "--preserve-existing", str(tmp_path / "file"), patterns=PATTERNS)
     )
     assert (report.status, report.deleted, report.slots_done) == ("incomplete", 1, 16382)
-    assert report.errors == ("slots left alone, because the snapshot does not vouch for them: 17-18",)
+    assert report.errors == ("slots not swept, because the snapshot is incomplete for them: 17-18",)
     assert keys_of(small_cluster.primaries) == {b"stream:{%b}" % TAGS[17]}
 
 

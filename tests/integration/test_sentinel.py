@@ -103,7 +103,7 @@ def test_a_database_behind_a_sentinel(watched: Watched) -> None:
 
 def test_a_name_that_no_sentinel_knows(watched: Watched) -> None:
     """An unknown name is told as what it is."""
-    with pytest.raises(UnreachableError, match="knows no primary called 'other'"):
+    with pytest.raises(UnreachableError, match="has no primary named 'other'"):
         sweep_now(settings_for(watched.url.replace("/main", "/other")), seconds=1)
 
 

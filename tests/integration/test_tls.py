@@ -87,7 +87,7 @@ def test_another_name_is_refused(tmp_path: Path, tls_options: dict[str, str], ce
 def test_tls_to_a_plain_server(standalone: Node) -> None:
     """TLS where none is spoken: out of reach, with the hint."""
     settings = settings_for(f"rediss://127.0.0.1:{standalone.port}")
-    with pytest.raises((UnreachableError, DeniedError), match=r"doesn't speak TLS, begin --redis-url with redis://"):
+    with pytest.raises((UnreachableError, DeniedError), match=r"has no TLS, start --redis-url with redis://"):
         sweep_now(settings, seconds=1)
 
 

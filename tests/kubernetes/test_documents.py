@@ -89,7 +89,10 @@ def test_with_less_it_fails_with_the_rule_that_lacks(
         watcher = watchers.start(account, *options, pod_name="load-test")
         report = watcher.report()
         assert (report["status"], watcher.process.returncode) == ("error", 2)
-        assert f"the service account may not {verb} {resource} in namespace {namespace.name}" in report["errors"][0]
+        assert (
+            f"the service account is not allowed to {verb} {resource} in namespace {namespace.name}"
+            in report["errors"][0]
+        )
         assert f'resources: ["{resource}"], verbs: [list, watch]' in report["errors"][0]
     assert redis_node.ask("EXISTS", "test:1") == 1
 

@@ -80,7 +80,7 @@ def test_the_pods_grace_period_is_learned(pod: Pod, namespace: Namespace, beside
     namespace.create(a_pod("load-test", terminationGracePeriodSeconds=8))
     sidecar = beside_k6(namespace.account(READ_PODS), "--timeout", "2", "--log-level", "debug")
     run_k6(pod, 60, folder)
-    until(lambda: sidecar.says("k6 is running") and sidecar.says("the API told of our pod"))
+    until(lambda: sidecar.says("k6 is running") and sidecar.says("own pod read"))
     sidecar.signal(signal.SIGTERM)
     report = sidecar.report(timeout=15)  # by the assumed 30 seconds it would come after 26
     assert (report["status"], report["k6"]["ended"]) == ("incomplete", False)
@@ -93,7 +93,7 @@ def test_the_api_tells_the_code_that_an_old_kernel_does_not(
     namespace.create(a_pod("load-test"))
     sidecar = beside_k6(namespace.account(READ_PODS), wrap=on_an_old_kernel)
     run_k6(pod, 1, folder)
-    until(lambda: sidecar.says("k6 has ended") or sidecar.says("first process has ended"))
+    until(lambda: sidecar.says("k6 has ended") or sidecar.says("k6 container has ended"))
     namespace.k6_is("load-test", terminated(137, "OOMKilled"))
     report = sidecar.report()
     assert (report["status"], report["k6"]["detector"]) == ("complete", "process")
@@ -109,7 +109,7 @@ def test_without_permission_the_code_is_left_out(
     run_k6(pod, 1, folder)
     report = sidecar.report()
     assert (report["status"], report["k6"]["exit_code"], report["errors"]) == ("complete", None, [])
-    assert "may not" not in sidecar.log_file.read_text()
+    assert "not allowed to" not in sidecar.log_file.read_text()
 
 
 def test_when_is_judged_by_the_api_on_an_old_kernel(
@@ -119,7 +119,7 @@ def test_when_is_judged_by_the_api_on_an_old_kernel(
     namespace.create(a_pod("load-test"))
     sidecar = beside_k6(namespace.account(READ_PODS), "--when", "success", wrap=on_an_old_kernel)
     run_k6(pod, 1, folder)
-    until(lambda: sidecar.says("first process has ended"))
+    until(lambda: sidecar.says("k6 container has ended"))
     namespace.k6_is("load-test", terminated(99))
     report = sidecar.report()
     assert (report["status"], report["k6"]["exit_code"]) == ("skipped", 99)
@@ -217,5 +217,5 @@ def test_an_event_that_may_not_be_created(namespace: Namespace, watchers: Watche
     watcher = watchers.start(namespace.account(READ_PODS), *options, pod_name="load-test")
     assert watcher.report()["status"] == "complete"
     assert watcher.process.returncode == 0
-    assert watcher.says("no Event was created")
+    assert watcher.says("Event not created")
     assert "create events" in watcher.log_file.read_text()

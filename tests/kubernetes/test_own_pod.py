@@ -153,7 +153,7 @@ def test_another_name_of_k6s_container(namespace: Namespace, watchers: Watchers)
     account = namespace.account(READ_PODS)
     refused = watchers.start(account, "--detector", "kubernetes", pod_name="load-test").report()
     assert refused["status"] == "error"
-    assert "no container named 'k6', but sidecar, tester; name k6's with --k6-container" in refused["errors"][0]
+    assert "no container is named 'k6'; there are sidecar, tester; set --k6-container" in refused["errors"][0]
     watcher = watchers.start(account, "--k6-container", "tester", "--detector", "kubernetes", pod_name="load-test")
     namespace.k6_is("load-test", RUNNING, container="tester")
     namespace.k6_is("load-test", terminated(0), container="tester")
@@ -181,7 +181,7 @@ def test_a_pod_that_is_misnamed(namespace: Namespace, watchers: Watchers) -> Non
     """We run in our pod, so there is one: a name that the API doesn't know is a mistake, said at once."""
     report = watchers.start(namespace.account(READ_PODS), "--detector", "kubernetes", pod_name="laod-test").report()
     assert report["status"] == "error"
-    assert "is POD_NAME right?" in report["errors"][0]
+    assert "check POD_NAME" in report["errors"][0]
 
 
 def test_k6_that_never_comes_is_unseen(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:

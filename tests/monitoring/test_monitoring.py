@@ -114,8 +114,8 @@ def test_a_gateway_that_is_away_harms_nothing(redis_node: Node, tmp_path: Path) 
     nobody = f"http://127.0.0.1:{free_port()}"
     ended = k6_sweep(*words, "--pushgateway-url", nobody, "--metrics-file", str(tmp_path / "no" / "such"))
     assert (ended.code, ended.report["status"]) == (0, "complete")
-    assert "the metrics could not be pushed" in ended.log
-    assert "the metrics could not be written" in ended.log
+    assert "metrics not pushed" in ended.log
+    assert "metrics not written" in ended.log
 
 
 def test_what_is_no_gateway_harms_nothing(redis_node: Node) -> None:
@@ -123,7 +123,7 @@ def test_what_is_no_gateway_harms_nothing(redis_node: Node) -> None:
     words = ("run", "--redis-url", f"redis://127.0.0.1:{redis_node.port}", "--pattern", "test:*")
     ended = k6_sweep(*words, "--pushgateway-url", f"http://127.0.0.1:{redis_node.port}")
     assert (ended.code, ended.report["status"]) == (0, "complete")
-    assert "the metrics could not be pushed" in ended.log
+    assert "metrics not pushed" in ended.log
 
 
 @pytest.mark.parametrize("url", ["pushgateway:9091", "http://g:90x", "http://g/a b", "http://me:word@g", "http://"])

@@ -32,22 +32,24 @@ def _said(description: str, model: Any = ProblemAnswer) -> dict[str, Any]:
 
 
 SWEPT: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "Complete; or in a dry run, counted."},
-    202: _said("It has begun; Location says where to read of it.", SweepAnswer),
-    400: _said("The body is not what it must be."),
-    409: _said("A sweep is running, here or on another replica; `id` names it."),
+    200: {"description": "The sweep is complete, or the dry run has counted the keys."},
+    202: _said("The sweep has started; Location is the path of its state.", SweepAnswer),
+    400: _said("The body is not valid."),
+    409: _said("A sweep is already running, on this replica or another; `id` is its id."),
     413: _said("The body is longer than 64 KiB."),
     422: _said("A guard refused; nothing was deleted.", SweepAnswer),
-    500: _said("A fault of k6-sweep's.", _EITHER),
-    503: _said("Redis is away, or permits it not; nothing was deleted. Or the server is ending.", _EITHER),
-    504: _said("It did not come to its end in time; `report` says what was done.", SweepAnswer),
+    500: _said("An internal error of k6-sweep.", _EITHER),
+    503: _said(
+        "Redis is unreachable or denied a command; nothing was deleted. Or the server is shutting down.", _EITHER
+    ),
+    504: _said("The sweep did not finish in time; `report` shows what was done.", SweepAnswer),
 }
 _SHOWN: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "How far it is, or how it ended."},
-    404: _said("No such sweep is known to this replica; the latest hundred are."),
+    200: {"description": "The progress of the sweep, or its result."},
+    404: _said("This replica does not know this id; it keeps its latest 100 sweeps."),
 }
 
-_REFUSAL: Final = _said("No valid token, or a pattern outside the configured ones.")
+_REFUSAL: Final = _said("The token is not valid, or a pattern is not within a configured pattern.")
 guarded: Final = APIRouter(route_class=StrictRoute, dependencies=[TOKEN], responses={403: _REFUSAL})
 """The routes that need the admin token."""
 unguarded: Final = APIRouter()
@@ -72,7 +74,7 @@ Serving = Annotated[Service, Depends(_service)]
 
 async def _known(sweep_id: str, request: Request, service: Serving) -> Sweep:
     if (sweep := service.sweeps.find(sweep_id)) is None:
-        raise HTTPException(404, "no such sweep is known to this replica")
+        raise HTTPException(404, "unknown sweep id on this replica, which keeps its latest 100 sweeps")
     request.state.audit["sweep"] = sweep.id
     return sweep
 
@@ -124,11 +126,11 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@unguarded.get("/readyz", responses={503: _said("Redis is out of reach, or the server is ending.")})
+@unguarded.get("/readyz", responses={503: _said("Redis is unreachable, or the server is shutting down.")})
 async def readyz(service: Serving) -> dict[str, str]:
     """Redis can be reached."""
     if service.sweeps.stopping:
-        raise HTTPException(503, "the server is ending")
+        raise HTTPException(503, "the server is shutting down")
     if why := await service.readiness.problem():
         raise HTTPException(503, why)
     return {"status": "ready"}
@@ -149,7 +151,7 @@ def _check_within(wanted: tuple[Pattern, ...], configured: tuple[Pattern, ...]) 
     outside = [each.text for each in wanted if not any(map(each.is_within, configured))]
     if outside:
         known = ", ".join(pattern.text for pattern in configured)
-        raise HTTPException(403, f"pattern {outside[0]!r} is not within the configured ones: {known}")
+        raise HTTPException(403, f"pattern {outside[0]!r} is not within a configured pattern (--pattern): {known}")
 
 
 def _prefers_async(request: Request) -> bool:
@@ -170,8 +172,8 @@ async def _answer(_: Request, error: Exception) -> Response:
         case BusyError():
             return problem(409, str(error), error.running)
         case StoppingError():
-            return problem(503, "the server is ending; ask again")
-    return problem(500, "internal error; the log has it")
+            return problem(503, "the server is shutting down; retry")
+    return problem(500, "internal error; the log has the details")
 
 
 def make_app(service: Service, log: Log) -> FastAPI:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from k6_sweep.log import Log
+from k6_sweep.log import Log, LogEvent
 
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Routes that are called every few seconds; they are logged at level debug only."""
@@ -42,7 +42,7 @@ class Audited:
             say = self._log.debug if route in _QUIET else self._log.info
             client = scope.get("client")
             say(
-                "request",
+                LogEvent.REQUEST,
                 address=client[0] if client else None,
                 method=scope["method"][:_MOST],
                 path=scope["path"][:_MOST],

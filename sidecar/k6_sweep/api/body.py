@@ -37,7 +37,9 @@ def _check_object(text: bytes) -> None:
     except RecursionError:
         raise HTTPException(400, "the body is nested too deep") from None
     except ValueError as error:  # invalid JSON, or bytes that are not UTF-8
-        raise HTTPException(400, f"the body is not JSON: {error}; send {{}} for the configured patterns") from None
+        raise HTTPException(
+            400, f"the body is not valid JSON: {error}; send {{}} for the configured patterns"
+        ) from None
     if not isinstance(found, dict):
         raise HTTPException(400, "the body must be a JSON object")
 
@@ -45,7 +47,7 @@ def _check_object(text: bytes) -> None:
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise HTTPException(400, "a field stands twice in the body")
+        raise HTTPException(400, "duplicate field in the body")
     return found
 
 
@@ -53,6 +55,6 @@ def in_our_words(error: Mapping[str, Any]) -> str:
     """Return a sentence about one validation error, of one field or of several together."""
     place = ".".join(map(str, error["loc"][1:]))  # the first part is "body"
     if error["type"] == "extra_forbidden":
-        return f"unknown field {place!r}; there are {', '.join(Order.model_fields)}"
+        return f"unknown field {place!r}; the fields are {', '.join(Order.model_fields)}"
     said: str = error["msg"].removeprefix("Value error, ")
     return f"{place}: {said}" if place else said

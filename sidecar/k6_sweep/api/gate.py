@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from k6_sweep.api.wire import problem
-from k6_sweep.log import Log
+from k6_sweep.log import Log, LogEvent
 from k6_sweep.settings.all import Settings
 
 MOST_BYTES: Final = 64 * 1024
@@ -59,7 +59,7 @@ class Gate:
     async def _refusal(self, scope: Scope, receive: Receive) -> Response | None:
         headers = Headers(scope=scope)
         if {"content-length", "transfer-encoding"} <= set(headers.keys()):
-            return problem(400, "both Content-Length and Transfer-Encoding; send one", headers=_CLOSE)
+            return problem(400, "both Content-Length and Transfer-Encoding are set; send one", headers=_CLOSE)
         given = [each.encode("latin-1") for each in headers.getlist(TOKEN_HEADER)]
         scope["state"]["audit"]["token"] = ",".join(fingerprint(each) for each in given[:2])
         if len(given) == 1 and self._is_valid(given[0]):
@@ -71,20 +71,20 @@ class Gate:
                 pass
         except HTTPException:
             close = _CLOSE
-        return problem(403, f"a valid {TOKEN_HEADER} is needed", headers=close)
+        return problem(403, f"the {TOKEN_HEADER} header is missing, or its token is not valid", headers=close)
 
     def _is_valid(self, given: bytes) -> bool:
         try:
             expected = self._settings.current_admin_token()
         except OSError as error:
-            self._log.error("the admin token cannot be read, so nobody is let in", problem=str(error))
+            self._log.error(LogEvent.TOKEN_UNREADABLE, problem=str(error))
             return False
         return same_token(given, expected) and bool(expected)
 
 
 def _limited(scope: Scope, receive: Receive) -> Receive:
     """Return a `receive` that raises HTTPException: 413 if the body is too long, 400 if it ends too early."""
-    too_long = HTTPException(413, f"the body may have {MOST_BYTES} bytes at the most", _CLOSE)
+    too_long = HTTPException(413, f"the body is longer than {MOST_BYTES} bytes", _CLOSE)
     announced = int(Headers(scope=scope).get("content-length", 0))
     read, whole = 0, False
 
@@ -96,7 +96,7 @@ def _limited(scope: Scope, receive: Receive) -> Receive:
         if whole:
             return message  # the client disconnects while it waits for the answer
         if message["type"] == "http.disconnect":
-            raise HTTPException(400, "the body did not come to its end", _CLOSE)
+            raise HTTPException(400, "the connection ended before the end of the body", _CLOSE)
         read += len(message.get("body", b""))
         if read > MOST_BYTES:
             raise too_long

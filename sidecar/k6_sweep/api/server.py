@@ -115,7 +115,7 @@ def bind(listen: Address) -> socket.socket:
     try:
         bound = socket.create_server((listen.host, listen.port), family=family, backlog=1024, dualstack_ipv6=both)
     except OSError as error:
-        raise SettingsError([f"--listen {listen} cannot be had: {error.strerror}"]) from error
+        raise SettingsError([f"cannot listen on {listen} (--listen): {error.strerror}"]) from error
     # asyncio sets this on its own sockets only; without it, the second part of an answer waits 40 ms for an ACK.
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return bound

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from k6_sweep.errors import RedisError
-from k6_sweep.log import Log
+from k6_sweep.log import Log, LogEvent
 from k6_sweep.patterns import Pattern
 from k6_sweep.report import Counts, Report, log_end
 from k6_sweep.settings.all import Settings
@@ -42,7 +42,7 @@ class BusyError(Exception):
     """A sweep is running, here or on another replica; `running` is its id."""
 
     def __init__(self, running: str) -> None:
-        super().__init__(f"sweep {running} is running; one at a time")
+        super().__init__(f"sweep {running} is running; retry when it has ended")
         self.running = running
 
 
@@ -154,7 +154,7 @@ class Sweeps:
         except RedisError as error:  # of the lock; perhaps Redis set it and only the answer was lost
             report = Report(error.status, dry_run=sweep.dry_run, errors=(str(error),))
         except Exception:  # the last place that can log it
-            log.exception("internal error")
+            log.exception(LogEvent.INTERNAL_ERROR)
             report = replace(sweep.report(), status=Status.ERROR, errors=("internal error",))
         self._release(sweep, log)
         self._end(sweep, report, log)
@@ -169,16 +169,16 @@ class Sweeps:
         if report.status is not Status.INCOMPLETE:
             return report
         if sweep.cancelled_at:
-            return replace(report, errors=("cancelled by a request before the sweep was done",))
+            return replace(report, errors=("a request cancelled the sweep before it finished",))
         if time.monotonic() >= self._stop_at:
-            return replace(report, errors=("the server was told to end before the sweep was done",))
+            return replace(report, errors=("the server was shut down before the sweep finished",))
         return report
 
     def _release(self, sweep: Sweep, log: Log) -> None:
         try:
             self._lock.release(sweep.id)
         except RedisError as error:
-            log.warning("the lock of the sweep was left to end by itself", error=str(error))
+            log.warning(LogEvent.LOCK_NOT_RELEASED, problem=str(error))
 
     def _end(self, sweep: Sweep, report: Report, log: Log) -> None:
         """Allow the next sweep before any caller sees the end of this one."""

@@ -36,11 +36,11 @@ class Order(BaseModel):
     patterns: list[_PatternText] | None = Field(
         default=None,
         max_length=100,
-        description="Patterns of keys, each within a configured one; without any, the configured ones.",
+        description="Key patterns to sweep, each within a configured pattern. Default: the configured patterns.",
     )
-    dry_run: StrictBool | None = Field(default=None, description="Count, and delete nothing.")
+    dry_run: StrictBool | None = Field(default=None, description="Count the keys; delete nothing.")
     dryRun: StrictBool | None = Field(  # noqa: N815  # the spelling that some callers use
-        default=None, description="The same as dry_run; if both are given, they must agree."
+        default=None, description="Another spelling of dry_run; if both are set, they must agree."
     )
 
     @model_validator(mode="after")
@@ -66,15 +66,15 @@ class Order(BaseModel):
 class SweepAnswer(BaseModel):
     """A sweep: how it ended, or how far it is."""
 
-    id: str = Field(description="What GET and DELETE /sweeps/{id} know it by.")
-    deleted_count: int = Field(description="Keys deleted; 0 in a dry run, where report.matched says how many would go.")
-    patterns: list[str] = Field(description="The patterns that it is about.")
+    id: str = Field(description="The id of the sweep in /sweeps/{id}.")
+    deleted_count: int = Field(description="Deleted keys; 0 in a dry run, where report.matched has the count.")
+    patterns: list[str] = Field(description="The patterns of the sweep.")
     dry_run: bool
     report: dict[str, Any] = Field(
         description="The report of every k6-sweep command. Its status is sweeping, complete, dry-run, incomplete, "
         "refused, failed or error."
     )
-    error: str | None = Field(default=None, description="What went wrong: the first few of the report's errors.")
+    error: str | None = Field(default=None, description="The first errors of the report.")
 
     @classmethod
     def of(cls, sweep: Sweep) -> Self:
@@ -94,7 +94,7 @@ class ProblemAnswer(BaseModel):
     """Why nothing was done."""
 
     error: str
-    id: str | None = Field(default=None, description="The running sweep, where that is in the way.")
+    id: str | None = Field(default=None, description="The id of the running sweep, if that is the reason.")
 
 
 def problem(

@@ -16,8 +16,8 @@ from k6_sweep.settings.values import Address
 _PATIENCE: Final = 5.0
 """A server that is silent for this number of seconds counts as lost; the sweep retries within its deadline."""
 _LEAST_PATIENCE: Final = 0.2
-_TRY_TLS: Final = " (if it speaks TLS only, begin --redis-url with rediss://)"
-_TRY_PLAIN: Final = " (if it doesn't speak TLS, begin --redis-url with redis://)"
+_TRY_TLS: Final = " (if the server accepts only TLS, start --redis-url with rediss://)"
+_TRY_PLAIN: Final = " (if the server has no TLS, start --redis-url with redis://)"
 _PASSING_TLS_ERRORS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 """The errors of a server that is starting or stopping."""
 
@@ -133,9 +133,9 @@ def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
         raise DeniedError(
-            f"the certificate of {name} is not trusted: {cause.verify_message}; give its authority with --redis-ca-file"
+            f"the certificate of {name} is not trusted: {cause.verify_message}; set --redis-ca-file to its CA"
         ) from error
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSING_TLS_ERRORS):
-        raise DeniedError(f"no TLS with {name}: {cause}{_TRY_PLAIN}") from error
+        raise DeniedError(f"the TLS handshake with {name} failed: {cause}{_TRY_PLAIN}") from error
     hint = "" if isinstance(cause, ConnectionRefusedError) else _TRY_PLAIN if settings.redis_url.tls else _TRY_TLS
     raise UnreachableError(f"cannot reach {name}: {text_of(error)}{hint}") from error

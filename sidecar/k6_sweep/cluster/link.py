@@ -115,11 +115,11 @@ class Link:
         try:
             with self._one_at_a_time:
                 if self.closed:  # redis-py would reconnect, and the server would not know the earlier commands
-                    raise exceptions.ConnectionError("it was closed")
+                    raise exceptions.ConnectionError("it is closed")
                 replies = self._connection.exchange(commands)
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
             raise DeniedError(
-                f"{self.name} wants a login: {text_of(error)}; check the user and the password"
+                f"{self.name} needs a login: {text_of(error)}; check the user and the password"
             ) from error
         except (exceptions.RedisError, OSError, AttributeError, ValueError) as error:
             self.closed = True

@@ -61,7 +61,7 @@ class SweepLock:
                 return None
             if (holder := self._holder(_PATIENCE)) is not None:
                 return holder
-        raise UnreachableError("the lock of the sweep comes and goes; try again")
+        raise UnreachableError("could not take the sweep lock: it kept changing hands; retry")
 
     def release(self, owner: str) -> None:
         """Release the lock if the owner still holds it."""
@@ -77,7 +77,7 @@ class SweepLock:
         connect = self._connect_within(patience)
         shard = discover(connect, seeds(self._url, connect)).shard_of(key_slot(self.key))
         if shard is None:
-            raise UnreachableError(f"no primary owns slot {key_slot(self.key)}, where the lock of the sweep belongs")
+            raise UnreachableError(f"no primary owns slot {key_slot(self.key)}, which holds the sweep lock")
         address, asking = shard.address, False
         said = ""
         for _ in range(_HOPS):
@@ -89,9 +89,9 @@ class SweepLock:
             trouble = judge(reply)
             if trouble is None:
                 return reply
-            said = f"{link.name} does not take the lock's {command.decode()}: {trouble.text}"
+            said = f"{link.name} does not accept {command.decode()} on the sweep lock: {trouble.text}"
             if trouble.kind is ReplyKind.DENIED:
-                raise denial(link.name, f"{trouble.text} (the lock of the sweep needs SET and GET)")
+                raise denial(link.name, f"{trouble.text} (the sweep lock needs SET and GET)")
             if not isinstance(reply, exceptions.AskError):
                 break
             address = Address(reply.host or address.host, reply.port)

@@ -19,9 +19,9 @@ Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spe
 class ReplyKind(enum.Enum):
     """What to do with a slot after an error."""
 
-    LATER = "ask again later, of whoever owns it then"
-    MOVING = "it is on its way to another node: work it off key by key"
-    DENIED = "asking again doesn't help"
+    LATER = "ask its owner again later"
+    MOVING = "it moves to another node: handle it key by key"
+    DENIED = "a retry does not help"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def judge(reply: Any) -> ErrorReply | None:  # any reply
 def denial(server: str, text: str) -> DeniedError:
     """Return the exception for an error that a retry does not solve."""
     advice = "; give the user the permissions of docs/redis.md" if text.startswith("NOPERM") else ""
-    return DeniedError(f"{server} refuses: {text}{advice}")
+    return DeniedError(f"{server} denies a command: {text}{advice}")
 
 
 def is_denied(reply: Any) -> bool:  # any reply

@@ -47,5 +47,5 @@ def _primary(sentinel: Address, master: str, connect: Connect) -> Address:
     finally:
         link.close()
     if found is None:
-        raise UnreachableError(f"the Sentinel {link.name} knows no primary called {master!r}; check --redis-url")
+        raise UnreachableError(f"the Sentinel {link.name} has no primary named {master!r}; check --redis-url")
     return Address(found[0].decode(), int(found[1]))

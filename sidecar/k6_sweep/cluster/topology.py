@@ -64,7 +64,7 @@ def hello(link: Link) -> dict[str, str]:
     try:
         reply = link.ask(b"HELLO")
     except exceptions.ResponseError as error:
-        raise DeniedError(f"{link.name} does not answer HELLO: {text_of(error)}; Redis 6 or newer is needed") from error
+        raise DeniedError(f"{link.name} denies HELLO: {text_of(error)}; Redis 6 or newer is required") from error
     pairs = zip(reply[::2], reply[1::2], strict=True)
     return {key.decode(): value.decode() for key, value in pairs if isinstance(value, bytes)}
 
@@ -82,19 +82,17 @@ def read_topology(link: Link, address: Address) -> Topology:
     """
     facts = hello(link)
     if facts.get("mode") == "sentinel":
-        raise DeniedError(
-            f"{link.name} is a Sentinel, not a Redis; write --redis-url as redis+sentinel://HOST:PORT/MASTER"
-        )
+        raise DeniedError(f"{link.name} is a Sentinel; write --redis-url as redis+sentinel://HOST:PORT/MASTER")
     if facts.get("mode") != "cluster":
         if facts.get("role") != "master":
-            raise UnreachableError(f"{link.name} is a read-only replica; give its primary's address, or its Sentinels'")
+            raise UnreachableError(f"{link.name} is a read-only replica; set --redis-url to its primary or Sentinels")
         return Topology(clustered=False, shards=(Shard(address, str(address), _replicas_of(link), ALL_SLOTS),))
     try:
         entries = link.ask(b"CLUSTER", b"SLOTS")
     except exceptions.NoPermissionError as error:
         raise denial(link.name, text_of(error)) from error
     except exceptions.ResponseError as error:
-        raise UnreachableError(f"{link.name} does not tell its cluster: {text_of(error)}") from error
+        raise UnreachableError(f"{link.name} cannot describe its cluster: {text_of(error)}") from error
     return Topology(clustered=True, shards=tuple(_shards(entries, address, _failed_replicas(link))))
 
 
@@ -177,10 +175,10 @@ def discover(connect: Connect, addresses: Iterable[Address], known: frozenset[st
         else:
             if not known or known & topology.node_ids:
                 return topology
-            failures.append(UnreachableError(f"{address} answers, but does not belong to the cluster that was swept"))
+            failures.append(UnreachableError(f"{address} answers, but belongs to another cluster"))
         finally:
             if link is not None:
                 link.close()
     if denials or failures:
         raise (denials or failures)[0]
-    raise UnreachableError("no address of Redis to ask")
+    raise UnreachableError("no known address of Redis is left to connect to")

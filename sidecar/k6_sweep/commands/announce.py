@@ -4,6 +4,7 @@ from typing import Final
 
 from k6_sweep.commands.context import Context
 from k6_sweep.commands.event import emit_event
+from k6_sweep.log import LogEvent
 from k6_sweep.report import Report
 
 _LIMIT: Final = 1.0
@@ -25,11 +26,11 @@ def announce(context: Context, report: Report) -> None:
         try:
             metrics.write(report, settings.metrics_file)
         except OSError as error:
-            context.log.warning("the metrics could not be written", file=str(settings.metrics_file), problem=str(error))
+            context.log.warning(LogEvent.METRICS_NOT_WRITTEN, file=str(settings.metrics_file), problem=str(error))
     if settings.pushgateway_url:
         known = {"run": context.run, "namespace": pod.namespace, "pod": pod.name}
         grouping = {name: value for name, value in known.items() if value}
         try:
             metrics.push(report, settings.pushgateway_url, grouping, _LIMIT)
         except (OSError, HTTPException, ValueError) as error:  # the last two: an answer that is not HTTP, a bad URL
-            context.log.warning("the metrics could not be pushed", url=settings.pushgateway_url, problem=str(error))
+            context.log.warning(LogEvent.METRICS_NOT_PUSHED, url=settings.pushgateway_url, problem=str(error))

@@ -2,6 +2,7 @@
 
 from k6_sweep.cluster.connector import Connector
 from k6_sweep.commands.context import Context
+from k6_sweep.log import LogEvent
 from k6_sweep.report import Report
 from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_namespace
@@ -12,7 +13,7 @@ def check(context: Context) -> Report:
     """Test everything that a sweep needs, and delete nothing."""
     check_namespace(context.settings.allowed_namespace, context.pod.namespace)
     readiness = preflight(context.settings, Connector(context.settings))
-    context.log.info("a sweep could do its work", primaries=list(readiness.primaries))
+    context.log.info(LogEvent.CHECK_PASSED, primaries=list(readiness.primaries))
     for warning in readiness.warnings:
-        context.log.warning(warning)
+        context.log.warning(LogEvent.CHECK_WARNING, problem=warning)
     return Report(Status.READY, errors=readiness.warnings)

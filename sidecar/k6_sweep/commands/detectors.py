@@ -10,6 +10,7 @@ from k6_sweep.commands.context import Context
 from k6_sweep.errors import RefusedError, SettingsError
 from k6_sweep.kube.own_pod import TELL_THE_NAME
 from k6_sweep.lifecycle import Events
+from k6_sweep.log import LogEvent
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.target import Target
@@ -58,26 +59,26 @@ def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa
     watching = ProcessWatch(settings.k6_process, lambda: budget, events, log)
     needs_the_api = settings.when != "always" and not kernel_tells_exit_codes()
     untold = (
-        f"--when {settings.when} needs k6's exit code, which this kernel doesn't tell (Linux 6.15 or newer does), and "
-        "the API cannot be asked: "
+        f"--when {settings.when} needs k6's exit code. This kernel does not report it (Linux 6.15 and newer do), and "
+        "the Kubernetes API cannot be used: "
     )
     if not pod.account and needs_the_api:
-        raise SettingsError([f"{untold}no service account is mounted"])
+        raise SettingsError([f"{untold}the pod has no service account mounted"])
 
     def on_answer(answer: Any) -> None:
         nonlocal budget
         if answer is None or "error" in answer:
-            why = answer["error"] if answer else "no answer"
-            log.debug("the API tells nothing of our pod", why=why)
+            why = answer["error"] if answer else "it does not answer"
+            log.debug(LogEvent.OWN_POD_UNREADABLE, problem=why)
             if needs_the_api:
                 raise SettingsError([untold + why])
             return
         if answer["restarts"]:
             raise RefusedError(
-                "the pod's restartPolicy lets the kubelet start k6 again after it has ended, behind our back; set "
-                "`restartPolicy: Never`, or watch by the API, which tells of restarts: --detector kubernetes"
+                "the pod's restartPolicy lets the kubelet restart k6 unnoticed, so a sweep could run during the test; "
+                "set `restartPolicy: Never`, or use --detector kubernetes, which sees restarts"
             )
-        log.debug("the API told of our pod", grace_period=answer["grace_period"])
+        log.debug(LogEvent.OWN_POD_READ, grace_period=answer["grace_period"])
         budget = replace(budget, grace_period=answer["grace_period"])
 
     def wait() -> tuple[K6Outcome, Budget]:
@@ -109,13 +110,13 @@ def _by_kubernetes(context: Context, events: Events, board: Board) -> Wait:
     problems = []
     if not pod.account:
         problems.append(
-            "the API cannot be asked: this is no pod with a service account mounted "
-            "(`automountServiceAccountToken: true`)"
+            "the Kubernetes API cannot be used: no service account is mounted; run in a pod with "
+            "`automountServiceAccountToken: true`"
         )
     if not pod.namespace:
-        problems.append("the pod's namespace is not known; set POD_NAMESPACE from the downward API")
+        problems.append("the pod's namespace is unknown; set POD_NAMESPACE with the downward API")
     if not settings.target and not pod.name:
-        problems.append(f"the pod's own name is not known; tell it: {TELL_THE_NAME}")
+        problems.append(f"the pod's own name is unknown; set it with the downward API: {TELL_THE_NAME}")
     if problems or not pod.account or not pod.namespace:
         raise SettingsError(problems)
     return KubernetesWatch(
@@ -128,7 +129,7 @@ def _by_kubernetes(context: Context, events: Events, board: Board) -> Wait:
         _budget(settings),
         events,
         context.log,
-        lambda trouble: board.tell("api", (f"no news from the API server: {trouble}",) if trouble else ()),
+        lambda trouble: board.tell("api", (f"the Kubernetes API does not answer: {trouble}",) if trouble else ()),
     ).run
 
 

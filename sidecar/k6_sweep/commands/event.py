@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from k6_sweep.commands.context import Context
+from k6_sweep.log import LogEvent
 from k6_sweep.report import Report
 
 _LIMIT: Final = 1.0
@@ -22,7 +23,8 @@ def emit_event(context: Context, report: Report) -> None:
 
     pod = context.pod
     if not pod.account or not pod.name or not pod.namespace:
-        context.log.warning("no Event was created: this is no pod with a service account and a known name")
+        problem = "not in a pod, or its service account or name is unknown"
+        context.log.warning(LogEvent.EVENT_NOT_CREATED, problem=problem)
         return
     now = datetime.now(UTC)
     body = {
@@ -49,7 +51,7 @@ def emit_event(context: Context, report: Report) -> None:
     try:
         ApiServer(pod.account, pod.namespace, _LIMIT).create(EVENTS, body)
     except ApiError as error:
-        context.log.warning("no Event was created", problem=str(error))
+        context.log.warning(LogEvent.EVENT_NOT_CREATED, problem=str(error))
 
 
 def sentence(report: Report) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Final
 
-from k6_sweep.log import Log
+from k6_sweep.log import Log, LogEvent
 from k6_sweep.sweep.result import OnProgress, Progress
 
 _EVERY: Final = 5.0
@@ -39,7 +39,7 @@ class ProgressLines:
         rate = (progress.matched - before) / (now - self._last)
         self._last, self._matched = now, progress.matched
         self._log.info(
-            "under way",
+            LogEvent.SWEEP_PROGRESS,
             percent=None if progress.slots_asked is None else _percent(progress.slots_done, progress.slots_asked),
             keys_per_second=round(rate),
             pass_number=progress.pass_number,

@@ -11,7 +11,7 @@ from k6_sweep.commands.context import Context
 from k6_sweep.commands.progress import shown
 from k6_sweep.errors import RedisError, RefusedError
 from k6_sweep.lifecycle import Events
-from k6_sweep.log import Log
+from k6_sweep.log import Log, LogEvent
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
 from k6_sweep.status import Status
@@ -56,7 +56,7 @@ def sweep_in_time(context: Context, events: Events, budget: Budget, k6: K6Outcom
     report = replace(report, k6=k6)
     if report.sweep is None or k6 is None or k6.ended:
         return report
-    alive = "k6 had not ended when the time to wait for it was over; it may write more"
+    alive = "k6 was still running when the wait ended (--max-wait or SIGTERM); it may write more keys"
     alive += f" ({k6.why})" if k6.why else ""
     return replace(report, status=Status.INCOMPLETE, errors=(alive,))
 
@@ -82,12 +82,12 @@ def sweep_once(
     from k6_sweep.cluster.connector import Connector  # loads redis, which waiting does not need
     from k6_sweep.sweep.sweeper import sweep
 
-    log.info("the sweep begins", dry_run=settings.dry_run)
+    log.info(LogEvent.SWEEP_STARTED, dry_run=settings.dry_run)
     try:
         check_namespace(settings.allowed_namespace, namespace)
         result = sweep(settings, Connector(settings, remaining), remaining, log, on_progress, own_keys)
     except (RefusedError, RedisError) as error:
         return Report(error.status, dry_run=settings.dry_run, errors=(str(error),))
     for pattern, matched in result.patterns.items():
-        log.info("keys of a pattern", pattern=pattern, matched=matched)
+        log.info(LogEvent.PATTERN_COUNTED, pattern=pattern, matched=matched)
     return Report(result.status, dry_run=settings.dry_run, sweep=result)

@@ -19,7 +19,7 @@ from k6_sweep.cluster.lock import SweepLock
 from k6_sweep.commands.context import Context
 from k6_sweep.commands.progress import ProgressLines
 from k6_sweep.commands.run import sweep_once
-from k6_sweep.log import Log
+from k6_sweep.log import Log, LogEvent
 from k6_sweep.metrics import ServerMetrics
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
@@ -58,7 +58,7 @@ def serve(context: Context) -> Report:
     app = make_app(Service(settings, sweeps, readiness, metrics), log)
     with bind(settings.listen) as listening, _signals_to(settings, sweeps):
         host, port = listening.getsockname()[:2]
-        log.info("listening", host=host, port=port, tls=settings.tls_cert_file is not None)
+        log.info(LogEvent.LISTENING, host=host, port=port, tls=settings.tls_cert_file is not None)
         threading.Thread(target=_try_redis, args=(context,), daemon=True).start()
         asyncio.run(make_server(app, settings, lambda: sweeps.may_end).serve([listening]))
         sweeps.join()
@@ -87,6 +87,6 @@ def _try_redis(context: Context) -> None:
     """Log at the start every problem that would make a sweep fail."""
     found = problems(context.settings, Connector(context.settings))
     for problem in found:
-        context.log.warning("a sweep would not do its work as it is", problem=problem)
+        context.log.warning(LogEvent.PREFLIGHT_FAILED, problem=problem)
     if not found:
-        context.log.info("the preflight found nothing wrong")
+        context.log.info(LogEvent.PREFLIGHT_PASSED)

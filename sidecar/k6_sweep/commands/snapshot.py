@@ -8,6 +8,7 @@ from k6_sweep.commands.context import ContextOf
 from k6_sweep.commands.progress import shown
 from k6_sweep.errors import RefusedError, SettingsError
 from k6_sweep.lifecycle import Events
+from k6_sweep.log import LogEvent
 from k6_sweep.report import Report
 from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.status import Status
@@ -33,13 +34,13 @@ def snapshot(context: ContextOf[SnapshotSettings]) -> Report:
             return Report(
                 Status.INCOMPLETE,
                 sweep=report,
-                errors=("a signal came before the snapshot was done; none was written",),
+                errors=("a signal stopped the snapshot before it was complete; no file was written",),
             )
     try:
         dataclasses.replace(taken, pod=context.pod.uid).write(out)
     except OSError as error:
-        raise SettingsError([f"--out cannot be written: {error}"]) from error
-    context.log.info("a snapshot was taken", keys=taken.size, file=str(out))
+        raise SettingsError([f"--out cannot be written: {error}; choose a writable path"]) from error
+    context.log.info(LogEvent.SNAPSHOT_TAKEN, keys=taken.size, file=str(out))
     return Report(report.status, sweep=report)
 
 
@@ -48,7 +49,7 @@ def _kept(context: ContextOf[SnapshotSettings]) -> Report:
     out = context.settings.out
     found = read_snapshot(out)
     if found.pod is None or found.pod != context.pod.uid:
-        raise RefusedError(f"{out} exists: {found}; remove it if a new one is wanted")
+        raise RefusedError(f"{out} already exists: it is {found}; delete it to take a new one")
     found.check_patterns(context.settings.pattern, out)
-    context.log.warning("the file exists, and is kept", snapshot=str(found))
+    context.log.warning(LogEvent.SNAPSHOT_KEPT, snapshot=str(found))
     return Report(Status.INCOMPLETE if found.unproven else Status.COMPLETE, errors=(f"kept {found}",))

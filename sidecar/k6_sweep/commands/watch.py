@@ -14,6 +14,7 @@ from k6_sweep.commands.run import sweep_in_time
 from k6_sweep.errors import SweepError
 from k6_sweep.kube.pods import K6Pod
 from k6_sweep.lifecycle import Events, on_our_clock
+from k6_sweep.log import LogEvent
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
 from k6_sweep.status import Status
@@ -36,7 +37,7 @@ def watch(context: Context) -> Report:
         announce(context, report)
         if context.settings.native and events.first_signal is None:
             # If a native sidecar exits while other containers run, the kubelet restarts it, and it would sweep again.
-            context.log.info("done; waiting for SIGTERM, as a native sidecar does", status=report.status)
+            context.log.info(LogEvent.WAITING_FOR_SIGTERM, status=report.status)
             while events.first_signal is None:
                 events.wait([], None)
         return report
@@ -56,7 +57,7 @@ def _watch(context: Context, events: Events) -> Report:
     board = Board(context)
     wait = DETECTORS[detector](context, events, board)
     board.tell()
-    log.info("waiting for k6", detector=detector)
+    log.info(LogEvent.WAITING_FOR_K6, detector=detector)
     with background(events, lambda: _preflight(settings), partial(_on_preflight, context, board)):
         k6, budget = wait()
     return _after(context, events, budget, k6)
@@ -68,7 +69,7 @@ def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> R
     if not k6.seen:
         return Report(Status.UNSEEN, dry_run=settings.dry_run, k6=k6, errors=(_why_unseen(settings, events, k6),))
     if k6.broken_off:
-        stopped = "stopped by a signal before k6 had ended; nothing was swept" + (f" ({k6.why})" if k6.why else "")
+        stopped = "a signal stopped the wait before k6 ended; nothing was swept" + (f" ({k6.why})" if k6.why else "")
         return Report(Status.INCOMPLETE, dry_run=settings.dry_run, k6=k6, errors=(stopped,))
     if settings.when != "always":
         k6 = _ask_for_the_code(context, events, budget, k6)
@@ -83,20 +84,20 @@ def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> R
 
 def _why_unseen(settings: Settings, events: Events, k6: K6Outcome) -> str:
     if k6.ended:
-        why = "no k6 was seen to run"
+        why = "k6 never ran"
     elif events.first_signal is not None:
-        why = "a signal came before any k6 was seen"
+        why = "a signal stopped the wait before k6 appeared"
     else:
-        why = f"no k6 was seen within {settings.start_timeout:g} s"
+        why = f"k6 did not appear within {settings.start_timeout:g} s (--start-timeout)"
     if k6.detector == "process":
-        return f"{why}; nothing was deleted; was there a process named {settings.k6_process!r} that runs a test?"
+        return f"{why}; nothing was deleted; check that the process name is {settings.k6_process!r} (--k6-process)"
     return f"{why}; nothing was deleted" + (f"; {k6.why}" if k6.why else "")
 
 
 def _against(settings: Settings, k6: K6Outcome) -> Report | None:
     """Return the report of a run that --when ends without a sweep; None if the sweep must run."""
     if k6.passed is None:
-        unknown = f"how k6 ended is not known, so --when {settings.when} could not be judged; nothing was swept"
+        unknown = f"k6's result is unknown, so --when {settings.when} cannot be decided; nothing was swept"
         return Report(Status.INCOMPLETE, dry_run=settings.dry_run, k6=k6, errors=(unknown,))
     if k6.passed == (settings.when == "success"):
         return None
@@ -141,18 +142,18 @@ def _own_pod(context: Context) -> K6Pod | None:
     try:
         return read_own_pod(context.pod, context.settings.k6_container, _QUICKLY)
     except ApiError as error:
-        context.log.debug("our pod cannot be read from the API", why=str(error))
+        context.log.debug(LogEvent.OWN_POD_UNREADABLE, problem=str(error))
         return None
 
 
 def _on_preflight(context: Context, board: Board, answer: Any) -> None:
     """Log the problems that the preflight found, and show them in the termination message."""
-    problems = ["the preflight ended without an answer"] if answer is None else answer
+    problems = ["the test of Redis ended without an answer"] if answer is None else answer
     for problem in problems:
-        context.log.warning("a sweep would not do its work as it is", problem=problem)
+        context.log.warning(LogEvent.PREFLIGHT_FAILED, problem=problem)
     board.tell("redis", tuple(problems))
     if not problems:
-        context.log.info("the preflight found nothing wrong")
+        context.log.info(LogEvent.PREFLIGHT_PASSED)
 
 
 def _preflight(settings: Settings) -> list[str]:

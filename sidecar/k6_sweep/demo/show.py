@@ -103,7 +103,7 @@ def _main_job(cluster: LocalCluster, k6: str, folder: Path, step: Callable[[str]
         after=_count(cluster),
         report=json.loads(output),
         message=message.read_text().rstrip(),
-        began_after=_time_of("the sweep begins", folder / "log") - ended,
+        began_after=_time_of("sweep started", folder / "log") - ended,
         watch_code=watch.returncode,
     )
 

@@ -34,7 +34,7 @@ def inject(argv: Sequence[str], environ: Mapping[str, str], standard_input: Text
     wanted, env, problems = parse_inject(argv, environ)
     read = _read(wanted, problems, standard_input)
     if wanted.uninject:
-        return Injected(documents.write(read), tuple(f"{title} has no k6-sweep in it" for _, _, title in _titled(read)))
+        return Injected(documents.write(read), tuple(f"{title} has no k6-sweep now" for _, _, title in _titled(read)))
     cleanup = Cleanup(wanted, env, wanted.image or f"k6-sweep:{version('k6-sweep')}")
     return _inject(read, cleanup)
 
@@ -76,7 +76,7 @@ def _inject(read: Sequence[Document], cleanup: Cleanup) -> Injected:
     problems += _shared(found)
     if problems:
         raise SettingsError(problems)
-    notes = [f"{title} has no k6 container and is left as it is" for _, _, title in others]
+    notes = [f"{title} has no k6 container and is unchanged" for _, _, title in others]
     before: list[Document] = []
     after: list[Document] = []
     for document, workload, title in found:
@@ -99,7 +99,7 @@ def _shared(found: Sequence[tuple[Document, Workload, str]]) -> Iterator[str]:
         pod = workload.pod
         for part in (pod, *(pod[field] for field in ("containers", "initContainers", "volumes") if field in pod)):
             if id(part) in seen:
-                yield f"{title}: an alias makes it share a part with {seen[id(part)]}; write it out"
+                yield f"{title}: a YAML alias shares a part of it with {seen[id(part)]}; write that part out in both"
                 break
             seen[id(part)] = title
 
@@ -110,12 +110,12 @@ def _namespace(workload: Workload, settings: InjectSettings) -> str | None:
 
 def _form(workload: Workload, cleanup: Cleanup) -> str:
     if workload.needs_watcher:
-        return "may run in several pods: a watcher of its own sweeps when all of them have ended"
-    form = f"cleans up after itself, by {'a native sidecar' if cleanup.native else 'an ordinary container before k6'}"
+        return "may run in several pods: a separate watcher Job sweeps when all of them have ended"
+    form = f"cleans up with {'a native sidecar' if cleanup.native else 'an ordinary container before k6'}"
     if workload.retries_unasked:
-        form += "; it has no backoffLimit, so a failed test is run up to six times more: set it to 0"
+        form += "; backoffLimit is not set, so Kubernetes repeats a failed test up to six times: set it to 0"
     if workload.may_overlap:
-        form += "; set concurrencyPolicy: Forbid, or the sweep of one test deletes the keys of the next"
+        form += "; set concurrencyPolicy: Forbid, otherwise the sweep of one test deletes the keys of the next"
     return form
 
 
@@ -126,5 +126,5 @@ def _nothing_found(read: Sequence[Document], wanted: str) -> str:
     ]
     if not seen:
         kinds = sorted({str(each.manifest.get("kind")) for each in read if isinstance(each.manifest, dict)})
-        return f"no Pod, Job, CronJob or TestRun in these manifests, but {', '.join(kinds) or 'nothing'}"
-    return f"no container is called {wanted}, or has an image called k6: {'; '.join(seen)}; name it with --k6-container"
+        return f"these manifests contain no Pod, Job, CronJob or TestRun, only {', '.join(kinds) or 'nothing'}"
+    return f"no container is named {wanted}, and none has an image named k6: {'; '.join(seen)}; set --k6-container"

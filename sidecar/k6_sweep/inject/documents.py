@@ -73,13 +73,13 @@ def _texts(name: str, standard_input: TextIO) -> Iterator[tuple[str, str]]:
         path = Path(name)
         files = sorted(each for each in path.iterdir() if each.suffix in _SUFFIXES) if path.is_dir() else [path]
         if not files:
-            raise UnreadableError(f"{name}: no .yaml, .yml or .json file in this folder")
+            raise UnreadableError(f"{name}: this folder has no .yaml, .yml or .json file")
         for file in files:
             yield str(file), file.read_text(encoding="utf-8")
     except OSError as error:
         raise UnreadableError(f"{name}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UnreadableError(f"{name}: this is no text in UTF-8") from None
+        raise UnreadableError(f"{name}: this is not UTF-8 text") from None
 
 
 def _parse(source: str, text: str) -> Iterator[Document]:
@@ -94,7 +94,7 @@ def _parse(source: str, text: str) -> Iterator[Document]:
             if manifest is not None:
                 yield Document(source, manifest, offset)
     except YAMLError as error:
-        raise UnreadableError(f"{source}: this is no YAML: {' '.join(str(error).split())}") from None
+        raise UnreadableError(f"{source}: this is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def write(documents: Sequence[Document]) -> str:

@@ -163,8 +163,8 @@ def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Injec
     handed_on = options_of(Settings)
     env = {name: each for name, each in texts.items() if name in handed_on}
     problems = [
-        f"{flag_name(name)}: {text!r} cannot be handed on: in a variable, commas and newlines separate, and blanks "
-        "around don't count; ? stands for any character"
+        f"{flag_name(name)}: {text!r} cannot be passed in an environment variable, where commas and newlines separate "
+        "values and surrounding spaces are dropped; write ? in their place"
         for name, each in env.items()
         for text in each
         if handed_on[name].many and not re.fullmatch(r"[^\s,]([^,\n]*[^\s,])?", text)
@@ -175,15 +175,15 @@ def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Injec
 def _problems(settings: InjectSettings) -> Iterator[str]:
     if settings.redis_url and (settings.redis_url.password or settings.redis_url.username):
         yield (
-            "--redis-url names a user or a password, which everybody who can read the pod would see: use "
-            "--redis-username and --redis-password-secret"
+            "--redis-url contains a user or a password, visible to anyone who can read the pod; use --redis-username "
+            "and --redis-password-secret"
         )
     if settings.redis_ca_config_map and settings.redis_ca_secret:
-        yield "--redis-ca-config-map and --redis-ca-secret both name the authorities; keep one"
+        yield "--redis-ca-config-map and --redis-ca-secret are both set; keep one"
     if not settings.has_guard and not settings.no_guard:
-        yield ("choose a guard: --allowed-namespace, --require-marker, --max-keys or --only-new; or say --no-guard")
+        yield "choose a guard: --allowed-namespace, --require-marker, --max-keys or --only-new; or set --no-guard"
     if settings.broad_patterns:
         broad = ", ".join(repr(pattern.text) for pattern in settings.broad_patterns)
-        yield f"--pattern {broad} is too broad: give 3 literal leading characters, or say --allow-broad-patterns"
+        yield f"--pattern {broad} is too broad: start it with 3 literal characters, or set --allow-broad-patterns"
     if settings.detector == "signal":
-        yield "--detector signal is not added by inject: it can't tell k6's end from a test that never began"
+        yield "inject cannot use --detector signal: it cannot distinguish k6's end from a test that never began"

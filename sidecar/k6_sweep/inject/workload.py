@@ -134,7 +134,7 @@ def malformations(workload: Workload) -> Iterator[str]:
     elif not isinstance(metadata.get("annotations") or {}, dict):
         yield "metadata.annotations must be a mapping"
     elif not _is_record((metadata.get("annotations") or {}).get(BEFORE, "{}")):
-        yield f"the annotation {BEFORE} is not what inject wrote; remove it, and what inject has added"
+        yield f"the annotation {BEFORE} was changed after inject wrote it; remove it and what inject added"
     if workload.is_test_run:
         return
     for field in ("containers", "initContainers", "volumes"):
@@ -158,7 +158,7 @@ def _is_record(text: object) -> bool:
 def reasons_against(workload: Workload, cleanup: Cleanup, namespace: str | None) -> Iterator[str]:
     """Yield the reasons why k6-sweep cannot be added to a workload that runs k6."""
     if not workload.is_test_run and workload.kind not in _THAT_END:
-        yield f"a {workload.kind} starts k6 again whenever it ends, so the test is never over; run it as a Job"
+        yield f"a {workload.kind} restarts k6 whenever it ends, so the test never ends; run it as a Job"
         return
     if not workload.is_test_run:
         yield from _pod_reasons(workload, cleanup)
@@ -170,14 +170,14 @@ def reasons_against(workload: Workload, cleanup: Cleanup, namespace: str | None)
 def _watcher_reasons(workload: Workload, cleanup: Cleanup) -> Iterator[str]:
     if not workload.name or workload.kind == "CronJob":
         yield (
-            f"it runs {workload.pods_at_once} pods at once, so it needs a watcher, which must know the Job's name; "
-            "name the Job, set parallelism to 1, or use a TestRun"
+            f"it runs {workload.pods_at_once} pods at once and needs a watcher, which must know the Job's name; set "
+            "metadata.name, set parallelism to 1, or use a TestRun"
         )
     if len(beside(workload.name)) > _LONGEST_JOB_NAME:
-        yield f"its watcher would be called {beside(workload.name)}, and a Job's name has 63 characters at most"
+        yield f"its watcher's name {beside(workload.name)} would be longer than 63 characters; shorten metadata.name"
     for flag in ("preflight", "only_new", "fail_job"):
         if getattr(cleanup.settings, flag):
-            yield f"--{flag.replace('_', '-')} needs a sidecar, and a test in several pods has a watcher"
+            yield f"--{flag.replace('_', '-')} needs a sidecar, but a test in several pods gets a watcher; remove it"
 
 
 def _place_reasons(workload: Workload, cleanup: Cleanup, namespace: str | None) -> Iterator[str]:
@@ -189,18 +189,18 @@ def _place_reasons(workload: Workload, cleanup: Cleanup, namespace: str | None) 
     if not cleanup.rules(workload.needs_watcher, ""):
         return
     if not workload.name and not workload.needs_watcher:
-        yield "it has no name, and its service account and Role are called after it; name it"
+        yield "metadata.name is required: the service account and Role take their names from it"
     if not namespace:
-        yield "it names no namespace, and what is allowed to ask the API must: give --namespace"
+        yield "metadata.namespace is missing, but the Role needs a namespace; set --namespace"
 
 
 def _pod_reasons(workload: Workload, cleanup: Cleanup) -> Iterator[str]:
     pod, settings = workload.pod, cleanup.settings
     policy = pod.get("restartPolicy") or "Always"
     if policy != "Never":
-        yield f"restartPolicy is {policy}, so the kubelet would start k6 again when it has ended; set it to Never"
+        yield f"restartPolicy is {policy}, so the kubelet would restart k6 after its end; set it to Never"
     if len(found := workload.k6(settings.k6_container)) > 1:
-        yield f"containers {', '.join(found)} look like k6; name the one that counts with --k6-container"
+        yield f"containers {', '.join(found)} look like k6; set --k6-container to one of them"
     if workload.needs_watcher:
         return
     if settings.fail_job and workload.backoff_limit:
@@ -209,12 +209,12 @@ def _pod_reasons(workload: Workload, cleanup: Cleanup) -> Iterator[str]:
             "sweep; set backoffLimit to 0"
         )
     if settings.detector != "kubernetes" and pod.get("shareProcessNamespace") is False:
-        yield "shareProcessNamespace is false, so k6-sweep can't see k6; take it out, or give --detector kubernetes"
+        yield "shareProcessNamespace is false, so k6-sweep cannot see k6; remove it, or set --detector kubernetes"
     if settings.detector != "kubernetes" and pod.get("hostPID"):
-        yield "hostPID lets it see k6s of other pods; take it out, or give --detector kubernetes"
+        yield "hostPID makes the k6 of other pods visible; remove it, or set --detector kubernetes"
     contexts = [pod, *(each for each in workload.containers if each["name"] in found)]
     if USER in [_mapping(each.get("securityContext")).get("runAsUser") for each in contexts]:
-        yield f"k6 runs as user {USER}, which is k6-sweep's; give it another, so that it can't read our password"
+        yield f"k6 runs as user {USER}, k6-sweep's own, and could read its password; set another runAsUser for k6"
 
 
 def _mapping(value: Any) -> Manifest:

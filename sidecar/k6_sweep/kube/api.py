@@ -86,7 +86,7 @@ class ApiServer:
                         raise ApiError(f"the watch of {resource.plural} ended: {_message(event.get('object'))}")
                     yield event["type"], event["object"]
             except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
-                raise ApiError(f"the watch of {resource.plural} broke: {_reason(error)}") from error
+                raise ApiError(f"the watch of {resource.plural} was interrupted: {_reason(error)}") from error
 
     def create(self, resource: Resource, body: Json) -> None:
         """Create an object.
@@ -122,7 +122,7 @@ class ApiServer:
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self._pool.clear()  # a connection that has failed is not used again
-            raise ApiError(f"the API server at {self._account.url} cannot be asked: {_reason(error)}") from error
+            raise ApiError(f"cannot reach the Kubernetes API at {self._account.url}: {_reason(error)}") from error
         if 200 <= response.status < 300:  # noqa: PLR2004  # HTTP's own words
             return response
         with response:
@@ -137,14 +137,14 @@ class ApiServer:
         what = f"{verb} {resource.plural} in namespace {self._namespace}"
         if response.status in {401, 403}:
             return ForbiddenError(
-                f"the service account may not {what} ({response.status}: {said}); its Role needs this rule: "
+                f"the service account is not allowed to {what} ({response.status}: {said}); add this rule to its Role: "
                 f"{rule(resource)}"
             )
         if response.status in {400, 404}:
-            return MistakenError(f"cannot {what}: {said}; is it installed in this cluster, and spelled right?")
+            return MistakenError(f"cannot {what}: {said}; check that it is installed in this cluster, and its spelling")
         after = response.headers.get("Retry-After", "")
         return ApiError(
-            f"cannot {what}: the API server answered {response.status} ({said})",
+            f"cannot {what}: the Kubernetes API answered {response.status} ({said})",
             float(after) if after.isdecimal() else 0.0,
         )
 
@@ -153,9 +153,9 @@ def _read(response: urllib3.BaseHTTPResponse) -> Json:
     try:
         body = json.loads(response.read())
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise ApiError(f"the API server's answer cannot be read: {_reason(error)}") from error
+        raise ApiError(f"the Kubernetes API sent an answer that is not valid JSON: {_reason(error)}") from error
     if not isinstance(body, dict):
-        raise ApiError("the API server's answer is no object")
+        raise ApiError("the Kubernetes API sent an answer that is not a JSON object")
     return body
 
 

@@ -16,9 +16,9 @@ _PAUSES: Final = (0.5, 1.0)
 def why_not_readable(pod: OwnPod, k6_container: str) -> str | None:
     """Return why the own pod can never be read; None if it can be read, or if that cannot be decided now."""
     if not pod.account:
-        return "no service account is mounted (`automountServiceAccountToken: true`)"
+        return "no service account is mounted (set `automountServiceAccountToken: true`)"
     if not pod.name:
-        return f"the pod's name is not known ({TELL_THE_NAME})"
+        return f"the pod's name is unknown (set it: {TELL_THE_NAME})"
     why = None
     for pause in (*_PAUSES, None):
         try:
@@ -48,8 +48,8 @@ def read_own_pod(pod: OwnPod, k6_container: str, limit: float) -> K6Pod:
     if not pod.account:
         raise ApiError("the pod has no service account mounted")
     if not pod.name or not pod.namespace:
-        raise ApiError("the pod's name is not known")
+        raise ApiError("the pod's name is unknown")
     found, _ = ApiServer(pod.account, pod.namespace, limit).list(PODS, {"fieldSelector": f"metadata.name={pod.name}"})
     if not found:
-        raise ApiError(f"there is no pod {pod.name} in namespace {pod.namespace}")
+        raise ApiError(f"namespace {pod.namespace} has no pod {pod.name}")
     return read_pod(found[0], k6_container)

@@ -50,9 +50,9 @@ def contradictions(settings: Settings) -> list[str]:
         if given
     ]
     if len(passwords) > 1:
-        problems.append(f"the password is given in {' and in '.join(passwords)}; keep one")
+        problems.append(f"the password is set in {' and in '.join(passwords)}; keep one")
     if url and url.username and settings.redis_username not in {None, url.username}:
-        problems.append("--redis-username and the URL name different users; keep one")
+        problems.append("--redis-username and --redis-url name different users; keep one")
     if settings.redis_iam:
         problems += _iam_problems(settings, passwords)
     tls = {
@@ -63,72 +63,70 @@ def contradictions(settings: Settings) -> list[str]:
     }
     without_tls = [name for name, given in tls.items() if given]
     if url and not url.tls and without_tls:
-        problems.append(f"{', '.join(without_tls)} needs TLS: begin --redis-url with rediss://")
+        problems.append(f"{', '.join(without_tls)} needs TLS: start --redis-url with rediss://")
     if settings.redis_tls_insecure and settings.redis_ca_file:
-        problems.append(
-            "--redis-tls-insecure and --redis-ca-file contradict each other: check the certificate or don't"
-        )
+        problems.append("--redis-tls-insecure turns off the check that --redis-ca-file is for; keep one of them")
     if bool(settings.redis_cert_file) != bool(settings.redis_key_file):
-        problems.append("--redis-cert-file and --redis-key-file belong together; one is missing")
+        problems.append("--redis-cert-file and --redis-key-file must be set together; one is missing")
     problems += [
-        f"pattern {pattern.text!r} is both swept and kept; take it out of --pattern or of --keep"
+        f"pattern {pattern.text!r} is in both --pattern and --keep; remove it from one of them"
         for pattern in settings.pattern
         if pattern in settings.keep
     ]
     if settings.no_verify and settings.settle:
-        problems.append("--settle needs the verifying passes that --no-verify leaves out; keep one")
+        problems.append("--settle needs the passes that --no-verify turns off; keep one of them")
     problems += _detector_problems(settings)
     return problems
 
 
 def _iam_problems(settings: Settings, passwords: Sequence[str]) -> Iterator[str]:
     if find_spec("botocore") is None:
-        yield "--redis-iam needs the extra `aws`: pip install 'k6-sweep[aws]'"
+        yield "--redis-iam needs the extra `aws`; run: pip install 'k6-sweep[aws]'"
     if passwords:
-        yield f"--redis-iam takes the place of a password; take it out of {' and of '.join(passwords)}"
+        yield f"--redis-iam replaces the password; remove the password from {' and from '.join(passwords)}"
     if settings.redis_url and not settings.username:
-        yield "--redis-iam needs the user to log in as: --redis-username"
+        yield "--redis-iam needs a user name; set --redis-username"
     if settings.redis_url and not settings.redis_url.tls:
-        yield "--redis-iam needs TLS: begin --redis-url with rediss://"
+        yield "--redis-iam needs TLS: start --redis-url with rediss://"
 
 
 def _detector_problems(settings: Settings) -> Iterator[str]:
     if settings.target and settings.detector in {"process", "signal"}:
-        yield f"--target is seen by the API: take out --detector {settings.detector}, or make it kubernetes"
+        yield f"--target needs the Kubernetes API: remove --detector {settings.detector}, or set it to kubernetes"
     if settings.detector == "signal" and not settings.native:
         yield (
-            "--detector signal needs --native: only a native sidecar gets SIGTERM once k6 has ended; another gets it "
-            "together with k6"
+            "--detector signal needs --native: only a native sidecar gets SIGTERM after k6 has ended; an ordinary "
+            "container gets it at the same time as k6"
         )
     if settings.detector == "signal" and settings.when != "always":
-        yield f"--detector signal tells nothing of how k6 ended, so --when {settings.when} can't be judged"
+        yield f"--detector signal cannot know k6's result, so --when {settings.when} cannot be decided"
 
 
 def _metrics_problems(settings: Settings) -> Iterator[str]:
     asked = {"--pushgateway-url": settings.pushgateway_url, "--metrics-file": settings.metrics_file}
     names = [name for name, given in asked.items() if given]
     if names and find_spec("prometheus_client") is None:
-        yield f"{' and '.join(names)} needs the extra `metrics`: pip install 'k6-sweep[metrics]'"
+        yield f"{' and '.join(names)} needs the extra `metrics`; run: pip install 'k6-sweep[metrics]'"
 
 
 def _endpoint_problems(settings: Settings) -> Iterator[str]:
     if settings.admin_token and settings.admin_token_file:
-        yield "the token is given in SWEEP_ADMIN_TOKEN and in --admin-token-file; keep one"
+        yield "the token is set in SWEEP_ADMIN_TOKEN and in --admin-token-file; keep one"
     elif not settings.admin_token and not settings.admin_token_file:
-        yield "a token is required, or anybody could sweep: SWEEP_ADMIN_TOKEN, or --admin-token-file"
+        yield "a token is required, otherwise any client could sweep: set SWEEP_ADMIN_TOKEN or --admin-token-file"
     else:
         yield from _token_problems(settings)
     if odd := [pattern.text for pattern in settings.pattern if not _is_text(pattern.text)]:
-        yield f"--pattern {odd[0]!r} is not UTF-8, which the endpoint's JSON can't carry; ? stands for any byte"
+        yield f"--pattern {odd[0]!r} is not UTF-8, so JSON cannot hold it; write ? in place of each such byte"
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
-        yield "--tls-cert-file and --tls-key-file belong together; one is missing"
+        yield "--tls-cert-file and --tls-key-file must be set together; one is missing"
     elif settings.tls_cert_file:
         import ssl  # the waiting sidecar does not need it
 
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
         except OSError as error:
-            yield f"--tls-cert-file and --tls-key-file are no certificate and its key: {error}"
+            yield f"--tls-cert-file and --tls-key-file do not hold a certificate and its key (PEM): {error}"
 
 
 def _is_text(text: str) -> bool:
@@ -147,6 +145,6 @@ def _token_problems(settings: Settings) -> Iterator[str]:
         yield f"{source} cannot be read: {error}"
         return
     if not token:
-        yield f"{source} is empty"
+        yield f"{source} is empty; it must hold the token"
     elif not all(0x21 <= byte <= 0x7E for byte in token):  # noqa: PLR2004  # the visible ASCII characters
-        yield f"{source} has characters that a header can't carry: visible ASCII only, and no blanks"
+        yield f"{source} has characters that an HTTP header cannot hold; use visible ASCII characters without spaces"

@@ -119,11 +119,11 @@ def _unknown_option(text: str, specs: Mapping[str, Option], command: str) -> str
     name = text.partition("=")[0]
     for field, spec in specs.items():
         if flag_name(field) == name and spec.secret:
-            return f"{name} is read from {variable_name(field)} only: other processes can read a command line"
+            return f"{name} is not an option, because other processes can read it; set {variable_name(field)}"
         if flag_name(field) == name:
-            return f"{name} is not an option of {command}, but of {', '.join(sorted(spec.taken_by.value))}"
+            return f"{name} is not an option of {command}; it belongs to {', '.join(sorted(spec.taken_by.value))}"
     if not name.startswith("-"):
-        return "an argument that belongs to no option (it is not repeated here: it may be a secret)"
+        return "unexpected argument (not shown: it may be a secret)"
     options = [flag_name(field) for field, spec in specs.items() if spec.serves(command) and not spec.secret]
     return f"unknown option {name}" + _suggestion(name, options)
 

@@ -9,7 +9,7 @@ from k6_sweep.settings.values import Address
 DEFAULT_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 _SCHEMES: Final = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix")
-_MALFORMED: Final = "has a malformed host or port"
+_MALFORMED: Final = "has an invalid host or port"
 
 
 class Secret:
@@ -68,21 +68,21 @@ class RedisUrl:
         """
         scheme, separator, _ = text.partition("://")
         if not separator or scheme not in _SCHEMES:
-            raise ValueError("must begin with redis://, rediss:// (TLS), redis+sentinel:// or unix://")
+            raise ValueError("must start with redis://, rediss:// (TLS), redis+sentinel:// or unix://")
         parts = _split(text)
         username = unquote(parts.username) if parts.username else None
         password = Secret(unquote(parts.password)) if parts.password else None
         places = parts.netloc.rpartition("@")[2]
         if scheme == "unix":
             if places or not parts.path.strip("/"):
-                raise ValueError("names no socket; write unix:///run/redis.sock")
+                raise ValueError("has no socket path; write it as unix:///run/redis.sock")
             return cls(socket_path=unquote(parts.path), username=username, password=password)
         tls = scheme.startswith("rediss")
         if "+" in scheme:
             sentinels = tuple(_address(place, SENTINEL_PORT) for place in places.split(","))
             master, _, database = parts.path.strip("/").partition("/")
             if not master:
-                raise ValueError("names no master; write redis+sentinel://HOST:PORT,HOST:PORT/MASTER")
+                raise ValueError("has no master name; write it as redis+sentinel://HOST:PORT,HOST:PORT/MASTER")
             return cls(
                 tls=tls,
                 sentinels=sentinels,
@@ -129,7 +129,7 @@ def _split(text: str) -> SplitResult:
         raise ValueError(_MALFORMED) from error
     if parts.query or parts.fragment:
         raise ValueError(
-            "must not carry ?options or a #fragment; use the --redis-… options (%23 and %3F in a password)"
+            "must not contain ?options or a #fragment; use the --redis-… options (in a password: # is %23, ? is %3F)"
         )
     return parts
 
@@ -142,11 +142,11 @@ def _address(text: str, default_port: int) -> Address:
     except ValueError as error:
         raise ValueError(_MALFORMED) from error
     if not host:
-        raise ValueError("names no host")
+        raise ValueError("has no host")
     return Address(host, default_port if port is None else port)
 
 
 def _database(text: str) -> int:
     if text and not (text.isascii() and text.isdigit()):
-        raise ValueError("must end in the host, the port or a database number")
+        raise ValueError("must end with the host, the port or a database number")
     return int(text or 0)

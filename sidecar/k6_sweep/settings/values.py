@@ -88,7 +88,7 @@ def readable_file(text: str) -> Path:
         with path.open("rb"):
             return path
     except OSError as error:
-        raise ValueError(f"names a file that cannot be read: {text!r} ({error.strerror})") from None
+        raise ValueError(f"is a file that cannot be read: {text!r} ({error.strerror})") from None
 
 
 @dataclass(frozen=True)
@@ -121,5 +121,5 @@ def http_url(text: str) -> str:
     if not sound or not text.isprintable() or " " in text:
         raise ValueError("must be a URL such as http://HOST:PORT or https://HOST")
     if "@" in parts.netloc:
-        raise ValueError("must not hold a login: it would stand in manifests and logs")
+        raise ValueError("must not contain a user or password, because manifests and logs show it")
     return text

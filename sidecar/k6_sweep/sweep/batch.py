@@ -139,7 +139,7 @@ class Batches:
             replies = link.pipeline([*commands, *others])
         except UnreachableError as error:
             if deletes and self._orders.delete:
-                self._tally.unsure.append(f"a delete was not answered: {error}")
+                self._tally.unsure.append(f"a delete got no answer: {error}")
             raise
         self._write_size.learn(time.monotonic() - began)
         if not asking:

@@ -49,7 +49,7 @@ class ScanSweep:
             LimitReachedError: The allowance is used up.
         """
         if not self._orders.delete:
-            self._tally.unsure.append("keys of very full slots were counted with SCAN, which may name one twice")
+            self._tally.unsure.append("very full slots were counted with SCAN, which may return a key twice")
         rest = []
         for slot in slots:
             try:

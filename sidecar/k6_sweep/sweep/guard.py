@@ -17,8 +17,8 @@ def check_breadth(settings: Settings) -> None:
     if broad := settings.broad_patterns:
         names = ", ".join(repr(pattern.text) for pattern in broad)
         raise RefusedError(
-            f"pattern {names} begins with fewer than {MIN_LITERAL_START} literal characters: it could match anybody's "
-            "keys; make it longer, or accept it with --allow-broad-patterns"
+            f"pattern {names} starts with fewer than {MIN_LITERAL_START} literal characters, so it could match keys "
+            "that are not test data; make it longer, or set --allow-broad-patterns"
         )
 
 
@@ -30,5 +30,5 @@ def check_namespace(allowed: Sequence[str], namespace: str | None) -> None:
     """
     if not allowed or (namespace is not None and any(fnmatchcase(namespace, glob) for glob in allowed)):
         return
-    found = "no Kubernetes namespace is known here" if namespace is None else f"this is namespace {namespace!r}"
-    raise RefusedError(f"{found}, and --allowed-namespace permits only {', '.join(allowed)}")
+    found = "the Kubernetes namespace is unknown" if namespace is None else f"the namespace is {namespace!r}"
+    raise RefusedError(f"{found}, but --allowed-namespace allows only {', '.join(allowed)}")

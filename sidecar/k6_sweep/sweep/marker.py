@@ -24,16 +24,16 @@ def check_marker(marker: str | None, topology: Topology, connect: Connect) -> No
     key = marker.encode("utf-8", "surrogateescape")
     shard = topology.shard_of(key_slot(key))
     if shard is None:
-        raise UnreachableError(f"no primary owns slot {key_slot(key)}, where the marker of --require-marker belongs")
+        raise UnreachableError(f"no primary owns slot {key_slot(key)}, which holds the key of --require-marker")
     with closing(connect(shard.address)) as link:
         (reply,) = link.pipeline([pack((b"EXISTS", key))])
     if isinstance(reply, exceptions.NoPermissionError):
         raise DeniedError(
-            f"{link.name} forbids to look for the marker: {text_of(reply)}; --require-marker needs EXISTS on it"
+            f"{link.name} does not allow EXISTS on the key of --require-marker: {text_of(reply)}; give the user +exists"
         )
     if trouble := judge(reply):
-        raise UnreachableError(f"{link.name} could not be asked for the marker: {trouble.text}")
+        raise UnreachableError(f"{link.name} did not answer whether the key of --require-marker exists: {trouble.text}")
     if not reply:
         raise RefusedError(
-            f"this Redis does not hold the key {marker!r} that --require-marker asks for: is it the right one?"
+            f"this Redis does not hold the key {marker!r} of --require-marker; check --redis-url, or create the key"
         )

@@ -15,7 +15,7 @@ from k6_sweep.cluster.replies import text_of
 from k6_sweep.cluster.sentinel import seeds
 from k6_sweep.cluster.topology import Shard, Topology, discover, importing, read_topology
 from k6_sweep.errors import DeniedError, RedisError, UnreachableError
-from k6_sweep.log import Log
+from k6_sweep.log import Log, LogEvent
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.values import Address
 from k6_sweep.sweep.by_scan import ScanSweep
@@ -30,7 +30,7 @@ _TICK: Final = 0.2
 _REPLICA_ACK_MS: Final = 1000
 _LATE: Final = 0.3
 """Seconds after the deadline when k6-sweep closes the links of workers that are stuck in a read."""
-_FORGOTTEN: Final = "IMPORTING on a node, but its owner knows of no migration: redis-cli --cluster fix"
+_FORGOTTEN: Final = "IMPORTING on a node, but its owner has no MIGRATING mark: run redis-cli --cluster fix"
 _TOO_LATE: Final = 1.5
 """Seconds after the deadline when k6-sweep abandons workers that still run, for example in the lookup of a name."""
 
@@ -92,7 +92,7 @@ class Rounds:
             raise
         if not member:
             link.close()
-            raise UnreachableError(f"{link.name} answers, but does not belong to the cluster that is swept")
+            raise UnreachableError(f"{link.name} answers, but belongs to another cluster")
         return link
 
     @property
@@ -110,10 +110,10 @@ class Rounds:
             if not result.open or result.final or orders.remaining() <= 0:
                 return
             if walking_slots and self.by_scan:
-                self._log.warning("listing a slot's keys is not permitted: using SCAN")
+                self._log.warning(LogEvent.LISTING_DENIED)
                 continue
             backoff = _FIRST_BACKOFF if len(result.open) < before else min(backoff * 2, _LONGEST_BACKOFF)
-            self._log.debug("some slots are still open", slots=len(result.open), again_in_seconds=round(backoff, 2))
+            self._log.debug(LogEvent.SLOTS_LEFT, slots=len(result.open), again_in_seconds=round(backoff, 2))
             time.sleep(max(0.0, min(backoff * random.uniform(0.5, 1.0), orders.remaining())))  # noqa: S311  # jitter
             try:
                 self.refresh()
@@ -164,14 +164,14 @@ class Rounds:
     def _collect(self, worker: Future[None], shard: Shard, result: PassResult) -> None:
         """Record in the result how the work on one primary ended."""
         if not worker.done():  # it checks the deadline before its next write
-            result.unreachable[str(shard.address)] = f"{shard.address} gave no answer in time"
+            result.unreachable[str(shard.address)] = f"{shard.address} did not answer in time"
             return
         try:
             worker.result()
         except UnreachableError as error:
             result.unreachable[str(shard.address)] = str(error)
             self._suspects.add(shard.address)
-            self._log.warning("a primary broke away", primary=str(shard.address), error=str(error))
+            self._log.warning(LogEvent.CONNECTION_LOST, primary=str(shard.address), problem=str(error))
         except DeniedError as error:
             result.denied = error
         except LimitReachedError:
@@ -191,7 +191,7 @@ class Rounds:
             tally.broken = True
             # A restarted server may have lost the deletes, and WAIT counts only those of its own connection.
             if orders.delete:
-                tally.unsure.append(f"the connection to {link.name} broke, so its last deletes may not have lasted")
+                tally.unsure.append(f"the connection to {link.name} was lost, so its last deletes may be undone")
             raise
 
     def _sweep(self, link: Link, shard: Shard, slots: Sequence[int], orders: Orders, tally: Tally) -> None:
@@ -236,4 +236,4 @@ def _await_replica(link: Link, orders: Orders, tally: Tally) -> None:
         if link.ask(b"WAIT", 1, patience) < 1:
             tally.unsure.append(f"no replica of {link.name} has acknowledged the deletes")
     except exceptions.ResponseError as error:
-        tally.unsure.append(f"{link.name} could not be asked whether a replica has the deletes: {text_of(error)}")
+        tally.unsure.append(f"{link.name} denies WAIT: a replica may lack the deletes: {text_of(error)}")

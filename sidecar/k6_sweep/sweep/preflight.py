@@ -43,7 +43,7 @@ def preflight(settings: Settings, connect: Connect) -> Readiness:
     warnings: dict[str, None] = {}
     covered = sum(len(shard.slots) for shard in topology.shards)
     if missing := len(topology.uncovered()):
-        warnings[f"{missing} of the cluster's slots have no primary; {covered} have"] = None
+        warnings[f"{missing} of the cluster's slots have no primary; {covered} have one"] = None
     for shard in topology.shards:
         link = connect(shard.address)
         try:
@@ -80,7 +80,7 @@ def _try_writes(link: Link, shard: Shard, settings: Settings) -> Iterator[str]:
         if isinstance(reply, exceptions.NoPermissionError):
             raise denial(link.name, f"{text_of(reply)} ({name} of {tries[key]})")
         if trouble := judge(reply):
-            yield f"{link.name} does not take {name} now: {trouble.text}"
+            yield f"{link.name} does not accept {name} now: {trouble.text}"
 
 
 def _absent_key(pattern: Pattern, shard: Shard, nonce: bytes) -> bytes | None:
@@ -102,9 +102,7 @@ def _try_listing(link: Link, shard: Shard) -> list[str]:
         scan = link.pipeline([pack((b"SCAN", b"0", b"COUNT", 1))])
         if is_denied(scan[0]):
             raise DeniedError(
-                f"{link.name} forbids both CLUSTER GETKEYSINSLOT and SCAN; one of them is needed to find keys"
+                f"{link.name} denies CLUSTER GETKEYSINSLOT and SCAN; give the user one of them, to find keys"
             )
-        return [
-            "listing a slot's keys (CLUSTER COUNTKEYSINSLOT, GETKEYSINSLOT) is not permitted; SCAN will be used, slower"
-        ]
+        return ["CLUSTER COUNTKEYSINSLOT and GETKEYSINSLOT are denied; k6-sweep uses SCAN, which is slower"]
     return []

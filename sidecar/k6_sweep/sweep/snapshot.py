@@ -86,7 +86,7 @@ class Snapshot:
         if strange := [pattern.text for pattern in patterns if not any(map(pattern.is_within, noted_down))]:
             names, noted = ", ".join(map(repr, strange)), ", ".join(map(repr, self.patterns))
             raise RefusedError(
-                f"the snapshot {file} is of {noted}, not of {names}; take one with the patterns that are swept"
+                f"the snapshot {file} covers {noted}, but not {names}; take it with the --pattern of the sweep"
             )
 
     def check_redis(self, redis: frozenset[str], file: Path) -> None:
@@ -96,7 +96,7 @@ class Snapshot:
             RefusedError: The snapshot knows none of its nodes.
         """
         if not redis & self.redis:
-            raise RefusedError(f"the snapshot {file} is of another Redis: not one of its nodes is in this one")
+            raise RefusedError(f"the snapshot {file} is of another Redis; use one --redis-url for both")
 
     def write(self, file: Path) -> None:
         """Write the file in one step: it is either complete or absent.
@@ -140,19 +140,19 @@ def read_snapshot(file: Path) -> Snapshot:
         content = memoryview(file.read_bytes())
     except OSError as error:
         raise RefusedError(
-            f"the snapshot cannot be read ({error}); take one before the test: k6-sweep snapshot --out {file}"
+            f"the snapshot cannot be read ({error}); take one before the test with: k6-sweep snapshot --out {file}"
         ) from error
     body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
     if bytes(body[: len(_FIRST_LINE)]) != _FIRST_LINE:
-        raise RefusedError(f"{file} is not a snapshot of this version of k6-sweep")
+        raise RefusedError(f"{file} is not a snapshot of this version of k6-sweep; take it with this version")
     if blake2b(body, digest_size=_DIGEST_SIZE).digest() != digest:
-        raise RefusedError(f"the snapshot {file} is damaged: its checksum is wrong; nothing can be told from it")
+        raise RefusedError(f"the snapshot {file} is damaged: its checksum is wrong; nothing was deleted")
     start = bytes(body).index(b"\n", len(_FIRST_LINE)) + 1
     header = json.loads(bytes(body[len(_FIRST_LINE) : start]))
     middle = start + 4 * SLOT_COUNT
     counts = body[start:middle].cast("I")
     if 8 * sum(counts) != len(body) - middle:
-        raise RefusedError(f"the snapshot {file} is damaged: it lacks keys")
+        raise RefusedError(f"the snapshot {file} is damaged: it is too short; nothing was deleted")
     hashes = body[middle:].cast("Q")
     ends = list(itertools.accumulate(counts, initial=0))
     return Snapshot(

@@ -127,21 +127,21 @@ def _reasons(
     """Yield the reasons and warnings for the report, the most important first."""
     last = passes[-1]
     if not ending.may_delete:
-        yield "not all keys could be counted for --max-keys, so nothing was deleted"
+        yield "not all keys could be counted, as --max-keys needs, so nothing was deleted"
     if last.denied:
         yield str(last.denied)
     if last.over_limit:
         yield (
-            f"stopped before deleting more than the {settings.max_keys} of --max-keys: keys have appeared since they "
-            "were counted, or answers were lost"
+            f"stopped at --max-keys {settings.max_keys}: new keys appeared after the count, or answers of Redis were "
+            "lost"
         )
     if unproven:
-        yield f"slots left alone, because the snapshot does not vouch for them: {format_ranges(unproven)}"
+        yield f"slots not swept, because the snapshot is incomplete for them: {format_ranges(unproven)}"
     if last.open:
         yield from _open_slots(last, topology)
     yield from list(last.unreachable.values())[:_MOST_REASONS]
     if time_is_up:
-        yield "time was up before the sweep was done (--timeout, a signal, or who cancelled it)"
+        yield "the sweep was stopped early: --timeout reached, signal received, or cancelled"
         yield from _late_writers(passes)
     yield from list(dict.fromkeys(reason for each in passes for reason in each.unsure))[:_MOST_REASONS]
 
@@ -152,15 +152,15 @@ def _late_writers(passes: Sequence[PassResult]) -> Iterator[str]:
         if after.matched and not after.open:
             rate = after.matched / max(after.started - before.started, 0.001)
             yield (
-                f"keys were still being written, about {rate:.0f} a second: a pass found {after.matched} new ones; "
-                "end what writes them, or sweep later"
+                f"a client still writes matching keys, about {rate:.0f} a second: a pass found {after.matched} new "
+                "keys; stop the client, or sweep again later"
             )
             return
 
 
 def _open_slots(last: PassResult, topology: Topology) -> Iterator[str]:
     if not topology.clustered:
-        yield "not all keys were seen"
+        yield "not all keys were examined"
         return
     said = last.troubles()
     by_code: dict[str, list[int]] = {}
@@ -169,4 +169,4 @@ def _open_slots(last: PassResult, topology: Topology) -> Iterator[str]:
     for code, slots in sorted(by_code.items()):
         owned = code or any(topology.shard_of(slot) for slot in slots[:1])
         why = f" ({said[slots[0]]})" if code else "" if owned else " (no primary owns them)"
-        yield f"slots not proven to be swept: {format_ranges(slots)}{why}"
+        yield f"slots not swept completely: {format_ranges(slots)}{why}"

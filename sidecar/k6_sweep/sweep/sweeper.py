@@ -10,7 +10,7 @@ from typing import Final
 from k6_sweep.cluster.link import Connect
 from k6_sweep.cluster.lock import lock_keys
 from k6_sweep.errors import RedisError, RefusedError, UnreachableError
-from k6_sweep.log import Log
+from k6_sweep.log import Log, LogEvent
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.snapshot import SnapshotSettings
@@ -102,7 +102,7 @@ class _Sweep:
         self._find_cluster()
         if self._existing is not None and self._settings.preserve_existing is not None:
             self._existing.check_redis(self._rounds.identity, self._settings.preserve_existing)
-            self._log.info("what existed is spared", snapshot=str(self._existing))
+            self._log.info(LogEvent.EXISTING_PRESERVED, snapshot=str(self._existing))
         check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
         if self._settings.dry_run:
             return self._report(self._counted(self._pass(self._orders_to(delete=False))))
@@ -117,8 +117,8 @@ class _Sweep:
         result = self._pass(self._orders_to(delete=False, on_found=notebook.add))
         if result.over_limit:
             raise RefusedError(
-                f"more keys match than the {limit} of --snapshot-limit, so no snapshot was taken; see what they are "
-                "with a dry run, then make the patterns narrower or the limit larger"
+                f"more than {limit} keys match (--snapshot-limit), so no snapshot was taken; count them with run "
+                "--dry-run, then make --pattern narrower or raise the limit"
             )
         report = self._report(self._counted(result))
         return notebook.snapshot(self._settings.pattern, self._rounds.identity, sorted(result.open)), report
@@ -136,7 +136,7 @@ class _Sweep:
                 if self._remaining() <= _RETRY:
                     raise
                 if not told:
-                    self._log.warning("Redis is out of reach; trying again until the time is up", error=str(error))
+                    self._log.warning(LogEvent.REDIS_UNREACHABLE, problem=str(error))
                 told = True
                 time.sleep(_RETRY)
             else:
@@ -190,8 +190,8 @@ class _Sweep:
         count = self._pass(self._orders_to(delete=False))
         if count.matched > bound:
             raise RefusedError(
-                f"{count.matched} keys match, more than the {bound} of --max-keys; nothing was deleted. See what "
-                "they are with --dry-run, then make the patterns narrower or the bound larger"
+                f"{count.matched} keys match, more than --max-keys {bound}; nothing was deleted. Count them with "
+                "--dry-run, then make --pattern narrower or raise --max-keys"
             )
         if count.open:
             return False
@@ -228,7 +228,7 @@ class _Sweep:
         try:
             self._rounds.refresh()
         except RedisError as error:
-            self._log.warning("the topology could not be read again", error=str(error))
+            self._log.warning(LogEvent.TOPOLOGY_UNREADABLE, problem=str(error))
             return None
         return self._rounds.topology.owners()
 

@@ -36,6 +36,6 @@ def choose(
     if why_not is None:
         return "kubernetes"
     ways = [SHARE_THE_NAMESPACE, f"give the pod's service account a Role with `rules: [{rule(PODS)}]`"]
-    ways += ["trust the SIGTERM that a native sidecar gets: --detector signal"] if settings.native else []
-    blind = "k6 cannot be seen from here: the pod's containers don't share their processes"
-    raise SettingsError([f"{blind}, and the API cannot be asked: {why_not}. Either {', or '.join(ways)}"])
+    ways += ["use --detector signal, which takes the native sidecar's SIGTERM as k6's end"] if settings.native else []
+    blind = "k6's process is not visible: the containers do not share a process namespace"
+    raise SettingsError([f"{blind}, and the Kubernetes API cannot be used: {why_not}. Either {', or '.join(ways)}"])

@@ -97,8 +97,8 @@ def _refuse_to_be_a_guest(first: psutil.Process) -> None:
         name = ""
     if name not in _INFRA:
         raise RefusedError(
-            f"k6 runs in a process namespace whose first process is its own ({name}, pid 1): when that ends, the "
-            f"kernel ends k6-sweep with it, before it can sweep. Don't join k6's namespace: {SHARE_THE_NAMESPACE}"
+            f"k6's container owns the process namespace (its pid 1 is {name}): when it ends, the kernel kills "
+            f"k6-sweep before it can sweep. Do not join k6's namespace; {SHARE_THE_NAMESPACE}"
         )
 
 
@@ -117,19 +117,19 @@ def check_namespace_of_processes(in_pod: bool) -> None:
     if not in_pod:
         return
     if option := _hiding_option():
-        hidden = f"/proc is mounted with {option}, which hides the processes of other users; mount it without"
-        raise SettingsError([f"k6 cannot be seen from here: {hidden}"])
+        hidden = f"/proc is mounted with {option}, which hides other users' processes; mount it without"
+        raise SettingsError([f"k6's process is not visible: {hidden}"])
     try:
         if psutil.Process(2).name() == "kthreadd":
             raise RefusedError(
-                "this pod shares the node's processes (hostPID), so any pod's k6 looks like ours; "
+                "this pod sees all processes of the node (hostPID), so the k6 of another pod looks like its own; "
                 "remove `hostPID: true` and " + SHARE_THE_NAMESPACE
             )
     except psutil.NoSuchProcess:
         pass
     if sees_only_own_container():
         raise SettingsError(
-            [f"k6 cannot be seen from here: the pod's containers don't share their processes; {SHARE_THE_NAMESPACE}"]
+            [f"k6's process is not visible: the containers do not share a process namespace; {SHARE_THE_NAMESPACE}"]
         )
 
 

@@ -13,7 +13,7 @@ from k6_sweep.kube.follow import Changed, Follower, Listed, Mailbox, News, NoNew
 from k6_sweep.kube.pods import K6Pod, read_pod
 from k6_sweep.kube.roles import PODS, Resource
 from k6_sweep.lifecycle import Events, on_our_clock
-from k6_sweep.log import Log
+from k6_sweep.log import Log, LogEvent
 from k6_sweep.settings.target import Target
 from k6_sweep.watch.outcome import K6Outcome
 from k6_sweep.watch.target_state import TargetState
@@ -85,7 +85,7 @@ class KubernetesWatch:
                 if not self._target.is_one_pod:
                     self._look()
             if verdict.seen and facts.seen is None:
-                self._log.info("k6 is running", target=str(self._target))
+                self._log.info(LogEvent.K6_RUNNING, target=str(self._target))
                 facts = replace(facts, seen=now)
             self._tell_wait(now)
             facts = replace(
@@ -133,16 +133,16 @@ class KubernetesWatch:
         if self._known.pods and waits_for != self._told_wait:
             self._told_wait = waits_for
             ended = sum(pod.ended for pod in self._known.pods.values())
-            self._log.info("the pods", ended=ended, known=len(self._known.pods), waits_for=waits_for)
+            self._log.info(LogEvent.PODS_CHANGED, ended=ended, known=len(self._known.pods), waits_for=waits_for)
 
     def _outcome(self, facts: Facts, now: float) -> K6Outcome:
         outcome = self._known.outcome(now, seen=facts.seen is not None, ended=facts.ended)
         if outcome.ended:
-            self._log.info("k6 has ended", exit_code=outcome.exit_code, reason=outcome.reason)
+            self._log.info(LogEvent.K6_ENDED, exit_code=outcome.exit_code, reason=outcome.reason)
             return outcome
         if facts.seen is not None:
-            self._log.warning("k6 has not ended, but the time to wait for it is over", why=outcome.why)
-        earlier = f"{len(self._earlier)} pods had ended before we came" if self._earlier else None
+            self._log.warning(LogEvent.WAIT_OVER, why=outcome.why)
+        earlier = f"{len(self._earlier)} pods had ended before k6-sweep started" if self._earlier else None
         trouble = next(iter(self._troubles.values()), None)
         return replace(outcome, why=trouble or self._lacking() or earlier or outcome.why)
 
@@ -152,7 +152,7 @@ class KubernetesWatch:
             return
         if self._troubles.pop(news.resource, None):
             if not self._troubles:
-                self._log.info("the API server answers again")
+                self._log.info(LogEvent.API_RECOVERED)
             self._tell_trouble(next(iter(self._troubles.values()), None))
         if isinstance(news, Listed):
             self._asked[news.resource] = max(self._asked.get(news.resource, 0.0), news.asked)
@@ -167,7 +167,7 @@ class KubernetesWatch:
         if isinstance(news, Listed):
             pods = self._k6_pods(news.objects)
             if not news.objects and self._is_own_pod and not self._known.pods:
-                raise SettingsError([f"there is no pod {self._own_pod} here, and we run in it; is POD_NAME right?"])
+                raise SettingsError([f"own pod {self._own_pod} not found; check POD_NAME and POD_NAMESPACE"])
             if self._earlier is None:
                 by_labels = self._target.kind == "selector"
                 self._earlier = {pod.uid for pod in pods if pod.ended} if by_labels else set()
@@ -185,10 +185,10 @@ class KubernetesWatch:
         if news.lasting:
             raise SettingsError([news.why])
         if not self._troubles:
-            self._log.warning("no news from the API server; waiting on", problem=news.why)
+            self._log.warning(LogEvent.API_SILENT, problem=news.why)
             self._tell_trouble(news.why)
         else:
-            self._log.debug("still no news from the API server", problem=news.why)
+            self._log.debug(LogEvent.API_SILENT, problem=news.why)
         self._troubles[news.resource] = news.why
 
     def _k6_pods(self, objects: Sequence[Any]) -> list[K6Pod]:
@@ -218,6 +218,6 @@ class KubernetesWatch:
         if not self._strangers:
             return None
         return (
-            f"there is no container named {self._k6_container!r}, but {', '.join(sorted(self._strangers))}; "
-            "name k6's with --k6-container"
+            f"no container is named {self._k6_container!r}; there are {', '.join(sorted(self._strangers))}; "
+            "set --k6-container to the name of k6's container"
         )

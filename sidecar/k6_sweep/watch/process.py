@@ -9,7 +9,7 @@ import psutil
 
 from k6_sweep.budget import Budget, Facts, Step
 from k6_sweep.lifecycle import Events
-from k6_sweep.log import Log
+from k6_sweep.log import Log, LogEvent
 from k6_sweep.watch.find import Found, find_k6, own_lineage
 from k6_sweep.watch.outcome import K6Outcome
 from k6_sweep.watch.pidfd import Gone, PidfdUnsupportedError, ProcessHandle
@@ -61,7 +61,7 @@ class ProcessWatch:
         while True:
             step = self._wait_for_known()
             if self._alive:
-                self._log.warning("k6 is still running, but the time to wait for it is over")
+                self._log.warning(LogEvent.WAIT_OVER)
                 return K6Outcome(seen=True, ended=False, broken_off=step is Step.STOP)
             if not self._another_appears():
                 code = self._exit_code()
@@ -100,7 +100,7 @@ class ProcessWatch:
             if found.k6 in self._alive or found.k6 in self._codes:
                 continue
             new = True
-            self._log.info("k6 is running", pid=found.k6.pid, container=found.leader.pid if found.leader else None)
+            self._log.info(LogEvent.K6_RUNNING, pid=found.k6.pid, container=found.leader.pid if found.leader else None)
             self._hold(found)
         return new
 
@@ -140,10 +140,11 @@ class ProcessWatch:
             code = handle.exit_code()
             handle.close()
         self._codes[process] = code
-        what = "the k6 container's first process" if process in self._leaders else "k6"
-        self._log.info(f"{what} has ended", pid=process.pid, exit_code=code)
+        self._log.info(
+            LogEvent.CONTAINER_ENDED if process in self._leaders else LogEvent.K6_ENDED, pid=process.pid, exit_code=code
+        )
         if self._alive and self._leaders & self._alive.keys() and not self._alive.keys() - self._leaders:
-            self._log.info("k6 has ended, its container has not: waiting for it")
+            self._log.info(LogEvent.WAITING_FOR_CONTAINER)
 
     def _exit_code(self) -> int | None:
         """Return the exit code that the Job sees: the first bad one of the containers, or of k6 if there are none."""

@@ -125,7 +125,7 @@ class TargetState:
         alive = self.alive(now)
         pods = alive or ([] if self._controller and self._controller.reason else list(self.pods.values()))
         told = [f"pod {pod.name}: {self._state(pod)}" for pod in sorted(pods, key=lambda pod: pod.name)[:3]]
-        more = [f"and {len(pods) - 3} more pods"] if len(pods) > 3 else []  # noqa: PLR2004  # the pods that are listed
+        more = [f"and {len(pods) - 3} other pods"] if len(pods) > 3 else []  # noqa: PLR2004  # the pods that are listed
         if not alive and self._controller and self._controller.reason:
             told.append(self._controller.reason)
         elif not alive and self.pods and not self._no_more_to_come(now):
@@ -135,7 +135,7 @@ class TargetState:
     def _state(self, pod: K6Pod) -> str:
         if pod.ended:
             return pod.reason or "ended"
-        return "gone, but not its grace period" if pod.uid in self._gone else (pod.reason or "running")
+        return "deleted, but its grace period has not ended" if pod.uid in self._gone else (pod.reason or "running")
 
     def _is_over(self, alive: list[K6Pod], now: float) -> bool:
         """Whether the Job or TestRun is over, or was deleted and its pods are being deleted as well."""

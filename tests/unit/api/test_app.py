@@ -27,7 +27,7 @@ from tests.support import settings_for
 ADMIN = "/internal/admin/redis/cleanup"
 TOKEN = {"X-Admin-Token": "sesame"}
 CHUNK = b" " * 4096
-UNKNOWN = "unknown field 'a'; there are patterns, dry_run, dryRun"
+UNKNOWN = "unknown field 'a'; the fields are patterns, dry_run, dryRun"
 Message = MutableMapping[str, Any]
 
 
@@ -179,12 +179,16 @@ def test_a_body_is_json_whatever_its_type_says(app: FastAPI, kind: str, text: by
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        (b"", "the body is not JSON: Expecting value: line 1 column 1 (char 0); send {} for the configured patterns"),
+        (
+            b"",
+            "the body is not valid JSON: Expecting value: line 1 column 1 (char 0); "
+            "send {} for the configured patterns",
+        ),
         (b"null", "the body must be a JSON object"),
         (b'{"dry_run": true, "dryRun": false}', "dry_run and dryRun disagree; send one of them"),
         (
             b'{"patterns": ["test:[a"]}',
-            "patterns: 'test:[a' has a [ without its ] (write \\[ for the character itself)",
+            "patterns: 'test:[a' has a [ without a ] (write \\[ to match the character [)",
         ),
         (b'{"dry_run": 1, "a": 1}', "dry_run: Input should be a valid boolean; " + UNKNOWN),
     ],
@@ -200,6 +204,6 @@ def test_a_fault_of_ours(app: FastAPI, logged: io.StringIO, monkeypatch: pytest.
     asked = Asked(body(b"{}"))
     with pytest.raises(ZeroDivisionError):
         asyncio.run(app(scope_of(TOKEN), asked.receive, asked.send))
-    assert (asked.code, asked.error) == (500, "internal error; the log has it")
+    assert (asked.code, asked.error) == (500, "internal error; the log has the details")
     (line,) = map(json.loads, logged.getvalue().splitlines())
     assert (line["event"], line["code"], line["patterns"]) == ("request", 500, ["test:*"])

@@ -152,7 +152,7 @@ def test_a_cancelled_sweep_says_so(sweeps: Sweeps) -> None:
     """The report of a cancelled sweep shows that a request ended it."""
     sweep = sweeps.begin(PATTERNS, dry_run=False)
     sweep.cancel()
-    assert sweep.ended.result(5).errors == ("cancelled by a request before the sweep was done",)
+    assert sweep.ended.result(5).errors == ("a request cancelled the sweep before it finished",)
 
 
 def test_the_end_of_the_server(sweeps: Sweeps) -> None:
@@ -160,7 +160,7 @@ def test_the_end_of_the_server(sweeps: Sweeps) -> None:
     sweep = sweeps.begin(PATTERNS, dry_run=False)
     sweeps.stop(0.0)
     sweeps.join()
-    assert sweep.ended.result(0).errors == ("the server was told to end before the sweep was done",)
+    assert sweep.ended.result(0).errors == ("the server was shut down before the sweep finished",)
     with pytest.raises(StoppingError):
         sweeps.begin(PATTERNS, dry_run=False)
 

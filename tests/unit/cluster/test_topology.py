@@ -103,5 +103,5 @@ def test_an_address_that_another_redis_took_over_is_not_believed() -> None:
     topology = discover(lambda address: links[address.port], [Address("h", port) for port in links], known)
     assert topology.node_ids == {"one", "two", "four"}
     assert all(link.closed for link in links.values())
-    with pytest.raises(UnreachableError, match="does not belong to the cluster"):
+    with pytest.raises(UnreachableError, match="belongs to another cluster"):
         discover(lambda address: links[address.port], [Address("h", 1), Address("h", 2)], known)

@@ -74,7 +74,7 @@ def test_settling_needs_the_verifying_passes() -> None:
     assert problems_of("--no-verify", "--settle", "0", command="watch") == []
     for command in ("run", "watch"):
         (problem,) = problems_of("--no-verify", "--settle", "2", command=command)
-        assert "--settle needs the verifying passes" in problem
+        assert "--settle needs the passes that --no-verify turns off" in problem
 
 
 def test_each_group_of_commands_has_a_use() -> None:
@@ -86,7 +86,7 @@ def test_each_group_of_commands_has_a_use() -> None:
 
 def test_settings_of_other_commands() -> None:
     """A command refuses other commands' options by name and ignores their variables, which one pod may share."""
-    assert problems_of("--out", "x") == ["--out is not an option of run, but of snapshot"]
+    assert problems_of("--out", "x") == ["--out is not an option of run; it belongs to snapshot"]
     assert problems_of(SWEEP_OUT="x", SWEEP_WHEN="unheard of", SWEEP_SNAPSHOT_LIMIT="none") == []
     assert not hasattr(read(), "out")
 

@@ -127,7 +127,7 @@ def test_a_lost_answer_makes_the_count_doubtful() -> None:
     counts = tally()
     with pytest.raises(UnreachableError):
         Batches(Broken(lambda _: 0), orders_for(), counts, WriteSize(10, 1.0)).write([Delete(1, [b"test:1"])])
-    assert counts.unsure == ["a delete was not answered: lost"]
+    assert counts.unsure == ["a delete got no answer: lost"]
 
 
 def test_keys_that_have_left_are_deleted_where_they_are() -> None:

@@ -92,7 +92,7 @@ def test_a_denial_is_raised_after_all_else_was_counted() -> None:
     error = exceptions.NoPermissionError("no access to the key", status_code="NOPERM")
     keys = four_slots()
     link, counts = FakeLink(FakePrimary(keys, Once(0, 2, error))), tally()
-    with pytest.raises(DeniedError, match=r"redis-0:6379 refuses: NOPERM .*docs/redis\.md"):
+    with pytest.raises(DeniedError, match=r"redis-0:6379 denies a command: NOPERM .*docs/redis\.md"):
         SlotSweep(link, orders_for(), counts, {}, WriteSize(10, 1.0)).run(range(4))
     assert counts.deleted == 100 - sum(key.startswith(b"test") for held in keys.values() for key in held)
 

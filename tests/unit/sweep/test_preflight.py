@@ -44,7 +44,7 @@ def test_keys_of_each_pattern_are_tried() -> None:
 
 
 def test_keys_are_tried_where_they_can_be() -> None:
-    """The keys of a pattern with a hash tag are in one slot: only the primary that owns it is asked to take them."""
+    """The pattern counted with a hash tag are in one slot: only the primary that owns it is asked to take them."""
     cluster = filled()
     assert run(cluster, patterns=("test:{tag}:*",)).warnings == ()
     assert {name for name, _ in cluster.got(b"UNLINK")} == {cluster.owner[key_slot(b"tag")].name}
@@ -66,7 +66,7 @@ def test_a_command_that_is_denied_is_named(options: tuple[str, ...], command: st
     """A missing permission on one primary is final; the message names the primary and the command."""
     cluster = filled()
     cluster.on(command.encode(), "NOPERM no permissions", node="b")
-    with pytest.raises(DeniedError, match=rf"b:6379 refuses: NOPERM .*\({command} of .*docs/redis\.md"):
+    with pytest.raises(DeniedError, match=rf"b:6379 denies a command: NOPERM .*\({command} of .*docs/redis\.md"):
         run(cluster, *options)
     assert all(link.closed for link in cluster.links)
 
@@ -94,9 +94,9 @@ def test_scan_may_stand_in_for_the_listing() -> None:
     cluster = filled()
     cluster.deny(b"COUNTKEYSINSLOT")
     (warning,) = run(cluster).warnings
-    assert "SCAN will be used, slower" in warning
+    assert "k6-sweep uses SCAN, which is slower" in warning
     cluster.deny(b"SCAN")
-    with pytest.raises(DeniedError, match="forbids both CLUSTER GETKEYSINSLOT and SCAN"):
+    with pytest.raises(DeniedError, match="denies CLUSTER GETKEYSINSLOT and SCAN"):
         run(cluster)
 
 
@@ -105,7 +105,7 @@ def test_slots_without_a_primary_are_counted() -> None:
     cluster = filled()
     for slot in (1, 2, 3):
         del cluster.owner[slot]
-    assert run(cluster).warnings == ("3 of the cluster's slots have no primary; 16381 have",)
+    assert run(cluster).warnings == ("3 of the cluster's slots have no primary; 16381 have one",)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_state_that_would_hold_the_sweep_up_is_a_warning(error: str) -> None:
     """A state that may be temporary is one warning for each primary, in the server's words."""
     cluster = filled()
     cluster.on(b"UNLINK", error, node="c", times=ALWAYS)
-    assert run(cluster).warnings == (f"c:6379 does not take UNLINK now: {error}",)
+    assert run(cluster).warnings == (f"c:6379 does not accept UNLINK now: {error}",)
 
 
 @pytest.mark.parametrize(

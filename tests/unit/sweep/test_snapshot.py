@@ -107,7 +107,7 @@ def test_it_vouches_for_its_own_patterns_and_redis_only() -> None:
     snapshot.check_patterns(PATTERNS[1:], file)
     snapshot.check_patterns([Pattern(f"{pattern.text}x") for pattern in PATTERNS], file)  # narrower
     snapshot.check_redis(frozenset({"two", "three"}), file)
-    with pytest.raises(RefusedError, match=r"is of 'test:\*', 'queue:\*', not of 'user:\*'"):
+    with pytest.raises(RefusedError, match=r"covers 'test:\*', 'queue:\*', but not 'user:\*'"):
         snapshot.check_patterns([*PATTERNS, Pattern("user:*")], file)
     with pytest.raises(RefusedError, match="another Redis"):
         snapshot.check_redis(frozenset({"three"}), file)

@@ -36,19 +36,19 @@ def test_the_rate_of_late_writers_is_that_of_the_last_whole_pass() -> None:
     """300 new keys in a pass that began 2 seconds after the previous one are 150 a second; a cut pass gives no rate."""
     passes = [one_pass(0.0, 9000), one_pass(10.0, 500), one_pass(12.0, 300), one_pass(14.0, 7, {5})]
     said = " ".join(errors(passes, Ending(exact=True, verified=False)))
-    assert re.search(r"about 150 a second: a pass found 300 new ones", said)
+    assert re.search(r"about 150 a second: a pass found 300 new keys", said)
 
 
 def test_nobody_is_accused_without_a_second_pass() -> None:
     """If the first pass was not completed, the report names no late writers."""
     said = " ".join(errors([one_pass(0.0, 9000, {1, 2})], Ending(exact=True, verified=False)))
-    assert "time was up" in said
+    assert "stopped early" in said
     assert "written" not in said
-    assert "slots not proven to be swept: 1-2" in said
+    assert "slots not swept completely: 1-2" in said
 
 
 def test_slots_without_a_snapshot_make_a_sweep_incomplete() -> None:
     """Slots that the snapshot does not cover make the sweep incomplete, and the report names them."""
     passes = [one_pass(0.0, 10), one_pass(1.0, 0)]
     said = errors(passes, Ending(exact=True, verified=True), frozenset({3, 4}))
-    assert said[0] == "slots left alone, because the snapshot does not vouch for them: 3-4"
+    assert said[0] == "slots not swept, because the snapshot is incomplete for them: 3-4"

@@ -201,9 +201,9 @@ def test_what_is_waited_for_is_said() -> None:
     assert it.waits_for(0) == "job/x has no pods"
     it.controller_is(replace(JOB, backoff_limit=6))
     it.pods_are([replace(RUNS, uid=uid, name=uid) for uid in "edcba"], 0)
-    assert it.waits_for(0) == "pod a: running, pod b: running, pod c: running, and 2 more pods"
+    assert it.waits_for(0) == "pod a: running, pod b: running, pod c: running, and 2 other pods"
     it.pods_are([replace(ENDED, exit_code=99, reason="Error")], 0)
-    assert "gone, but not its grace period" in it.waits_for(1)
+    assert "deleted, but its grace period has not ended" in it.waits_for(1)
     assert "job/x may start more pods" in it.waits_for(10)
     it.controller_is(replace(JOB, conditions={"Failed": "BackoffLimitExceeded"}))
     assert it.waits_for(10) == "BackoffLimitExceeded"
