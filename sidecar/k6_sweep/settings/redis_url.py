@@ -129,7 +129,7 @@ def _split(text: str) -> SplitResult:
         raise ValueError(_MALFORMED) from error
     if parts.query or parts.fragment:
         raise ValueError(
-            "must not contain ?options or a #fragment; use the --redis-… options (in a password: # is %23, ? is %3F)"
+            "must not contain ?options or a #fragment; use the options of k6-sweep (in a password: # is %23, ? is %3F)"
         )
     return parts
 
