@@ -1,4 +1,4 @@
-"""A k6 script, a Redis with a key to sweep, a pod."""
+"""Fixtures: a Redis with a key to sweep, a folder with k6 scripts, and a pod."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 @pytest.fixture
 def redis_node(_redis: Node) -> Node:
-    """A Redis with one key of the test and one of somebody else."""
+    """A Redis with one key of the test and one key of a user."""
     _redis.ask("FLUSHALL")
     _redis.ask("MSET", "test:1", "x", "user:1", "x")
     return _redis
@@ -33,7 +33,7 @@ def redis_url(redis_node: Node) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that every user of the pod can reach, with the k6 scripts."""
+    """A folder with the k6 scripts that every user in the pod can read."""
     for path in (tmp_path, *tmp_path.parents):
         if path.stat().st_uid == os.geteuid() and path != Path("/"):
             path.chmod(path.stat().st_mode | 0o055)
@@ -55,6 +55,6 @@ def sidecar_in(pod: Pod, folder: Path, redis_url: str) -> Callable[..., Sidecar]
 
     def start(*options: str, **more: object) -> Sidecar:
         launch = pod.sidecar_container
-        return start_sidecar(folder, redis_url, *options, launch=launch, env=IN_POD, **more)  # type: ignore[arg-type]  # handed on
+        return start_sidecar(folder, redis_url, *options, launch=launch, env=IN_POD, **more)  # type: ignore[arg-type]  # passed on
 
     return start
