@@ -24,7 +24,7 @@ def table_after(words: str) -> list[list[str]]:
     return [re.split(r"\s*\|\s*", row.strip("|").strip()) for row in rows]
 
 
-def test_events_are_told() -> None:
+def test_events_are_logged() -> None:
     """The code logs each event of the page, with the fields that the page names."""
     rows = table_after("event")
     for event, fields in ((event, row[-1]) for row in rows for event in re.findall(r"`([^`]+)`", row[0])):
