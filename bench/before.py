@@ -1,6 +1,6 @@
-"""Compares `k6-sweep run` as it is with an earlier commit of it, in turns, in one run.
+"""Compares the present `k6-sweep run` with the one of an earlier commit, alternating, in one run.
 
-before.py COMMIT [KEYS] [RUNS]      (1,000,000 keys and the median of 5 runs if nothing is said)
+before.py COMMIT [KEYS] [RUNS]      (default: 1,000,000 keys and the median of 5 runs)
 """
 
 import subprocess
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the benchmark and print its results."""
     commit = sys.argv[1]
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
     runs = int(sys.argv[3]) if len(sys.argv) > 3 else 5
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _measured(checkout: Path, arguments: Sequence[str], cluster: LocalCluster) -> Cost:
-    """Measure the command as it is in a checkout; before 1.0 its package was called `sidecar` for a while."""
+    """Measure the command of a checkout; before 1.0 its package was called `sidecar` for a while."""
     source = checkout / "sidecar"
     package, path = ("k6_sweep", source) if (source / "k6_sweep").exists() else ("sidecar", checkout)
     environment = ENVIRONMENT | {"PYTHONPATH": str(path), "PYTHONSAFEPATH": "1"}

@@ -1,6 +1,6 @@
-"""Sweeps what is large: millions of keys in one slot, with keepers in front, and values of a million entries.
+"""Sweeps large things: millions of keys in one slot, with keepers before them, and values of a million entries.
 
-fat.py [KEYS]      (2,000,000 keys behind one hash tag if nothing is said)
+fat.py [KEYS]      (default: 2,000,000 keys with one hash tag)
 """
 
 import statistics
@@ -17,11 +17,11 @@ from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster
 KEEPERS = 50_000
 ENTRIES = 1_000_000
 SLOW = 5000
-"""Microseconds of server time from which the server itself notes a command down."""
+"""The server time in microseconds from which the server records a command in its slow log."""
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the benchmark and print its results."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000
     console = Console(highlight=False, soft_wrap=True)
     with local_cluster(find_redis_server()) as cluster:
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _line(cluster: LocalCluster, fill: Callable[[], None], left: int) -> str:
-    """Measure one sweep; return what is to be said of it."""
+    """Measure one sweep, and return its line of the results."""
     for node in cluster.primaries:
         node.ask("FLUSHALL")
     fill()
@@ -66,7 +66,7 @@ def _fat(cluster: LocalCluster, count: int, keepers: int) -> None:
 
 
 def _big(cluster: LocalCluster) -> None:
-    """Write a stream and a hash; each primary takes those whose slot it has, and refuses the others."""
+    """Write a stream and a hash; each primary accepts the keys of its own slots and refuses the others."""
     for node in cluster.primaries:
         link = node.link()
         for start in range(0, ENTRIES, 10_000):

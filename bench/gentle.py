@@ -1,6 +1,6 @@
-"""Measures what another client feels of `k6-sweep run`, and how evenly a bounded rate is held.
+"""Measures how `k6-sweep run` slows another client down, and how evenly it keeps a limited rate.
 
-gentle.py [KEYS] [RUNS]      (1,000,000 keys and the median of 3 runs if nothing is said)
+gentle.py [KEYS] [RUNS]      (default: 1,000,000 keys and the median of 3 runs)
 """
 
 import json
@@ -18,7 +18,7 @@ RATE = 20_000
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the benchmark and print its results."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     console = Console(highlight=False, soft_wrap=True)

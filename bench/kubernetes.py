@@ -1,6 +1,6 @@
-"""Measures the wait by the API: its start, its weight, and how soon k6's end is seen, in good and in bad cases.
+"""Measures the wait by the API: its start, its cost, and how soon it sees k6's end, in good and in bad cases.
 
-kubernetes.py [SECONDS] [RUNS]      (30 seconds of idling and the median of 5 ends if nothing is said)
+kubernetes.py [SECONDS] [RUNS]      (default: 30 seconds of waiting and the median of 5 ends)
 
 Needs root and `make tools`.
 """
@@ -40,7 +40,7 @@ class Scene:
 
     @contextmanager
     def watched(self, port: int | None = None) -> Iterator[tuple[Namespace, Sidecar, float]]:
-        """Start the watcher of a pod whose k6 runs; yield it, and the seconds until it had seen that."""
+        """Start the watcher of a pod with a running k6; yield it, and the seconds until it saw this k6."""
         self.number += 1
         home = self.folder / str(self.number)
         home.mkdir()
@@ -76,14 +76,14 @@ class Scene:
             return self.until_deleted()
 
     def black_hole(self) -> float:
-        """Return the same over a connection through which nothing passes any more."""
+        """Return the same for a connection that drops all data."""
         with Proxy(self.api.port) as proxy, self.watched(proxy.port) as (namespace, _, _):
             proxy.black_hole()
             namespace.k6_is("load-test", terminated(0))
             return self.until_deleted()
 
     def frozen(self) -> float:
-        """Return the seconds from the status change after a minute's stop of the API server."""
+        """Return the seconds from the status change after the API server was stopped for a minute."""
         with self.watched() as (namespace, _, _):
             self.api.process.send_signal(signal.SIGSTOP)
             time.sleep(FROZEN)
@@ -93,7 +93,7 @@ class Scene:
             return self.until_deleted()
 
     def restarted(self) -> float:
-        """Return the seconds from the answer of a restarted API server, with the change right after it."""
+        """Return the seconds from a restarted API server's first answer; the change comes right after it."""
         with self.watched() as (namespace, _, _):
             self.api.restart(pause=5)
             namespace.k6_is("load-test", terminated(0))
@@ -101,7 +101,7 @@ class Scene:
 
 
 def idle(scene: Scene, seconds: float) -> str:
-    """Say what waiting costs."""
+    """Return a sentence about the cost of the wait."""
     with scene.watched() as (_, sidecar, started):
         process = psutil.Process(sidecar.process.pid)
         before = process.cpu_times()
@@ -114,7 +114,7 @@ def idle(scene: Scene, seconds: float) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run and print."""
+    """Run the benchmark and print its results."""
     if reason := why_no_apiserver():
         sys.exit(reason)
     seconds = float(arguments[0]) if arguments else 30.0

@@ -1,4 +1,4 @@
-"""What the benchmarks measure with: a filled cluster, another client's view of it, and the cost of a command."""
+"""The parts of all benchmarks: a filled cluster, another client's waits, and the cost of a command."""
 
 import os
 import random
@@ -19,18 +19,18 @@ PATTERNS = ("stream:*", "dedupe:*", "waiting_token:*", "reservation_token:*", "i
 PREFIXES = (*(pattern.encode()[:-1] for pattern in PATTERNS), b"user:", b"session:", b"order:")
 HERE = Path(__file__).parent
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-"""As on any machine: Python may keep the bytecode that it compiled."""
+"""The environment, in which Python may cache bytecode, as on any machine."""
 
 
 def keys(count: int) -> Iterator[bytes]:
-    """Yield keys of ten prefixes, chosen by chance but always the same; seven of them match."""
+    """Yield keys of ten prefixes, always the same random ones; seven of the prefixes match."""
     chance = random.Random(20)
     for number in range(count):
         yield PREFIXES[int(chance.random() * len(PREFIXES))] + b"%d" % number
 
 
 def fill(cluster: LocalCluster, count: int) -> int:
-    """Write the keys into the emptied cluster; return how many match."""
+    """Write the keys to the emptied cluster; return the number of those that match."""
     for node in cluster.primaries:
         node.ask("FLUSHALL")
     write_keys(cluster, keys(count))
@@ -45,23 +45,23 @@ def total(nodes: Sequence[Node]) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one command took."""
+    """The cost of one command."""
 
     seconds: float
     client_cpu: float
     server_cpu: float
     peak_rss: float
-    """MiB, of the largest process."""
+    """The memory of the largest process in MiB."""
     p50: float
     p99: float
     worst: float
-    """Milliseconds that another client waited for a GET meanwhile."""
+    """The milliseconds that another client waited for a GET during the command."""
     rate: float
-    """How many GETs a second it could send."""
+    """The number of GETs that it could send in a second."""
 
 
 class OtherClient:
-    """Another client: asks each primary in turn, about a thousand times a second, and notes how long it waits."""
+    """Another client: asks each primary in turn, about a thousand times a second, and records its waits."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         ports = [str(node.port) for node in nodes]
@@ -69,7 +69,7 @@ class OtherClient:
             [sys.executable, HERE / "other_client.py", *ports], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout
-        self._process.stdout.readline()  # it is asking by now
+        self._process.stdout.readline()  # it has begun to ask
 
     def stop(self) -> list[float]:
         """Return the waits in milliseconds, sorted."""
@@ -78,10 +78,10 @@ class OtherClient:
 
 
 def measure(command: Sequence[str | Path], cluster: LocalCluster, environment: Mapping[str, str] = ENVIRONMENT) -> Cost:
-    """Run a command to its end beside the other client.
+    """Run a command to its end, next to the other client.
 
     Raises:
-        subprocess.CalledProcessError: It failed.
+        SystemExit: The command failed.
     """
     servers = [psutil.Process(node.process.pid) for node in cluster.primaries]
     other = OtherClient(cluster.primaries)
@@ -113,7 +113,7 @@ def median(costs: Sequence[Cost]) -> Cost:
 
 
 def machine() -> str:
-    """Name this machine."""
+    """Return a description of this machine."""
     model = next(
         (
             line.partition(":")[2].strip()

@@ -1,4 +1,4 @@
-"""Asks the ports in turn for a key at a steady rate until told to stop, then prints every wait in milliseconds."""
+"""Asks the ports in turn for a key at a steady rate until it reads a line, then prints every wait in milliseconds."""
 
 import select
 import socket
@@ -10,7 +10,7 @@ INTERVAL = 0.001
 
 
 def main() -> None:
-    """Measure."""
+    """Ask, measure and print."""
     links = [socket.create_connection(("127.0.0.1", int(port))) for port in sys.argv[1:]]
     for link in links:
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -19,7 +19,7 @@ def main() -> None:
     sys.stdout.flush()
     turn = 0
     first = time.perf_counter()
-    # Whoever was held up sends the next ones at once, until the rate is made up for.
+    # After a delay it sends the next ones at once, until it has caught up with the rate.
     while not select.select([sys.stdin], [], [], max(0.0, first + turn * INTERVAL - time.perf_counter()))[0]:
         link = links[turn % len(links)]
         turn += 1

@@ -1,4 +1,4 @@
-"""Other ways to delete a load test's keys, each as people write it: `others.py WAY PORT…`, a port for each primary."""
+"""Other ways to delete a load test's keys, as people write them: `others.py WAY PORT…`, a port for each primary."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ return {page[1], deleted}
 
 
 def idiom(ports: Sequence[int]) -> None:
-    """redis-py as it is usually written: scan_iter for each pattern, a cluster pipeline for each thousand."""
+    """Use redis-py in the usual way: scan_iter for each pattern, a cluster pipeline for each thousand keys."""
     cluster = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", port) for port in ports])
     for pattern in PATTERNS:
         batch = []
@@ -47,7 +47,7 @@ def _unlink(cluster: RedisCluster, batch: Sequence[bytes]) -> None:
 
 
 def pipelines(ports: Sequence[int]) -> None:
-    """A thread for each primary: SCAN MATCH for each pattern, pipelined UNLINK."""
+    """Use one thread for each primary: SCAN MATCH for each pattern, pipelined UNLINK."""
 
     def sweep(port: int) -> None:
         server = redis.Redis(host="127.0.0.1", port=port)
@@ -66,7 +66,7 @@ def pipelines(ports: Sequence[int]) -> None:
 
 
 def lua(ports: Sequence[int]) -> None:
-    """A thread for each primary: a script that scans a thousand keys and unlinks those with one of the prefixes."""
+    """Use one thread for each primary, with a script that scans a thousand keys and unlinks those with a prefix."""
 
     def sweep(port: int) -> None:
         server = redis.Redis(host="127.0.0.1", port=port)
@@ -81,7 +81,7 @@ def lua(ports: Sequence[int]) -> None:
 
 
 def floor(ports: Sequence[int]) -> None:
-    """The least that any sweep could cost: list every slot's keys once, then drop everything with FLUSHDB."""
+    """Show the lowest possible cost of a sweep: list every slot's keys once, then drop everything with FLUSHDB."""
 
     def sweep(port: int) -> None:
         server = redis.Redis(host="127.0.0.1", port=port)

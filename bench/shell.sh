@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The guide's shell, repaired: on each primary and for each pattern, one UNLINK a key through redis-cli --pipe.
+# The guide's shell script, repaired: on each primary, for each pattern, one UNLINK for each key by redis-cli --pipe.
 #   shell.sh REDIS_CLI PORT…
 set -euo pipefail
 cli=$1

@@ -1,6 +1,6 @@
 """Measures how time and memory grow with the number of keys: of the sweep, and of the snapshot before it.
 
-sizes.py [KEYS…]      (100,000, 1,000,000 and 10,000,000 if nothing is said)
+sizes.py [KEYS…]      (default: 100,000, 1,000,000 and 10,000,000)
 """
 
 import sys
@@ -15,7 +15,7 @@ from k6_sweep.demo.servers import find_redis_server, local_cluster
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the benchmark and print its results."""
     sizes = [int(word) for word in sys.argv[1:]] or [100_000, 1_000_000, 10_000_000]
     table = Table(title=f"3 primaries; 7 of 10 keys match; {machine()}")
     for heading in ("keys", "snapshot s", "RSS MiB", "file MiB", "run s", "× the time", "RSS MiB", "p99 / max ms"):

@@ -1,6 +1,6 @@
-"""Compares `k6-sweep run` with other ways to delete the same keys, in one run, on a cluster that it starts itself.
+"""Compares `k6-sweep run` with other ways to delete the same keys, in one run, on its own cluster.
 
-sweep.py [KEYS] [RUNS]      (1,000,000 keys and the median of 3 runs if nothing is said)
+sweep.py [KEYS] [RUNS]      (default: 1,000,000 keys and the median of 3 runs)
 """
 
 import shutil
@@ -35,7 +35,7 @@ def ways(cluster: LocalCluster) -> Mapping[str, Sequence[str | Path]]:
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the benchmark and print its results."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     console = Console(highlight=False, width=140)

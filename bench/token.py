@@ -1,4 +1,4 @@
-"""Whether the time of the token's compare tells anything of the token, which may be wrong early, late, or in length."""
+"""Measures if the time of the token compare depends on the place of an error (early, late) or on the length."""
 
 import statistics
 import time
@@ -23,7 +23,7 @@ def _nanoseconds(given: bytes) -> float:
 
 
 def main() -> None:
-    """Measure all of them in turn, again and again, and print medians and ratios."""
+    """Measure all tokens in turn, many times, and print medians and ratios."""
     times: dict[str, list[float]] = {name: [] for name in GIVEN}
     for _ in range(ROUNDS):
         for name, given in GIVEN.items():

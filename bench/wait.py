@@ -1,6 +1,6 @@
-"""Measures the wait: what it costs while k6 runs, and how soon after k6's end the first key is deleted.
+"""Measures the wait: its cost while k6 runs, and the time from k6's end to the first delete.
 
-wait.py [SECONDS] [RUNS]      (30 seconds of idling and the median of 5 ends if nothing is said)
+wait.py [SECONDS] [RUNS]      (default: 30 seconds of waiting and the median of 5 ends)
 """
 
 import os
@@ -21,11 +21,11 @@ from k6_sweep.demo.servers import Node, find_k6, find_redis_server, start_server
 
 CROWD = 3000
 POLL = 5.0
-"""Seconds between two looks of the guide's shell."""
+"""The seconds between two checks of the guide's shell."""
 
 
 def _start(node: Node, folder: Path) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
-    """Start a k6 that runs until it is told to end, and the sidecar beside it."""
+    """Start a k6 that runs until it is killed, and the sidecar next to it."""
     script = folder / "idle.js"
     script.write_text("import { sleep } from 'k6'; export default function () { sleep(3600); }")
     k6 = [find_k6(), "run", "--quiet", "--no-usage-report", "--address", "localhost:0", str(script)]
@@ -41,12 +41,12 @@ def _start(node: Node, folder: Path) -> tuple[subprocess.Popen[bytes], subproces
         [*watch, *patterns, "--settle", "0"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     running = subprocess.Popen(k6, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(4)  # both have started, and the preflight is over
+    time.sleep(4)  # both have started, and the preflight has ended
     return running, sidecar
 
 
 def idle(node: Node, folder: Path, seconds: float) -> str:
-    """Say what waiting costs."""
+    """Return a sentence about the cost of the wait."""
     k6, sidecar = _start(node, folder)
     process = psutil.Process(sidecar.pid)
     before, switches = process.cpu_times(), process.num_ctx_switches()
@@ -62,7 +62,7 @@ def idle(node: Node, folder: Path, seconds: float) -> str:
 
 
 def start_in_a_crowd(node: Node, folder: Path) -> float:
-    """Return the seconds from the start of the sidecar until it has seen a k6 among thousands of processes."""
+    """Return the seconds from the sidecar's start until it sees a k6 among thousands of processes."""
     body = f"import os, signal\nfor _ in range({CROWD}):\n    os.fork() or signal.pause()\nprint()\nsignal.pause()"
     crowd = subprocess.Popen([sys.executable, "-c", body], stdout=subprocess.PIPE, start_new_session=True)
     assert crowd.stdout
@@ -98,7 +98,7 @@ def latency(node: Node, folder: Path, run: Callable[[Node, Path], float], runs: 
 
 
 def ours(node: Node, folder: Path) -> float:
-    """Return the seconds from k6's end to the first delete of the sidecar."""
+    """Return the seconds from k6's end to the sidecar's first delete."""
     node.ask("SET", "queue:1", "x")
     k6, sidecar = _start(node, folder)
     k6.kill()
@@ -109,7 +109,7 @@ def ours(node: Node, folder: Path) -> float:
 
 
 def polling(node: Node, folder: Path) -> float:
-    """Return the same for a shell that looks for k6 every five seconds, at its kindest: told the process number."""
+    """Return the same for a shell that looks for k6 every five seconds, in its best case: it knows the pid."""
     node.ask("SET", "queue:1", "x")
     k6 = subprocess.Popen(["sleep", "3600"], cwd=folder)
     loop = f"while kill -0 {k6.pid} 2>/dev/null; do sleep {POLL:g}; done; redis-cli -p {node.port} UNLINK queue:1"
@@ -132,7 +132,7 @@ def _until_deleted(node: Node) -> float:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run and print."""
+    """Run the benchmark and print its results."""
     seconds = float(arguments[0]) if arguments else 30.0
     runs = int(arguments[1]) if len(arguments) > 1 else 5
     console = Console(highlight=False)

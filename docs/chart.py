@@ -1,4 +1,4 @@
-"""The chart's values, each described once, in values.yaml: from there into its schema and its README."""
+"""The chart's values: values.yaml describes each of them once, for its schema and its README."""
 
 import json
 import re
@@ -14,13 +14,13 @@ README: Final = CHART / "README.md"
 _TABLE: Final = re.compile(r"(?<=<!-- values -->\n).*(?=<!-- /values -->)", re.DOTALL)
 
 _ONLY_IN_SCHEMA: Final = {"global", "enabled"}
-"""What a parent chart may give us."""
+"""The values that a parent chart may add."""
 
 Values = dict[str, Any]
 
 
 def descriptions(text: str) -> dict[str, str]:
-    """Return what the comments that begin with `# --` say of the key below each, by the key's path."""
+    """Return, by its path, the description of each key: the comment above it that begins with `# --`."""
     found: dict[str, str] = {}
     path: list[tuple[int, str]] = []
     said: list[str] = []
@@ -41,7 +41,7 @@ def leaves(values: Values, described: dict[str, str], prefix: str = "") -> Itera
     """Yield each value that a user may set, with its path.
 
     Raises:
-        ValueError: One has no description.
+        ValueError: A value has no description.
     """
     for name, value in values.items():
         path = f"{prefix}{name}"
@@ -60,10 +60,10 @@ def _read() -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def render_schema() -> str:
-    """Return the schema, with the descriptions in it.
+    """Return the schema with the descriptions in it.
 
     Raises:
-        ValueError: The schema and the values don't have the same names.
+        ValueError: The schema and the values have different names.
     """
     described, values = _read()
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def render_schema() -> str:
 
 
 def _require(schema: Values, prefix: str = "") -> None:
-    """Make each name required that may not be null: Helm leaves out a value that is set to null."""
+    """Require each name whose value may not be null: Helm leaves out a value that is null."""
     names = {name: place for name, place in schema["properties"].items() if f"{prefix}{name}" not in _ONLY_IN_SCHEMA}
     schema["required"] = [name for name, place in names.items() if "null" not in place.get("type", ())]
     for name, place in names.items():

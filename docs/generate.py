@@ -1,4 +1,4 @@
-"""Writes the parts of the docs that come from code and values; --check only says whether they are up to date."""
+"""Writes the generated parts of the docs, from code and values; --check only reports whether they are up to date."""
 
 import sys
 from pathlib import Path
@@ -41,7 +41,7 @@ def render_settings() -> str:
 
 
 def main() -> int:
-    """Write or check."""
+    """Write the files, or check them."""
     stale = []
     for path, render in {
         TARGET: render_settings,

@@ -1,7 +1,7 @@
-"""Stands for a certificate authority: the TLS tests trust its certificates, and so would a strict client.
+"""Stands for a certificate authority that the TLS tests trust, and that a strict client accepts.
 
-Python 3.13 and newer verify strictly by default: an authority must say what its key is for, and each certificate which
-key has signed it. Source: https://docs.python.org/3/library/ssl.html#ssl.VERIFY_X509_STRICT
+Python 3.13 and newer verify strictly by default: an authority's certificate must have its key usage, and each
+certificate must name the key that signed it. Source: https://docs.python.org/3/library/ssl.html#ssl.VERIFY_X509_STRICT
 """
 
 import datetime as dt
@@ -28,7 +28,7 @@ _SIGNS_CERTIFICATES = x509.KeyUsage(
 
 
 class Authority:
-    """Issues certificates, all for one key, into a folder."""
+    """Issues certificates, all for the same key, into a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

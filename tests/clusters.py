@@ -1,4 +1,4 @@
-"""Stands for whoever repairs a cluster: what a test has done to its slots is undone for the next one."""
+"""Stands for an operator who repairs a cluster: reverts a test's changes to the slots before the next test."""
 
 from contextlib import ExitStack
 
@@ -10,7 +10,7 @@ OPTIONS = {"cluster-require-full-coverage": "no", "cluster-node-timeout": "2000"
 
 
 class Lent:
-    """Three primaries that tests take apart, one test after the other."""
+    """Three primaries that tests may break, one test after another."""
 
     def __init__(self, binary: str) -> None:
         self._binary = binary
@@ -19,7 +19,7 @@ class Lent:
         self._owners: dict[int, int] = {}
 
     def mended(self) -> LocalCluster:
-        """Return them empty, each slot where it belongs; they are other ones if a node or a slot was lost."""
+        """Return them empty and with their original slots; lost nodes or slots mean a new cluster."""
         if self._cluster is None or not self._can_be_mended(self._cluster):
             self.end()
             self._cluster = self._running.enter_context(local_cluster(self._binary, primaries=3, options=OPTIONS))
@@ -53,12 +53,12 @@ class Lent:
 
 
 def owners_seen_by(node: Node) -> dict[int, int]:
-    """Return the port of each slot's owner, as this node sees it."""
+    """Return the port of each slot's owner, from this node's view."""
     ranges = node.ask("CLUSTER", "SLOTS")
     return {slot: owner[1] for first, last, owner, *_ in ranges for slot in range(first, last + 1)}
 
 
 def open_slots(node: Node) -> list[int]:
-    """Return the slots that are on their way from or to this node."""
+    """Return the slots that move from or to this node."""
     (line,) = (line for line in node.ask("CLUSTER", "NODES").splitlines() if b"myself" in line)
     return [int(word[1:].split(b"-")[0]) for word in line.split() if word.startswith(b"[")]

@@ -1,4 +1,4 @@
-"""Real servers for the tests that are about servers."""
+"""Real servers for the tests of the sweep's work with servers."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -12,22 +12,22 @@ from k6_sweep.demo.servers import LocalCluster, Node, find_redis_server, local_c
 from tests.clusters import Lent
 from tests.support import running_redis
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # no test asserts how long something takes
+hypothesis.settings.register_profile("untimed", deadline=None)  # no test asserts a duration
 hypothesis.settings.load_profile("untimed")
 
 SERVERS = "K6_SWEEP_TEST_SERVERS"
-"""The variable that lists the server binaries to test against, separated by colons; unset: the one that is found.
+"""The variable with the server binaries to test, separated by colons; unset: the binary that is found.
 
-A test that needs a server runs on the first of them. One that is about what servers answer, or what they do with slots
-and permissions, is marked `every_server`, and runs on each.
+A test that needs a server runs on the first of them. A test of the servers' answers, or of their work with slots and
+permissions, is marked `every_server`, and runs on each.
 """
 
 MAY_LACK = "K6_SWEEP_MAY_LACK"
-"""The variable that says, in the words of a skip reason, what the machine may lack in CI."""
+"""The variable with the part of a skip reason that CI accepts."""
 
 
 def server_binaries() -> list[str]:
-    """Return the servers to test against."""
+    """Return the server binaries to test."""
     return [path for path in os.environ.get(SERVERS, "").split(":") if path] or [find_redis_server()]
 
 
@@ -37,7 +37,7 @@ def _name(binary: str) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI nothing may be skipped: a machine that lacks something there is a failure, unless MAY_LACK names it."""
+    """Turn a skipped test into a failure in CI, unless MAY_LACK accepts its reason."""
     report = yield
     forbidden = bool(os.environ.get("CI")) and not hasattr(report, "wasxfail")
     may_lack = os.environ.get(MAY_LACK)
@@ -60,9 +60,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run the test, and what it starts, without coverage: for much work on lines that other tests run too.
+    """Run the test, and the processes that it starts, without coverage: other tests measure the same lines.
 
-    Coverage makes a sweep's process take four times the CPU.
+    With coverage a sweep's process needs four times the CPU.
     """
     for variable in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         monkeypatch.delenv(variable, raising=False)
@@ -88,7 +88,7 @@ def shared_cluster(server_binary: str) -> Iterator[LocalCluster]:
 
 @pytest.fixture
 def cluster(shared_cluster: LocalCluster) -> LocalCluster:
-    """Three primaries with a replica each, empty; a test that changes who owns what starts its own."""
+    """Three empty primaries with one replica each; a test that changes slots' owners uses another cluster."""
     for node in shared_cluster.primaries:
         node.ask("FLUSHALL")
         node.ask("ACL", "SETUSER", "default", "reset", "on", "nopass", "~*", "&*", "+@all")
@@ -104,7 +104,7 @@ def lent_cluster(server_binary: str) -> Iterator[Lent]:
 
 @pytest.fixture
 def small_cluster(lent_cluster: Lent) -> LocalCluster:
-    """Three primaries that a test may take apart; the next test gets them mended."""
+    """Three primaries that a test may break; the next test gets them repaired."""
     return lent_cluster.mended()
 
 

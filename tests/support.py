@@ -1,4 +1,4 @@
-"""Stands for a caller of the sweep: settings in a line, a sweep in a call, the keys of a whole cluster."""
+"""Stands for a caller of the sweep: settings in one line, a sweep in one call, the keys of a whole cluster."""
 
 import contextlib
 import io
@@ -62,7 +62,7 @@ def sweep_now(
 
 
 def sweep_until(settings: Settings, enough: Callable[[Progress], bool], connect: Connect | None = None) -> SweepReport:
-    """Sweep what can never be complete: the time is up when this much is done."""
+    """Run a sweep that can never complete; its deadline comes once `enough` returns true."""
     deadline = time.monotonic() + 120
 
     def look(progress: Progress) -> None:
@@ -77,14 +77,14 @@ Pipeline = Callable[[Sequence[bytes]], list[Any]]
 
 
 def step_between(link: Link, around: Callable[[Pipeline, Sequence[bytes]], list[Any]]) -> Link:
-    """Let `around` see each write of a link; it sends it, by the function that it is given."""
+    """Give each write of a link to `around`, which sends it with the function that it gets."""
     pipeline = link.pipeline
-    link.pipeline = lambda commands: around(pipeline, commands)  # type: ignore[method-assign]  # this one link only
+    link.pipeline = lambda commands: around(pipeline, commands)  # type: ignore[method-assign]  # only for this link
     return link
 
 
 def start_tls_server(folder: Path, options: Mapping[str, str], port: int) -> Node:
-    """Start a server that speaks TLS; skip the test where this machine has none."""
+    """Start a TLS server; skip the test if the machine's server is built without TLS."""
     try:
         return start_server(find_redis_server(), folder, options, port=port)
     except SweepError as error:
@@ -93,7 +93,7 @@ def start_tls_server(folder: Path, options: Mapping[str, str], port: int) -> Nod
 
 @contextlib.contextmanager
 def running_redis(folder: Path, binary: str | None = None) -> Iterator[Node]:
-    """A single server of one's own."""
+    """Run a single server for one test or module."""
     node = start_server(binary or find_redis_server(), folder)
     try:
         yield node
@@ -106,7 +106,7 @@ def keys_of(nodes: Sequence[Node]) -> set[bytes]:
 
 
 def move_slot(slot: int, source: Node, target: Node, others: tuple[Node, ...] = (), keys: int = -1) -> None:
-    """Move a slot as redis-cli does; with `keys`, stop half-way after so many."""
+    """Move a slot as redis-cli does; with `keys`, stop after that number of keys."""
     ids = {node.port: node.ask("CLUSTER", "MYID") for node in (source, target)}
     target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
     source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the image from the Dockerfile, and a k6 and a pause to run it beside, into the folder $1, as OCI archives. $2 is a k6 binary.
-# The base image is a stand-in: Debian's Python of the same version, laid out as python:slim is, where none can be pulled.
+# Builds three OCI archives in the folder $1: the image of the Dockerfile, and a k6 and a pause to run next to it. $2 is a k6 binary.
+# The base image is a stand-in without a registry: Debian's Python of the same version, with the layout of python:slim.
 # Needs root, buildah, debootstrap and catatonit (Debian's packages).
 set -euo pipefail
 out=$1 k6=$2
@@ -8,23 +8,23 @@ work=$(mktemp --directory)
 storage=(--root "$work/storage" --runroot "$work/run" --storage-driver overlay)
 end() {
   buildah "${storage[@]}" umount --all >/dev/null 2>&1 || true
-  umount "$work/storage/overlay" 2>/dev/null || true # buildah mounts it over itself, and leaves it so
+  umount "$work/storage/overlay" 2>/dev/null || true # buildah mounts it over itself, and does not unmount it
   rm -rf "$work"
 }
 trap end EXIT
 
-build() { # chroot isolation leaves the machine's network alone
+build() { # chroot isolation does not change the machine's network
   buildah "${storage[@]}" bud --quiet --isolation chroot --pull-never "$@" >/dev/null
 }
 
-# The packages unpacked are enough, and their scripts take a minute.
+# Unpacked packages are enough, and their scripts would take a minute.
 debootstrap --foreign --variant=minbase --include=python3-venv trixie "$work/root" >"$work/debootstrap.log" 2>&1 ||
   { tail "$work/debootstrap.log" >&2; exit 1; }
 for package in "$work"/root/var/cache/apt/archives/*.deb; do
   dpkg-deb --fsys-tarfile "$package" | tar --directory "$work/root" --extract --keep-directory-symlink --exclude='./usr/share/doc/*'
 done
 rm -rf "$work/root/var/cache/apt" "$work/root/debootstrap"
-find "$work/root" -maxdepth 1 -type l \( -name proc -o -name sys \) -delete # debootstrap may leave links there
+find "$work/root" -maxdepth 1 -type l \( -name proc -o -name sys \) -delete # debootstrap may create links there
 mkdir -p "$work/root"/{proc,sys,etc/ssl/certs} "$work/base"
 cp /etc/ssl/certs/ca-certificates.crt "$work/root/etc/ssl/certs/"
 tar --directory "$work/root" --create --file "$work/base/root.tar" .

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Brings Redis 8.0 and Valkey 8.1 for the tests on several servers: Debian trixie's packages, unpacked into the folder $1.
-# Then $1/redis-server-8 and $1/valkey-server-8 start them, whatever release this machine has. Needs Debian's apt; no root.
+# Downloads Redis 8.0 and Valkey 8.1 for the tests on several servers: unpacks Debian trixie's packages into the folder $1.
+# $1/redis-server-8 and $1/valkey-server-8 start them on a machine with any release. Needs Debian's apt; no root.
 set -euo pipefail
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 [[ -e $out/done ]] && exit
 
-# An apt of our own: its lists and packages are in $out, and it knows of no package that is installed.
+# A separate apt: its lists and packages are in $out, and it ignores all installed packages.
 mkdir -p "$out"/apt/{lists,archives}/partial "$out/root"
 mirror=$(apt-get indextargets --format '$(SITE)' | head -n 1)
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -29,7 +29,7 @@ export APT_CONFIG=$out/apt/conf
 for package in "$out"/apt/archives/*.deb; do dpkg-deb --extract "$package" "$out/root"; done
 rm -r "$out/apt"
 
-# Each runs with the C library of its own release.
+# Each server runs with the C library of its own release.
 loader=$(echo "$out"/root/usr/lib*/ld-linux-*.so.*)
 libraries=$(echo "$out"/root/usr/lib/*-linux-gnu)
 for name in redis valkey; do

@@ -1,4 +1,4 @@
-"""Stands for a user at a shell: runs the command in a process of its own, to its end."""
+"""Stands for a user at a shell: runs the command in its own process and waits for its end."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended."""
+    """The exit code, report and log of a command."""
 
     code: int
     report: dict[str, Any]

@@ -1,6 +1,6 @@
-"""A k6 script, a Redis with a key to sweep, a pod."""
+"""Fixtures: a Redis with a key to sweep, a folder with k6 scripts, and a pod."""
 
-import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 @pytest.fixture
 def redis_node(_redis: Node) -> Node:
-    """A Redis with one key of the test and one of somebody else."""
+    """A Redis with one key of the test and one key of a user."""
     _redis.ask("FLUSHALL")
     _redis.ask("MSET", "test:1", "x", "user:1", "x")
     return _redis
@@ -32,13 +32,16 @@ def redis_url(redis_node: Node) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder that every user of the pod can reach, with the k6 scripts."""
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.geteuid() and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o055)
-    with k6_scripts(tmp_path):
-        yield tmp_path
+def folder() -> Iterator[Path]:
+    """A folder that every user of the pod can reach, with the k6 scripts.
+
+    It is not pytest's: pytest closes the folders of a user to all others each time it starts, also for another run.
+    """
+    with tempfile.TemporaryDirectory(prefix="k6-sweep-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        with k6_scripts(path):
+            yield path
 
 
 @pytest.fixture
@@ -55,6 +58,6 @@ def sidecar_in(pod: Pod, folder: Path, redis_url: str) -> Callable[..., Sidecar]
 
     def start(*options: str, **more: object) -> Sidecar:
         launch = pod.sidecar_container
-        return start_sidecar(folder, redis_url, *options, launch=launch, env=IN_POD, **more)  # type: ignore[arg-type]  # handed on
+        return start_sidecar(folder, redis_url, *options, launch=launch, env=IN_POD, **more)  # type: ignore[arg-type]  # passed on
 
     return start

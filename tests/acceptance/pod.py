@@ -1,4 +1,4 @@
-"""Stands for a pod, by Linux namespaces: containers' first processes have parent 0, as under a container runtime."""
+"""Stands for a pod in Linux namespaces: containers' first processes have parent 0, as under a container runtime."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.support import until
 
 K6 = find_k6()
 
-# What the real pause does: be pid 1, reap orphans, do nothing else.
+# The real pause also only runs as pid 1 and reaps orphans.
 _PAUSE = """
 import ctypes, os, signal
 ctypes.CDLL(None).prctl(15, b"pause")
@@ -36,7 +36,7 @@ IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
 
 def why_no_namespaces() -> str | None:
-    """Say what this machine lacks to make a pod; None where it can."""
+    """Return what this machine lacks to make a pod, or None if it lacks nothing."""
     missing = [tool for tool in ("unshare", "nsenter", "setpriv", "tini") if not shutil.which(tool)]
     if missing:
         return f"needs {', '.join(missing)} (Debian: util-linux, tini)"
@@ -46,7 +46,7 @@ def why_no_namespaces() -> str | None:
 
 
 def private_k6(folder: Path) -> Path:
-    """Return a k6 with a name that no other k6 of this machine has: other tests run theirs at the same time."""
+    """Return a k6 with a name that no other k6 on this machine has: other tests run theirs at the same time."""
     private = folder / f"k6-{os.urandom(6).hex()}"
     private.symlink_to(K6)
     return private
@@ -54,7 +54,7 @@ def private_k6(folder: Path) -> Path:
 
 @dataclass
 class Pod:
-    """A PID namespace with an infra process; use it as a context."""
+    """A PID namespace with a pause process; use it as a context manager."""
 
     folder: Path
     infra: Sequence[str] = (sys.executable, "-c", _PAUSE)
@@ -71,12 +71,12 @@ class Pod:
 
     def __exit__(self, *_: object) -> None:
         for first in self._first_processes():
-            first.kill()  # the kernel ends all the others with it
+            first.kill()  # the kernel kills all the others with it
         assert self._unshare
         for process in (self._unshare, *self._containers):
             process.kill()
             process.wait()
-            if process.stdout:  # a test that failed before it read the report leaves its end open
+            if process.stdout:  # a test that failed earlier did not read the report
                 process.stdout.close()
 
     def _first_processes(self) -> list[psutil.Process]:
@@ -90,9 +90,9 @@ class Pod:
         env: Mapping[str, str] = os.environ,
         **options: Any,
     ) -> subprocess.Popen[bytes]:
-        """Start a container: a process whose parent is outside, with a user of its own and no capabilities.
+        """Start a container: a process with an outside parent, its own user, and no capabilities.
 
-        Without a user it is the node's root, as the container runtime itself.
+        Without `uid` the user is the node's root, like that of the container runtime.
         """
         (first,) = self._first_processes()
         enter = ["nsenter", "--target", str(first.pid), "--pid", "--mount"]
@@ -104,7 +104,7 @@ class Pod:
             "--inh-caps=-all",
             "--bounding-set=-all",
         ]
-        home = {"HOME": str(self.folder)}  # k6 looks for its configuration there
+        home = {"HOME": str(self.folder)}  # k6 reads its configuration from there
         process = subprocess.Popen(
             [*enter, *(drop if uid is not None else ()), *command], env=dict(env) | home, **options
         )
@@ -112,7 +112,7 @@ class Pod:
         return process
 
     def processes(self) -> dict[int, psutil.Process]:
-        """Return the pod's processes by the numbers that they have inside."""
+        """Return the pod's processes by their pids inside the pod."""
         (first,) = self._first_processes()
         ours = Path(f"/proc/{first.pid}/ns/pid").readlink()
         found = {}
@@ -127,12 +127,12 @@ class Pod:
         return found
 
     def named(self, name: str) -> tuple[int, psutil.Process]:
-        """Return the one process of this name, and its number inside."""
+        """Return the only process with this name, and its pid inside the pod."""
         (found,) = [(number, process) for number, process in self.processes().items() if process.name() == name]
         return found
 
     def sidecar_container(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        """Start ours: another user than k6's, no capabilities (uid 0, because this Python may be root's alone)."""
+        """Start k6-sweep's container: not k6's user, no capabilities (uid 0: only root may read this Python)."""
         return self.container(*command, uid=0, **options)
 
 
@@ -155,7 +155,7 @@ class Sidecar:
         return json.loads(text)["status"] if text else None
 
     def still_waits(self, seconds: float = 1.0) -> bool:
-        """Whether it goes on waiting for so long."""
+        """Return whether it is still waiting after these seconds."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.process.poll() is not None or self.status() != "waiting":
@@ -164,12 +164,12 @@ class Sidecar:
         return True
 
     def signal(self, number: int) -> None:
-        """Send a signal to the container's first process, as the kubelet does: nsenter hands none on."""
+        """Send a signal to the container's first process, as the kubelet does: nsenter forwards no signals."""
         first, *_ = psutil.Process(self.process.pid).children()
         first.send_signal(number)
 
     def report(self, timeout: float = 120) -> dict[str, Any]:
-        """Wait for its end and return what it printed, which the message must repeat."""
+        """Wait for its end and return its printed report; the message must have the same status."""
         output, _ = self.process.communicate(timeout=timeout)
         report: dict[str, Any] = json.loads(output)
         assert json.loads(self.message_file.read_text())["status"] == report["status"]
@@ -198,7 +198,7 @@ def start_sidecar(
     wrap: Callable[[list[str]], list[str]] = lambda command: command,
     env: Mapping[str, str | None] = {},
 ) -> Sidecar:
-    """Start `k6-sweep watch` and wait until it waits; a variable that is None in `env` is taken away."""
+    """Start `k6-sweep watch` and return once it waits; `env` removes a variable whose value is None."""
     number = len(list(folder.glob("message*")))
     message, log = folder / f"message{number}", folder / f"log{number}"
     message.touch(mode=0o666)

@@ -1,7 +1,7 @@
-"""The k6 scripts of the tests. A k6 that runs one ends only after each sidecar of its folder has seen it.
+"""The k6 scripts of the tests: a k6 ends only after each sidecar in its folder has seen it.
 
-So no test depends on how soon a sidecar looks: k6 asks a server of the test, which finds out which process asks, and
-answers when the sidecars' logs say that it is waited for.
+So no test depends on how fast a sidecar finds k6. k6 sends a request to a server of the test. The server finds the
+process that sent it, and answers when the logs of all sidecars show that they wait for this process.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ export const options = {{ thresholds: {{ never: ['count<1'] }} }};
 export default function () {{ never.add(1); {ask} }}
 """
 HOLD = "hold"
-"""While a file of this name is in the folder, no k6 ends."""
+"""While the folder has a file with this name, no k6 ends."""
 
 
 @contextlib.contextmanager
 def k6_scripts(folder: Path) -> Iterator[None]:
-    """Write sleep.js, which goes on for $SECONDS more (0.3), and failing.js, whose threshold fails."""
+    """Write sleep.js, which runs for $SECONDS more (0.3), and failing.js, whose threshold fails."""
     stopped = threading.Event()
 
     class WhenSeen(http.server.BaseHTTPRequestHandler):
@@ -59,29 +59,29 @@ def k6_scripts(folder: Path) -> Iterator[None]:
 
 
 def _line_of(client: tuple[str, int], server: tuple[str, int]) -> set[int]:
-    """Return the numbers of the process at this connection's far end, and of those above it, as its own pod has them.
+    """Return the pids, in its own pod, of the process at the connection's other end and of its ancestors.
 
-    Both ends are compared: a connection to another server may leave from the same port at the same time.
+    Both ends of the connection count: one to another server may use the same client port at the same time.
     """
     (pid,) = {
         each.pid for each in psutil.net_connections("tcp4") if (each.laddr, each.raddr) == (client, server) and each.pid
     }
     process = psutil.Process(pid)
     while process.is_running():
-        with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):  # one above it has just ended: look again
+        with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):  # an ancestor has just ended: try again
             numbers = [_numbers(each.pid) for each in (process, *process.parents())]
             return {each[-1] for each in numbers if len(each) == len(numbers[0])}
     return set()
 
 
 def _numbers(pid: int) -> list[int]:
-    """Return a process's number in each PID namespace that it is in, the innermost last."""
+    """Return a process's pid in each of its PID namespaces, the innermost last."""
     (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("NSpid:"))
     return [int(word) for word in line.split()[1:]]
 
 
 def _is_seen(line: set[int], folder: Path) -> bool:
-    """Whether each sidecar waits for one of these: for a k6, or for the first process of its container."""
+    """Return whether each sidecar waits for one of these: for a k6, or for its container's first process."""
     logs = list(folder.glob("log*"))
     return bool(logs) and all(line & _waited_for(log) for log in logs)
 

@@ -1,4 +1,4 @@
-"""What a user may get wrong: each ends in a clear message, its exit code, and nothing deleted."""
+"""Each mistake of a user gives a clear message and its exit code, and deletes nothing."""
 
 import signal
 import subprocess
@@ -77,7 +77,7 @@ SETTINGS: dict[str, tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = {
 
 @pytest.mark.parametrize(("arguments", "env", "said"), SETTINGS.values(), ids=SETTINGS.keys())
 def test_settings_that_cannot_be_used(arguments: Sequence[str], env: Mapping[str, str], said: Sequence[str]) -> None:
-    """Every problem with the settings is named, and no secret is."""
+    """The message names every unusable setting and shows no secret."""
     ended = k6_sweep("run", *arguments, env=env)
     assert (ended.code, ended.report["status"], ended.report["deleted"]) == (2, "error", 0)
     told = "\n".join(ended.report["errors"])
@@ -87,7 +87,7 @@ def test_settings_that_cannot_be_used(arguments: Sequence[str], env: Mapping[str
 
 
 def test_all_problems_come_at_once() -> None:
-    """Five mistakes, one run, five sentences."""
+    """One run reports all of its mistakes, each in its own sentence."""
     ended = k6_sweep(
         "watch",
         "--redis-url",
@@ -105,7 +105,7 @@ def test_all_problems_come_at_once() -> None:
 
 
 def test_a_broad_pattern_is_refused(good: list[str], redis_node: Node) -> None:
-    """A pattern that could be anybody's is refused unless that is accepted in so many words."""
+    """k6-sweep refuses a pattern that may match foreign keys, unless --allow-broad-patterns accepts it."""
     ended = k6_sweep("run", *good, "--pattern", "t*")
     assert (ended.code, ended.report["status"]) == (4, "refused")
     assert "'t*' starts with fewer than 3 literal characters" in ended.report["errors"][0]
@@ -115,7 +115,7 @@ def test_a_broad_pattern_is_refused(good: list[str], redis_node: Node) -> None:
 
 @pytest.mark.parametrize("namespace", [None, "production"])
 def test_a_namespace_that_is_not_allowed_is_refused(namespace: str | None, good: list[str], redis_node: Node) -> None:
-    """Outside the allowed namespaces, and where none is known, nothing is deleted."""
+    """Outside the allowed namespaces, and in an unknown one, k6-sweep deletes nothing."""
     env = {"POD_NAMESPACE": namespace} if namespace else {}
     for command in ("run", "watch", "check"):
         ended = k6_sweep(command, *good, "--allowed-namespace", "load-*", env=env)
@@ -126,7 +126,7 @@ def test_a_namespace_that_is_not_allowed_is_refused(namespace: str | None, good:
 
 
 def test_an_unreachable_host() -> None:
-    """Nobody at the address: exit 5, after trying as long as --timeout allows; `check` doesn't try again."""
+    """With an unreachable Redis, `run` tries until --timeout, `check` tries once, and both exit 5."""
     target = ["--redis-url", "redis://127.0.0.1:1", "--pattern", "test:*", "--timeout", "1"]
     for command in ("run", "check"):
         ended = k6_sweep(command, *target)
@@ -135,7 +135,7 @@ def test_an_unreachable_host() -> None:
 
 
 def test_a_wrong_password(good: list[str], redis_node: Node, tmp_path: Path) -> None:
-    """A wrong password from a file: exit 5, and the message says who could not log in where."""
+    """With a wrong password from a file the exit code is 5, and the message names the user and the server."""
     redis_node.ask("ACL", "SETUSER", "tester", "on", ">right", "~*", "+@all")
     secret = tmp_path / "password"
     secret.write_text("wrong\n")
@@ -150,7 +150,7 @@ def test_a_wrong_password(good: list[str], redis_node: Node, tmp_path: Path) -> 
 
 
 def test_a_missing_permission(good: list[str], redis_node: Node) -> None:
-    """A user without UNLINK: exit 5, and the message names the command."""
+    """For a user without UNLINK the exit code is 5, and the message names the command."""
     redis_node.ask("ACL", "SETUSER", "reader", "on", "nopass", "~*", "+@read")
     login = {"SWEEP_REDIS_USERNAME": "reader", "SWEEP_REDIS_PASSWORD": "x"}
     for command in ("run", "check"):
@@ -161,7 +161,7 @@ def test_a_missing_permission(good: list[str], redis_node: Node) -> None:
 
 
 def test_a_read_only_replica(redis_node: Node, tmp_path: Path) -> None:
-    """A replica as the only address: exit 5, with the advice to give its primary's."""
+    """With a replica as the only address the exit code is 5, and the message asks for its primary's."""
     replica = start_server(find_redis_server(), tmp_path, {"replicaof": f"127.0.0.1 {redis_node.port}"})
     try:
         until(lambda: b"master_link_status:up" in replica.ask("INFO", "replication"))
@@ -176,28 +176,28 @@ def test_a_read_only_replica(redis_node: Node, tmp_path: Path) -> None:
 
 
 def test_an_unwritable_message_file_is_not_fatal(good: list[str]) -> None:
-    """Where the message cannot be written, the sweep is done all the same, and the log says so once."""
+    """If the message file cannot be written, the sweep still runs, and the log has one line about it."""
     ended = k6_sweep("run", *good, "--termination-log", "/no/such/folder/message")
     assert (ended.code, ended.report["deleted"]) == (0, 1)
     assert ended.log.count("termination message not written") == 1
 
 
 def test_failure_policy_ignore(good: list[str]) -> None:
-    """With the policy `ignore` a refusal exits 0, and the report still tells; bad settings stay 2."""
+    """With the policy `ignore` a refusal exits 0 but stays in the report; bad settings still exit 2."""
     ended = k6_sweep("run", *good, "--pattern", "t*", "--failure-policy", "ignore")
     assert (ended.code, ended.report["status"]) == (0, "refused")
     assert k6_sweep("run", "--failure-policy", "ignore").code == 2
 
 
 def test_check_says_that_all_is_well(good: list[str], redis_node: Node) -> None:
-    """A preflight of a good set-up exits 0 and deletes nothing."""
+    """`check` exits 0 for a good set-up and deletes nothing."""
     ended = k6_sweep("check", *good)
     assert (ended.code, ended.report["status"], ended.report["errors"]) == (0, "ready", [])
     assert redis_node.ask("DBSIZE") == 2
 
 
 def test_watch_warns_early_when_redis_is_not_ready(tmp_path: Path) -> None:
-    """While it waits, the watch already tells in its message that the sweep would fail, and goes on waiting."""
+    """`watch` reports an unreachable Redis at once, and goes on waiting for k6."""
     options = ("--detector", "process", "--k6-process", "no-such-process")
     sidecar = start_sidecar(tmp_path, "redis://127.0.0.1:1", *options, env={"KUBERNETES_SERVICE_HOST": ""})
     until(lambda: "cannot reach 127.0.0.1:1" in sidecar.log_file.read_text())
@@ -218,7 +218,7 @@ def test_watch_warns_early_when_redis_is_not_ready(tmp_path: Path) -> None:
     ],
 )
 def test_help(arguments: list[str], code: int, said: str) -> None:
-    """Help is where one looks for it."""
+    """The help and the version are under the usual options, and a wrong call prints the usage."""
     done = subprocess.run([sys.executable, "-m", "k6_sweep", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert said in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""`k6-sweep run` as a Job's pod: run again, killed, run again."""
+"""`k6-sweep run` in a Job's pod: run again, killed, run again."""
 
 import json
 import signal
@@ -28,13 +28,13 @@ def by_pattern(ended: Ended) -> dict[str, int]:
 
 @pytest.fixture
 def filled(cluster: LocalCluster) -> LocalCluster:
-    """Two thousand keys of each of the guide's patterns, and some that are somebody else's."""
+    """Two thousand keys of each of the guide's patterns, and some foreign keys."""
     write_keys(cluster, [f"{kind}:{number}".encode() for kind in KINDS for number in range(2000)] + OTHERS)
     return cluster
 
 
 def test_a_retry_after_a_kill_finishes_the_work(filled: LocalCluster, tmp_path: Path) -> None:
-    """Killed in the middle, its message claims no more than is so; the next pod does the rest, and one more nothing."""
+    """A killed sweep's message never counts too much, the next pod finishes, and another one finds nothing."""
     message = tmp_path / "message"
     killed = subprocess.Popen(
         [sys.executable, "-m", "k6_sweep", *job(filled, "--max-rate", "2000", "--termination-log", str(message))],
@@ -62,7 +62,7 @@ def test_a_retry_after_a_kill_finishes_the_work(filled: LocalCluster, tmp_path: 
 
 
 def test_its_log_has_the_counts_by_pattern(filled: LocalCluster) -> None:
-    """A line for each pattern, in their order, then the report: all of one run."""
+    """The log has one line for each pattern, in order, then the report, all with the same run id."""
     ended = k6_sweep(*job(filled, "--log-format", "json"))
     lines = [json.loads(line) for line in ended.log.splitlines()]
     assert list(by_pattern(ended).items()) == [(f"{kind}:*", 2000) for kind in KINDS]

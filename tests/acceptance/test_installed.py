@@ -1,4 +1,4 @@
-"""The command as pip installs it, from a wheel."""
+"""The command as pip installs it from a wheel."""
 
 import subprocess
 import sys
@@ -13,18 +13,18 @@ ROOT = Path(__file__).parents[2]
 
 
 def pip_install(environment: Path, package: str) -> subprocess.CompletedProcess[str]:
-    """Install a package without what it needs: that is there already."""
+    """Install a package without its dependencies, which are there already."""
     python = environment / "bin" / "python"
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", package]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_beside_the_package_called_sidecar(tmp_path: Path) -> None:
-    """PyPI's `sidecar`, which installs a package of that name, and ours live in one environment."""
+    """PyPI's package `sidecar` and k6-sweep work in the same environment."""
     environment = tmp_path / "environment"
     venv.create(environment, symlinks=True)
     installed = Path(sysconfig.get_path("purelib", vars={"base": str(environment)}))
-    # The packages that ours needs, but not ours: a .pth that lies in a folder of another .pth is not read.
+    # k6-sweep's dependencies without k6-sweep itself: Python reads no .pth in a folder that another .pth adds.
     (installed / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     theirs = pip_install(environment, "sidecar")
     if theirs.returncode:

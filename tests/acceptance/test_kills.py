@@ -1,4 +1,4 @@
-"""Whatever ends the process, whenever: the message file holds valid JSON, and its counts are not above the truth."""
+"""However the process ends, the message file holds valid JSON, and its counts do not exceed the truth."""
 
 import json
 import os
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def test_200_kills_of_a_writer(tmp_path: Path) -> None:
-    """A process that rewrites the message without pause is killed 200 times; each time the file is whole."""
+    """The file is complete after each of 200 kills of a process that rewrites the message without pause."""
     path = tmp_path / "message"
     chance = random.Random(1)
     texts = [json.dumps({"status": "sweeping", "errors": ["x" * size]}).encode() for size in (0, 1500, 30, 3900, 700)]
@@ -46,7 +46,7 @@ def test_200_kills_of_a_writer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_signals_at_random_moments_of_wait_and_sweep(number: signal.Signals, tmp_path: Path) -> None:
-    """SIGTERM, SIGINT and SIGKILL anywhere in `watch`: a valid message, counts within the truth, nothing else gone."""
+    """After a signal at any moment of `watch` the message is valid and counts no key too many; other keys stay."""
     chance = random.Random(number)
     found: Counter[str] = Counter()
     with local_cluster(find_redis_server()) as cluster, ExitStack() as scripts:
@@ -59,9 +59,9 @@ def test_signals_at_random_moments_of_wait_and_sweep(number: signal.Signals, tmp
             folder.mkdir()
             scripts.enter_context(k6_scripts(folder))
             sidecar, k6 = _start(cluster, folder)
-            if turn % 3:  # in two turns of three the sweep has begun
+            if turn % 3:  # in two of three runs the sweep has begun
                 k6.wait()
-                until(lambda: sidecar.status() != "waiting" or sidecar.process.poll() is not None)  # noqa: B023  # asked within the turn
+                until(lambda: sidecar.status() != "waiting" or sidecar.process.poll() is not None)  # noqa: B023  # called in the same iteration
             time.sleep(chance.uniform(0, 0.6))
             sidecar.process.send_signal(number)
             if number == signal.SIGTERM:
@@ -88,9 +88,9 @@ def _matching(cluster: LocalCluster) -> int:
 
 
 def _start(cluster: LocalCluster, folder: Path) -> tuple[Sidecar, subprocess.Popen[bytes]]:
-    """Start a sidecar and a k6 that runs for a moment."""
+    """Start a sidecar and a short k6."""
     private = private_k6(folder)
-    # A bounded rate makes the sweep long enough to be hit in its middle.
+    # A limited rate makes the sweep long enough for a signal in its middle.
     pace = ("--max-rate", str(KEYS * 2), "--batch-size", "200")
     sidecar = start_sidecar(
         folder, cluster.url, *("--k6-process", private.name), *pace, env={"KUBERNETES_SERVICE_HOST": ""}

@@ -1,4 +1,4 @@
-"""What managed Redis is like: names instead of addresses, TLS, passwords that change, tokens that expire."""
+"""k6-sweep works with the properties of managed Redis: host names, TLS, changing passwords, expiring tokens."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ from tests.support import settings_for, start_tls_server, sweep_now, until
 
 ENDPOINT = "clustercfg.k6-sweep.test"
 DEAD = "127.0.0.99"
-"""Nobody listens there; the endpoint's name leads there first."""
+"""The endpoint's name resolves to this address first; no server listens on it."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def why_no_names() -> str | None:
-    """Say what this machine lacks to have names of its own; None where it can."""
+    """Return what this machine lacks to have its own host names, or None if it lacks nothing."""
     if os.geteuid() != 0 or not shutil.which("unshare"):
         return "needs root and unshare (Debian: util-linux), for a hosts file of its own"
     return None
@@ -49,7 +49,7 @@ def why_no_names() -> str | None:
 
 @pytest.fixture(scope="module")
 def named_cluster(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """A TLS cluster whose nodes call themselves by name; each has a plain port too, for the tests' own use."""
+    """A TLS cluster whose nodes announce host names; each has a plain port too, for the test itself."""
     if reason := why_no_names():
         pytest.skip(reason)
     certificate = authority.issue("named", ENDPOINT, *(f"shard-{number}.k6-sweep.test" for number in range(3)))
@@ -85,7 +85,7 @@ def tls_port(node: Node) -> int:
 
 
 def _addresses_known_to(node: Node) -> set[str]:
-    """Ask as a TLS client does: who comes by the plain port is told the plain ports."""
+    """Return the node's list of addresses, asked over TLS: over a plain port it lists the plain ports."""
     connect = Connector(settings_for(f"rediss://127.0.0.1:{tls_port(node)}", "--redis-tls-insecure"))
     link = connect(Address("127.0.0.1", tls_port(node)))
     try:
@@ -95,7 +95,7 @@ def _addresses_known_to(node: Node) -> set[str]:
 
 
 def run_with_names(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run k6-sweep where the names of the cluster are known."""
+    """Run k6-sweep where the names of the cluster resolve."""
     hosts = folder / "hosts"
     names = " ".join([ENDPOINT, *(f"shard-{number}.k6-sweep.test" for number in range(3))])
     hosts.write_text(f"127.0.0.1 localhost\n{DEAD} {ENDPOINT}\n127.0.0.1 {names}\n")
@@ -114,7 +114,7 @@ def run_with_names(folder: Path, arguments: list[str]) -> subprocess.CompletedPr
 def test_an_endpoint_and_shards_that_are_names(
     named_cluster: LocalCluster, authority: Authority, tmp_path: Path
 ) -> None:
-    """A configuration endpoint, one of whose addresses is dead, leads to shards that are verified by their names."""
+    """k6-sweep finds the shards by an endpoint with one dead address, and verifies each shard's name."""
     write_keys(named_cluster, (b"test:%d" % i for i in range(500)))
     url = f"rediss://{ENDPOINT}:{tls_port(named_cluster.nodes[0])}"
     done = run_with_names(
@@ -127,10 +127,10 @@ def test_an_endpoint_and_shards_that_are_names(
     ]
 
 
-def test_a_shard_that_is_somebody_else_is_not_believed(
+def test_a_shard_with_another_name_is_not_swept(
     named_cluster: LocalCluster, authority: Authority, tmp_path: Path
 ) -> None:
-    """A shard whose certificate has another name is not swept, and is named."""
+    """k6-sweep does not sweep a shard whose certificate has another name, and reports that name."""
     node = named_cluster.nodes[2]
     node.ask("CONFIG", "SET", "tls-cert-file", str(authority.issue("impostor", ENDPOINT)))
     write_keys(named_cluster, (b"test:%d" % i for i in range(500)))
@@ -143,14 +143,14 @@ def test_a_shard_that_is_somebody_else_is_not_believed(
 
 
 def test_a_first_address_that_never_answers(tmp_path: Path, redis_node: Node) -> None:
-    """Where the first address of the name swallows what is sent to it, the next one is tried."""
+    """If the first address of a name never answers, k6-sweep tries the next one."""
     if reason := why_no_names():
         pytest.skip(reason)
     with socket.socket() as deaf:
         deaf.bind((DEAD, redis_node.port))
         deaf.listen(0)
         fillers = [socket.socket() for _ in range(3)]
-        for filler in fillers:  # the queue is full: further connections get no answer
+        for filler in fillers:  # the queue is full: other connections get no answer
             filler.setblocking(False)
             filler.connect_ex((DEAD, redis_node.port))
         done = run_with_names(
@@ -163,7 +163,7 @@ def test_a_first_address_that_never_answers(tmp_path: Path, redis_node: Node) ->
 
 
 def test_a_password_that_changes_during_the_wait(folder: Path, redis_node: Node) -> None:
-    """A password that was rotated in its file while k6 ran is the one that is used after it."""
+    """After k6's end, `watch` logs in with the password that is then in the file."""
     rules = ("~test:*", "+unlink", "+scan")
     redis_node.ask("ACL", "SETUSER", "rotated", "reset", "on", ">first", *rules)
     secret = folder / "password"
@@ -189,7 +189,7 @@ def test_a_password_that_changes_during_the_wait(folder: Path, redis_node: Node)
 
 
 def test_a_login_by_iam_uses_a_fresh_token_each_time(redis_node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each login is made with a token of its own, as the password of the given user."""
+    """Each login by IAM uses a new token as the password of the given user."""
     for name, value in (("ACCESS_KEY_ID", "AKIDEXAMPLE"), ("SECRET_ACCESS_KEY", "x"), ("DEFAULT_REGION", "eu-west-1")):
         monkeypatch.setenv(f"AWS_{name}", value)
     redis_node.ask("ACL", "SETUSER", "by-iam", "reset", "on", "nopass", "~*", "+@all")

@@ -1,4 +1,4 @@
-"""A million keys, one command, and a look at every key that is left."""
+"""A million keys, one command, and a check of every key that remains."""
 
 import json
 import random
@@ -18,7 +18,7 @@ KEPT = ["queue:keep*", "*:vip"]
 
 
 def keys() -> Iterator[bytes]:
-    """Keys with any bytes, some with hash tags, some that miss a pattern by a letter."""
+    """Yield keys with any bytes, some with hash tags, some that miss a pattern by one letter."""
     chance = random.Random(9)
     starts = [
         b"queue:",
@@ -38,7 +38,7 @@ def keys() -> Iterator[bytes]:
 
 
 def goes(key: bytes) -> bool:
-    """Whether a key must be gone, said without our matcher."""
+    """Return whether a key must be gone, without k6-sweep's matcher."""
     if key.startswith(b"queue:keep") or key.endswith(b":vip"):
         return False
     start, _, rest = key.partition(b":")
@@ -47,7 +47,7 @@ def goes(key: bytes) -> bool:
 
 @pytest.mark.usefixtures("unmeasured")
 def test_exactly_the_right_keys_of_a_million_are_gone() -> None:
-    """After `k6-sweep run` exactly the matching, unprotected keys of a million are gone, and the counts say so."""
+    """`k6-sweep run` deletes exactly the matching, unprotected keys of a million, and counts them correctly."""
     with local_cluster(find_redis_server()) as cluster:
         everything = set(keys())
         write_keys(cluster, everything)

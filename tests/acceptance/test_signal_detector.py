@@ -1,4 +1,4 @@
-"""`--detector signal`: SIGTERM is taken for the end of k6, because somebody said so."""
+"""`--detector signal` takes SIGTERM as the end of k6, because the settings request it."""
 
 import signal
 import time
@@ -11,7 +11,7 @@ from tests.support import until
 
 
 def test_it_sweeps_at_sigterm(folder: Path, redis_url: str, redis_node: Node) -> None:
-    """Nothing is looked for; the signal starts the sweep, and the report says what it was that told."""
+    """SIGTERM starts the sweep without a search for k6, and the report names the signal as the source."""
     sidecar = start_sidecar(folder, redis_url, "--detector", "signal", "--native")
     assert sidecar.still_waits()
     assert redis_node.ask("EXISTS", "test:1") == 1
@@ -23,7 +23,7 @@ def test_it_sweeps_at_sigterm(folder: Path, redis_url: str, redis_node: Node) ->
 
 
 def test_a_second_signal_stops_the_sweep(folder: Path, redis_url: str, redis_node: Node) -> None:
-    """The first signal starts it, the second one ends it at the next batch, with a report."""
+    """The first signal starts the sweep, and the second one stops it at the next batch, with a report."""
     sidecar = start_sidecar(folder, redis_url, "--detector", "signal", "--native", "--settle", "60")
     sidecar.process.send_signal(signal.SIGTERM)
     until(lambda: redis_node.ask("DBSIZE") == 1)
@@ -34,14 +34,14 @@ def test_a_second_signal_stops_the_sweep(folder: Path, redis_url: str, redis_nod
 
 
 def test_it_is_for_native_sidecars_only() -> None:
-    """Another container gets SIGTERM together with k6, which may run on: that is refused, with the reason."""
+    """Outside native sidecars it is refused, because the container gets SIGTERM while k6 may still run."""
     ended = k6_sweep("watch", "--redis-url", "redis://localhost:1", "--pattern", "test:*", "--detector", "signal")
     assert (ended.code, ended.report["status"]) == (2, "error")
     assert "--detector signal needs --native" in ended.report["errors"][0]
 
 
 def test_it_knows_nothing_of_the_outcome() -> None:
-    """--when asks for what a signal doesn't tell: that is said at the start, not after the test."""
+    """--when is refused at the start, because a signal does not contain k6's result."""
     wanted = ("watch", "--redis-url", "redis://localhost:1", "--pattern", "test:*", "--detector", "signal", "--native")
     ended = k6_sweep(*wanted, "--when", "success")
     assert ended.code == 2
@@ -49,7 +49,7 @@ def test_it_knows_nothing_of_the_outcome() -> None:
 
 
 def test_a_target_needs_the_api() -> None:
-    """A target cannot be seen by processes or signals, and not from outside a cluster."""
+    """--target is refused without the API: neither processes nor signals show it, nor any pod outside a cluster."""
     wanted = ("watch", "--redis-url", "redis://localhost:1", "--pattern", "test:*", "--target", "job/load-test")
     assert "--target needs the Kubernetes API" in k6_sweep(*wanted, "--detector", "process").report["errors"][0]
     outside = k6_sweep(*wanted)

@@ -1,4 +1,4 @@
-"""What a person sees who starts it in a terminal."""
+"""The output that a person sees in a terminal."""
 
 import os
 import pty
@@ -14,7 +14,7 @@ from tests.support import keys_of
 
 
 def on_a_terminal(*arguments: str, env: dict[str, str]) -> str:
-    """Run the command with a terminal as its standard error; return all that was drawn there."""
+    """Run the command with a terminal as its standard error; return all output there."""
     master, slave = pty.openpty()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
     command = [sys.executable, "-m", "k6_sweep", *arguments]
@@ -24,7 +24,7 @@ def on_a_terminal(*arguments: str, env: dict[str, str]) -> str:
     while True:
         try:
             data = os.read(master, 65536)
-        except OSError:  # how Linux tells that the other side has closed
+        except OSError:  # Linux's error if the other side has closed
             break
         if not data:
             break
@@ -42,7 +42,7 @@ def filled(cluster: LocalCluster) -> LocalCluster:
 
 @pytest.mark.parametrize("no_colour", ["", "1"])
 def test_bars_by_shard(filled: LocalCluster, no_colour: str) -> None:
-    """A bar for the whole and one for each shard; the log stands around them, in colour unless it is unwanted."""
+    """A terminal shows a bar for the sweep and for each shard, and a log that is colored unless NO_COLOR is set."""
     words = ("run", "--redis-url", filled.url, "--pattern", "test:*", "--max-rate", "2000")
     drawn = on_a_terminal(*words, env={"NO_COLOR": no_colour, "COLUMNS": "120"})
     assert ("\x1b[32minfo" in drawn) is not bool(no_colour)
@@ -55,7 +55,7 @@ def test_bars_by_shard(filled: LocalCluster, no_colour: str) -> None:
 
 
 def test_json_has_no_bars(filled: LocalCluster) -> None:
-    """Who asks for JSON gets lines, on a terminal, too."""
+    """--log-format json writes JSON lines without bars, on a terminal too."""
     words = ("run", "--redis-url", filled.url, "--pattern", "test:*", "--log-format", "json")
     drawn = on_a_terminal(*words, env={})
     assert "\x1b" not in drawn

@@ -1,4 +1,4 @@
-"""`k6-sweep watch` in a pod whose containers share a process namespace, beside a real k6."""
+"""`k6-sweep watch` beside a real k6, in a pod whose containers share a process namespace."""
 
 import os
 import shlex
@@ -28,7 +28,7 @@ def k6_run(folder: Path, script: str = "sleep.js", *before: str) -> list[str]:
 
 
 def code(expected: int) -> int | None:
-    """What the report must say of k6's exit code on this kernel."""
+    """Return k6's exit code as the report has it on this kernel."""
     return expected if TOLD else None
 
 
@@ -53,7 +53,7 @@ WRAPPERS: dict[str, Callable[[list[str]], list[str]]] = {
 def test_waits_for_the_whole_container(
     wrapper: Callable[[list[str]], list[str]], pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
-    """However k6 is wrapped, the sweep comes after the container's first process and every k6 have ended."""
+    """Whatever wraps k6, the sweep starts after the end of every k6 and of the container's first process."""
     sidecar = sidecar_in()
     container = pod.container(*wrapper(k6_run(folder)))
     until(lambda: sidecar.says("k6 is running"))
@@ -67,7 +67,7 @@ def test_waits_for_the_whole_container(
 
 
 def test_a_failed_threshold_is_named(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
-    """k6's 99 is in the report, in words too, and doesn't keep the sweep from being done."""
+    """After failed thresholds the sweep runs, and the report has k6's 99 and the reason in words."""
     sidecar = sidecar_in()
     assert pod.container(*k6_run(folder, "failing.js")).wait() == 99
     report = sidecar.report()
@@ -77,7 +77,7 @@ def test_a_failed_threshold_is_named(pod: Pod, sidecar_in: StartSidecar, folder:
 
 
 def test_a_killed_k6_is_swept_after(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
-    """SIGKILL, as the kernel sends it when memory runs out, is an end like any other, and is called 137."""
+    """After a SIGKILL, which the kernel also sends at an out-of-memory, the sweep runs and reports 137."""
     sidecar = sidecar_in()
     pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "600"})
     until(lambda: sidecar.says("k6 is running"))
@@ -89,14 +89,14 @@ def test_a_killed_k6_is_swept_after(pod: Pod, sidecar_in: StartSidecar, folder: 
 
 
 def _outside(name: str) -> psutil.Process:
-    """Find the k6 of the test, as the test sees it from outside the pod."""
+    """Find the test's k6 as a process outside the pod."""
     mine = psutil.Process().children(recursive=True)
     (found,) = [process for process in mine if process.cmdline()[:1] == [name]]
     return found
 
 
-def test_the_containers_code_is_told_not_k6s(pod: Pod, sidecar_in: StartSidecar, folder: Path) -> None:
-    """What the Job sees is the container's code, whatever k6's own was."""
+def test_the_containers_code_is_reported_not_k6s(pod: Pod, sidecar_in: StartSidecar, folder: Path) -> None:
+    """The report has the container's exit code, as the Job sees it, not k6's own."""
     sidecar = sidecar_in()
     pod.container("sh", "-c", f"{shlex.join(k6_run(folder))}; exit 42")
     assert sidecar.report()["k6"]["exit_code"] == code(42)
@@ -105,7 +105,7 @@ def test_the_containers_code_is_told_not_k6s(pod: Pod, sidecar_in: StartSidecar,
 def test_a_container_that_outlives_k6_is_waited_for(
     pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
-    """k6 gone while its shell lives on: another k6 may follow, so nothing is swept until the shell has ended."""
+    """The sidecar waits for k6's shell after k6's end, because the shell may start another k6."""
     sidecar = sidecar_in()
     shell = pod.container("sh", "-c", f"{shlex.join(k6_run(folder))} & wait; read line", stdin=subprocess.PIPE)
     until(lambda: sidecar.says("waiting for the k6 container"))
@@ -118,7 +118,7 @@ def test_a_container_that_outlives_k6_is_waited_for(
 def test_a_background_k6_that_outlives_its_shell_is_waited_for(
     pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
-    """A k6 that was handed over to the pod's first process is waited for, seen before or after that."""
+    """The sidecar waits for a k6 without its shell, whether the shell ended before or after the sidecar saw k6."""
     before = sidecar_in()
     (folder / HOLD).touch()
     shell = pod.container("sh", "-c", f"{shlex.join(k6_run(folder))} & sleep 1")
@@ -135,7 +135,7 @@ def test_a_background_k6_that_outlives_its_shell_is_waited_for(
 
 
 def test_cloud_runs_count(pod: Pod, sidecar_in: StartSidecar, redis_node: Node) -> None:
-    """`k6 cloud run` is a test too."""
+    """The sidecar waits for `k6 cloud run` too."""
     sidecar = sidecar_in()
     stand_in = shlex.join([sys.executable, "-c", "import time; time.sleep(1.5)", "cloud", "run", "script.js"])
     pod.container("bash", "-c", f"exec -a k6 {stand_in}", uid=0)
@@ -161,7 +161,7 @@ DECOYS = {
 
 @pytest.mark.parametrize("decoy", DECOYS.values(), ids=DECOYS.keys())
 def test_a_decoy_is_not_k6(decoy: list[str], pod: Pod, sidecar_in: StartSidecar, redis_node: Node) -> None:
-    """A process that merely has "k6" in its command line is not taken for k6: k6 is unseen, nothing is deleted."""
+    """A process with "k6" only in its command line is not k6: k6 stays unseen, and no key is deleted."""
     pod.container(*decoy, uid=0)
     sidecar = sidecar_in("--start-timeout", "1")
     report = sidecar.report()
@@ -172,10 +172,10 @@ def test_a_decoy_is_not_k6(decoy: list[str], pod: Pod, sidecar_in: StartSidecar,
 def test_a_sidecar_that_looks_like_k6_itself(
     pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
-    """Our own command line may say "k6 … run": we don't wait for ourselves."""
+    """The sidecar does not wait for itself if its own command line looks like "k6 … run"."""
 
     def as_k6(command: list[str]) -> list[str]:
-        path = shlex.quote(":".join(sys.path))  # under another name Python doesn't find its virtual environment
+        path = shlex.quote(":".join(sys.path))  # with another name Python does not find its environment
         return ["bash", "-c", f"PYTHONPATH={path} exec -a k6 {shlex.join([*command, '--keep', 'run'])}"]
 
     sidecar = sidecar_in(wrap=as_k6)
@@ -185,7 +185,7 @@ def test_a_sidecar_that_looks_like_k6_itself(
 
 
 def test_a_late_k6_is_waited_for(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
-    """k6 may start long after the sidecar: until then nothing is swept."""
+    """The sidecar sweeps nothing until k6 has started and ended, however late."""
     sidecar = sidecar_in()
     assert sidecar.still_waits(2.5)
     pod.container(*k6_run(folder))
@@ -193,7 +193,7 @@ def test_a_late_k6_is_waited_for(pod: Pod, sidecar_in: StartSidecar, folder: Pat
 
 
 def test_several_k6_in_several_containers(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
-    """All k6 of all containers are waited for, and the bad exit code is the one that is told."""
+    """The sidecar waits for all k6 of all containers, and reports the bad exit code."""
     sidecar = sidecar_in()
     first = pod.container("sh", "-c", f"{shlex.join(k6_run(folder))} & {shlex.join(k6_run(folder))} & wait")
     second = pod.container(*k6_run(folder), uid=1002, env=os.environ | {"SECONDS": "600"})
@@ -209,7 +209,7 @@ def test_several_k6_in_several_containers(pod: Pod, sidecar_in: StartSidecar, fo
 
 
 def test_k6_as_pid_1_is_refused(folder: Path, redis_url: str, redis_node: Node) -> None:
-    """In k6's own namespace the kernel would end us with k6: that is said, and nothing is deleted."""
+    """In k6's own PID namespace the kernel kills the sidecar with k6, so it refuses and deletes nothing."""
     if reason := why_no_namespaces():
         pytest.skip(reason)
     with Pod(folder, infra=["env", "SECONDS=600", *k6_run(folder)]) as pod:
@@ -227,7 +227,7 @@ def _is_running_in(pod: Pod) -> bool:
 
 
 def test_host_processes_are_refused(pod: Pod, sidecar_in: StartSidecar, redis_node: Node) -> None:
-    """Where pid 2 is the kernel's thread daemon we see the node's processes, other pods' k6 among them."""
+    """With the node's processes in view (pid 2 is kthreadd) the sidecar refuses: it sees other pods' k6."""
     name_it = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'kthreadd'); time.sleep(600)"
     pod.container(sys.executable, "-c", name_it, uid=0)
     until(lambda: any(process.name() == "kthreadd" for process in pod.processes().values()))
@@ -239,7 +239,7 @@ def test_host_processes_are_refused(pod: Pod, sidecar_in: StartSidecar, redis_no
 
 
 def test_an_unshared_namespace_is_a_settings_error(folder: Path, redis_url: str) -> None:
-    """Where only our own container is in sight, k6 never will be: that is told at once."""
+    """If the sidecar can see only its own container, it fails at once: it can never see k6."""
     if reason := why_no_namespaces():
         pytest.skip(reason)
 
@@ -264,7 +264,7 @@ def test_an_unshared_namespace_is_a_settings_error(folder: Path, redis_url: str)
 def test_when(
     when: str, script: str, status: str, pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
-    """--when sweeps after the outcome that it names, and is a settings error where the kernel can't tell it."""
+    """--when sweeps after the named outcome, and is a settings error on a kernel that hides exit codes."""
     sidecar = sidecar_in("--when", when)
     pod.container(*k6_run(folder, script))
     report = sidecar.report()
@@ -278,7 +278,7 @@ def test_when(
 def test_sigterm_waits_for_k6_within_the_grace_period(
     pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
-    """After SIGTERM k6 may still run its teardown: its end is waited for, then the sweep is done."""
+    """After SIGTERM the sidecar waits for k6, which may run its teardown, and then sweeps."""
     sidecar = sidecar_in("--grace-period", "120", "--timeout", "10")
     (folder / HOLD).touch()
     pod.container(*k6_run(folder))
@@ -294,7 +294,7 @@ def test_sigterm_waits_for_k6_within_the_grace_period(
 def test_sigterm_with_a_k6_that_does_not_end(
     pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
-    """When the reserve of the grace period is reached, what can be swept is swept, and called incomplete."""
+    """If k6 outlives the grace period's reserve, the sidecar sweeps, and the report is incomplete."""
     sidecar = sidecar_in("--grace-period", "10", "--timeout", "6")
     pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "600"})
     until(lambda: sidecar.says("k6 is running"))
@@ -308,7 +308,7 @@ def test_sigterm_with_a_k6_that_does_not_end(
 def test_sigint_and_a_second_sigterm_end_the_wait(
     pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
-    """Whoever insists gets an end at once, and a report that says that nothing was swept."""
+    """SIGINT or a second SIGTERM ends the wait at once, without a sweep but with a report."""
     impatient, twice = sidecar_in("--grace-period", "60"), sidecar_in("--grace-period", "60")
     pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "600"})
     until(lambda: impatient.says("k6 is running") and twice.says("k6 is running"))
@@ -323,7 +323,7 @@ def test_sigint_and_a_second_sigterm_end_the_wait(
 
 
 def test_sigterm_before_k6_is_unseen(sidecar_in: StartSidecar, redis_node: Node) -> None:
-    """SIGTERM before k6 ever appeared: nothing is known of a test, nothing is deleted."""
+    """SIGTERM before the first k6 ends the sidecar as unseen, and no key is deleted."""
     sidecar = sidecar_in()
     sidecar.signal(signal.SIGTERM)
     report = sidecar.report()
@@ -334,7 +334,7 @@ def test_sigterm_before_k6_is_unseen(sidecar_in: StartSidecar, redis_node: Node)
 def test_a_native_sidecar_stays_until_sigterm(
     pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
-    """When done, a native sidecar waits for SIGTERM with its message written, then exits with its true code."""
+    """A native sidecar writes its message, stays until SIGTERM, and then exits with its own code."""
     sidecar = sidecar_in("--native", "--start-timeout", "0")
     assert sidecar.still_waits()
     pod.container(*k6_run(folder))

@@ -1,4 +1,4 @@
-"""`k6-sweep watch` outside a pod, where what is above k6 may never end."""
+"""`k6-sweep watch` outside a pod, where k6's ancestors may never end."""
 
 import os
 import shlex
@@ -23,7 +23,7 @@ LOCALLY = {"KUBERNETES_SERVICE_HOST": ""}
 
 @pytest.fixture
 def name(folder: Path) -> str:
-    """The name of this test's k6."""
+    """A name for k6 that no other test uses."""
     return private_k6(folder).name
 
 
@@ -57,7 +57,7 @@ def assert_swept(sidecar: Sidecar, node: Node) -> dict[str, object]:
 
 
 def test_under_an_agent_that_lives_on(k6: list[str], sidecar: Sidecar, folder: Path, redis_node: Node) -> None:
-    """A CI agent that started k6 and goes on living is not waited for."""
+    """The sidecar does not wait for a CI agent that started k6 and goes on running."""
     body = f"import subprocess, time; subprocess.run({k6!r}); time.sleep(600)"
     agent = subprocess.Popen([sys.executable, "-c", body], cwd=folder)
     assert_swept(sidecar, redis_node)
@@ -67,7 +67,7 @@ def test_under_an_agent_that_lives_on(k6: list[str], sidecar: Sidecar, folder: P
 
 
 def test_under_make(k6: list[str], name: str, folder: Path, redis_node: Node, redis_url: str) -> None:
-    """k6 and the sidecar side by side in one makefile: the sidecar ends after k6, and make after both."""
+    """With k6 and the sidecar in one makefile, the sidecar ends after k6, and make after both."""
     watch = f"{shlex.join(watch_command(redis_url, folder / 'message', '--k6-process', name))} 2>log0"
     (folder / "Makefile").write_text(f"all: test clean\ntest:\n\t{shlex.join(k6)}\nclean:\n\t{watch}\n")
     subprocess.run(["make", "--jobs=2", "all"], cwd=folder, check=True, env=os.environ | LOCALLY)
@@ -76,7 +76,7 @@ def test_under_make(k6: list[str], name: str, folder: Path, redis_node: Node, re
 
 @pytest.mark.skipif(not shutil.which("tmux"), reason="needs tmux (Debian: tmux)")
 def test_in_another_tmux_pane(k6: list[str], sidecar: Sidecar, folder: Path, redis_node: Node) -> None:
-    """A k6 in a tmux pane is waited for; the tmux server, which stays, is not."""
+    """The sidecar waits for a k6 in a tmux pane, but not for the tmux server."""
     tmux = ["tmux", "-S", str(folder / "tmux")]
     subprocess.run([*tmux, "new-session", "-d", f"{shlex.join(k6)}; sleep 600"], check=True)
     try:
@@ -86,8 +86,8 @@ def test_in_another_tmux_pane(k6: list[str], sidecar: Sidecar, folder: Path, red
         subprocess.run([*tmux, "kill-server"], check=True)
 
 
-def test_a_zombie_that_nobody_reaps_has_ended(k6: list[str], sidecar: Sidecar, folder: Path, redis_node: Node) -> None:
-    """A k6 whose parent never asks for its end has ended all the same; its exit code stays unknown."""
+def test_a_zombie_that_is_not_reaped_has_ended(k6: list[str], sidecar: Sidecar, folder: Path, redis_node: Node) -> None:
+    """A k6 that its parent never reaps counts as ended, with an unknown exit code."""
     body = f"import subprocess, time; k6 = subprocess.Popen({k6!r}); time.sleep(600)"
     parent = subprocess.Popen([sys.executable, "-c", body], cwd=folder)
     outcome = assert_swept(sidecar, redis_node)
@@ -99,16 +99,16 @@ def test_a_zombie_that_nobody_reaps_has_ended(k6: list[str], sidecar: Sidecar, f
 
 
 def test_the_exit_code_of_a_process_that_is_not_ours(k6: list[str], sidecar: Sidecar, redis_node: Node) -> None:
-    """The kernel tells the code of a k6 that somebody else started, where it can."""
+    """The report has the exit code of a k6 that another process started, if the kernel gives it."""
     body = f"import subprocess; subprocess.run({k6!r})"
     subprocess.run([sys.executable, "-c", body], check=True)
     outcome = assert_swept(sidecar, redis_node)
     assert outcome["exit_code"] == (0 if kernel_tells_exit_codes() else None)
 
 
-@pytest.mark.usefixtures("unmeasured")  # coverage weighs more than what it would measure here
+@pytest.mark.usefixtures("unmeasured")  # coverage costs more than the sidecar itself
 def test_waiting_is_light(k6: list[str], sidecar: Sidecar, redis_node: Node) -> None:
-    """While k6 runs, the sidecar has loaded neither redis nor kubernetes, and never wakes up."""
+    """While k6 runs, the sidecar loads neither redis nor kubernetes, and never wakes up."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to look into a process that is closed to its neighbours")
     run = subprocess.Popen(k6, env=os.environ | {"SECONDS": "600"})
@@ -135,7 +135,7 @@ def test_waiting_is_light(k6: list[str], sidecar: Sidecar, redis_node: Node) -> 
 
 
 def test_the_environment_is_closed_to_neighbours(sidecar: Sidecar) -> None:
-    """A neighbour of the same user without capabilities can read neither our environment nor our files."""
+    """A process of the same user without capabilities cannot read the sidecar's environment or files."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to take its capabilities off")
     proc = f"/proc/{sidecar.process.pid}"
@@ -148,7 +148,7 @@ def test_the_environment_is_closed_to_neighbours(sidecar: Sidecar) -> None:
 
 
 def test_its_own_end_is_none_of_k6s(k6: list[str], name: str, folder: Path, redis_url: str, redis_node: Node) -> None:
-    """Stopped while a k6 that lives on runs, it sweeps nothing, and says so."""
+    """If the sidecar is stopped while k6 runs on, it sweeps nothing, and the report has the reason."""
     options = ("--k6-process", name, "--grace-period", "2", "--timeout", "1")
     sidecar = start_sidecar(folder, redis_url, *options, env=LOCALLY)
     running = subprocess.Popen(k6, cwd=folder, env=os.environ | {"SECONDS": "600"})

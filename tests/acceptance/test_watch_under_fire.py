@@ -1,4 +1,4 @@
-"""`k6-sweep watch` where processes, clocks and /proc are not as one would like."""
+"""`k6-sweep watch` with difficult processes, clocks and /proc."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ signal.pause()
 def test_the_number_of_an_ended_k6_that_is_used_again(
     pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
-    """A stranger who gets the number of k6's container at once is not waited for, though he lives on."""
+    """The sidecar does not wait for a foreign process that reuses the pid of k6's container."""
     k6 = pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "600"})
     sidecar = sidecar_in()
     until(lambda: sidecar.says("k6 is running"))
@@ -44,14 +44,14 @@ def test_the_number_of_an_ended_k6_that_is_used_again(
     stranger = pod.container("sh", "-c", script, uid=None)
     until(lambda: number in pod.processes() and pod.processes()[number].name() == "sleep")
     ours.resume()
-    sidecar.process.send_signal(signal.SIGCONT)  # nsenter stops with what it started
+    sidecar.process.send_signal(signal.SIGCONT)  # nsenter stops with its child
     assert_swept(sidecar.report(), redis_node)
     assert stranger.poll() is None
     assert pod.processes()[number].name() == "sleep"
 
 
 def test_many_short_lived_decoys(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
-    """Hundreds of processes a minute that are called k6, or speak of it, are never taken for a load test."""
+    """Hundreds of processes a minute that only look like k6 are never taken for a load test."""
     decoys = f"while :; do {K6} version >/dev/null; sh -c ': k6 run'; pgrep -f 'k6 run' >/dev/null; sleep 0.1; done"
     pod.container("sh", "-c", decoys)
     sidecar = sidecar_in()
@@ -63,7 +63,7 @@ def test_many_short_lived_decoys(pod: Pod, sidecar_in: StartSidecar, folder: Pat
 
 @pytest.mark.usefixtures("unmeasured")
 def test_among_three_thousand_processes(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
-    """Among thousands of other processes the one k6 is found, and its end is seen."""
+    """The sidecar finds one k6 among thousands of processes, and sees its end."""
     crowd = pod.container(sys.executable, "-c", MANY, uid=0, stdout=subprocess.PIPE)
     assert crowd.stdout
     assert crowd.stdout.readline() == b"started\n"
@@ -76,7 +76,7 @@ def test_among_three_thousand_processes(pod: Pod, sidecar_in: StartSidecar, fold
 
 
 def test_a_stopped_k6_has_not_ended(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
-    """A k6 that is frozen is waited for until it goes on and ends."""
+    """The sidecar waits for a stopped k6 until it continues and ends."""
     (folder / HOLD).touch()
     k6 = pod.container(*k6_run(folder))
     sidecar = sidecar_in()
@@ -86,14 +86,14 @@ def test_a_stopped_k6_has_not_ended(pod: Pod, sidecar_in: StartSidecar, folder: 
     assert sidecar.still_waits(3)
     (folder / HOLD).unlink()
     process.resume()
-    k6.send_signal(signal.SIGCONT)  # nsenter stops with what it started
+    k6.send_signal(signal.SIGCONT)  # nsenter stops with its child
     k6.wait()
     assert_swept(sidecar.report(), redis_node)
 
 
 @pytest.mark.parametrize("option", ["hidepid=1", "hidepid=2"])
 def test_hidden_processes_are_a_settings_error(option: str, pod: Pod, sidecar_in: StartSidecar) -> None:
-    """Where /proc hides other users' processes, that is told at once, not after waiting in vain."""
+    """If /proc hides other users' processes, the sidecar fails at once, and does not wait for k6."""
     assert pod.container("mount", "-o", f"remount,{option}", "/proc", uid=None).wait() == 0
     sidecar = sidecar_in()
     report = sidecar.report()
@@ -102,7 +102,7 @@ def test_hidden_processes_are_a_settings_error(option: str, pod: Pod, sidecar_in
 
 
 def test_a_clock_that_jumps(folder: Path, redis_url: str, redis_node: Node) -> None:
-    """A clock that is set ten years forward and then back changes nothing: durations are not taken from it."""
+    """A clock that jumps ten years forward and back changes nothing: durations do not depend on it."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
     if library is None:
         pytest.skip("needs libfaketime (Debian: faketime), to set the clock of one process")
@@ -133,4 +133,4 @@ def test_a_clock_that_jumps(folder: Path, redis_url: str, redis_node: Node) -> N
     report = sidecar.report()
     assert_swept(report, redis_node)
     assert report["seconds"] < 60
-    assert int(report["k6"]["ended_at"][:4]) >= time.gmtime().tm_year + 9  # it did jump
+    assert int(report["k6"]["ended_at"][:4]) >= time.gmtime().tm_year + 9  # the clock did jump

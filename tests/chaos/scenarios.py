@@ -1,4 +1,4 @@
-"""What can happen to a cluster while it is swept; each says what it does in one line."""
+"""Events that can harm a cluster during a sweep; each function describes its event in one line."""
 
 import threading
 import time
@@ -13,37 +13,37 @@ from tests.support import move_slot
 
 @dataclass(frozen=True)
 class Scenario:
-    """Harm, what comes before it, and how long the sweep must look on afterwards to have lived through all of it."""
+    """A harm, the steps before it, and the settle time that lets the sweep see all of it."""
 
     harm: Callable[[World], None]
     before: Callable[[World], None] = lambda _: None
     settle: float = 1.0
     on_every_server: bool = False
-    """Whether versions differ in it."""
+    """Whether server versions behave differently here."""
     seconds: float = 40.0
-    """How long the sweep may take."""
+    """The deadline of the sweep."""
     loses_keys: bool = False
-    """Whether slots are gone for good: then no test could go on with this cluster."""
+    """Whether slots are lost forever: then no load test could use this cluster any more."""
     by_redis_cli: bool = False
-    """Whether it runs redis-cli, which comes with Redis and not with every Valkey."""
+    """Whether it runs redis-cli, which Redis brings, but not every Valkey."""
 
 
 def planned_failover(world: World) -> None:
-    """A replica takes over in good order."""
+    """A replica takes over by a planned failover."""
     _, replica = world.pair()
     replica.ask("CLUSTER", "FAILOVER")
     world.wait_for_promotion(replica)
 
 
 def primary_killed(world: World) -> None:
-    """A primary dies; its replica is promoted."""
+    """A primary is killed, and its replica is promoted."""
     primary, replica = world.pair()
     world.kill(primary)
     world.wait_for_promotion(replica)
 
 
 def killed_and_back(world: World) -> None:
-    """A primary dies and comes back, sooner or later than its replica is promoted."""
+    """A primary is killed and comes back, before or after the promotion of its replica."""
     primary, _ = world.pair()
     world.kill(primary)
     time.sleep(world.chance.choice((0.1, 0.7, 3.0)))
@@ -56,7 +56,7 @@ def replica_falls_behind(world: World) -> None:
 
 
 def late_replica_promoted(world: World) -> None:
-    """A primary dies, and its replica, which lacks the latest deletes, is promoted."""
+    """A primary is killed, and its replica, which lacks the last deletes, is promoted."""
     time.sleep(world.chance.uniform(0, 0.5))
     world.kill(world.nodes[0])
     world.wake(world.nodes[3])
@@ -64,19 +64,19 @@ def late_replica_promoted(world: World) -> None:
 
 
 def replica_killed(world: World) -> None:
-    """Before the sweep, a primary loses its only replica."""
+    """Before the sweep, a primary's only replica is killed."""
     world.kill(world.nodes[4])
     time.sleep(2 * NODE_TIMEOUT)
 
 
 def primary_without_replica_killed(world: World) -> None:
-    """A primary dies that has no replica: its slots are gone."""
+    """A primary without a replica is killed, so its slots are lost."""
     world.lost.update(range(SLOT_COUNT // 3, SLOT_COUNT * 2 // 3))
     world.kill(world.nodes[1])
 
 
 def node_paused(world: World) -> None:
-    """A primary is frozen for up to ten seconds; a replica may take over, and the old one wakes up none the wiser."""
+    """A primary is paused for up to ten seconds; a replica may take over, and the old primary does not know it."""
     primary, _ = world.pair()
     world.pause(primary)
     time.sleep(world.chance.choice((0.5, 2.5, 10.0)))
@@ -84,7 +84,7 @@ def node_paused(world: World) -> None:
 
 
 def majority_paused(world: World) -> None:
-    """All but one primary and its replica are frozen: whoever is left is a minority, and stops serving."""
+    """All primaries but one are paused with their replicas: the minority that remains stops serving."""
     index = world.chance.randrange(3)
     others = [node for number, node in enumerate(world.nodes) if number % 3 != index]
     world.pause(*others)
@@ -93,7 +93,7 @@ def majority_paused(world: World) -> None:
 
 
 def full_restart(world: World) -> None:
-    """Everything dies and comes back."""
+    """All nodes are killed and come back."""
     nodes = list(world.nodes)
     world.kill(*nodes)
     time.sleep(0.2)
@@ -102,25 +102,25 @@ def full_restart(world: World) -> None:
 
 
 def reshard_both_ways(world: World) -> None:
-    """Slots migrate from the first node to the second, then others back, by redis-cli."""
+    """redis-cli moves slots from the first node to the second, then others back."""
     slots = world.chance.choice((20, 60))
     world.reshard(world.nodes[0], world.nodes[1], slots)
     world.reshard(world.nodes[1], world.nodes[0], slots // 2)
 
 
 def rebalance(world: World) -> None:
-    """Before, the slots are uneven; during the sweep redis-cli evens them out."""
+    """Before the sweep the slots are uneven; during the sweep redis-cli rebalances them."""
     world.agree()
     world.tool("rebalance", world.seed(), "--cluster-threshold", "1")
 
 
 def make_uneven(world: World) -> None:
-    """Give 150 slots of the first node to the second."""
+    """Move 150 slots of the first node to the second."""
     world.reshard(world.nodes[0], world.nodes[1], 150)
 
 
 def half_moved(world: World) -> None:
-    """Before the sweep, slots were left half-migrated for good, in both directions."""
+    """Before the sweep, migrations stop halfway forever, in both directions."""
     chance, first, second = world.chance, world.nodes[0], world.nodes[1]
     slots = [*chance.sample(range(5000), 12), *chance.sample(range(5500, 10000), 12)]
     world.add(b"test:{%b}%d" % (TAGS[slot], i) for slot in slots for i in range(chance.randrange(12)))
@@ -131,11 +131,11 @@ def half_moved(world: World) -> None:
 
 
 def nothing(_: World) -> None:
-    """Leave it as it is."""
+    """Nothing happens."""
 
 
 def fat_slot(world: World) -> None:
-    """Before the sweep, one slot has many keys, of both kinds."""
+    """Before the sweep, one slot has many keys, both matching and other ones."""
     count = 12_000
     world.add(
         [b"test:{%b}%d" % (TAGS[100], i) for i in range(count)],
@@ -144,26 +144,26 @@ def fat_slot(world: World) -> None:
 
 
 def fat_slot_on_the_move(world: World) -> None:
-    """A slot with many keys is on the move; half of the times it never arrives."""
+    """A slot with many keys moves; in half of the runs it never arrives."""
     some = world.chance.choice((-1, 9_000))
     world.halfway.update(() if some < 0 else (100,))
     move_slot(100, world.nodes[0], world.nodes[1], (world.nodes[2],), keys=some)
 
 
 def node_added(world: World) -> None:
-    """A new primary joins and is given slots."""
+    """A new primary joins and gets slots."""
     node = world.join()
     world.reshard(world.nodes[0], node, 40)
 
 
 def fourth_node(world: World) -> None:
-    """Before the sweep, there is a fourth primary with few slots."""
+    """Before the sweep, a fourth primary has a few slots."""
     node = world.join()
     world.reshard(world.nodes[0], node, 60)
 
 
 def node_removed(world: World) -> None:
-    """A primary is drained, taken out of the cluster and ended."""
+    """A primary gives its slots away, leaves the cluster and ends."""
     node = world.nodes[6]
     world.reshard(node, world.nodes[2], 60)
     gone = world.id_of(node)
@@ -174,7 +174,7 @@ def node_removed(world: World) -> None:
 
 
 def everything_moves(world: World) -> None:
-    """Slots migrate one by one between all primaries while a planned failover happens."""
+    """Slots move one by one between all primaries during a planned failover."""
 
     def fail_over() -> None:
         time.sleep(0.3)
@@ -197,7 +197,7 @@ def _move_if_possible(slot: int, source: Node, target: Node) -> None:
 
 
 FAILOVER = 4 * NODE_TIMEOUT
-"""So long it takes at most until a dead primary's replica serves."""
+"""The longest time in seconds until a killed primary's replica serves."""
 
 SCENARIOS = {
     "planned failover": Scenario(planned_failover),

@@ -1,6 +1,6 @@
-"""Sweeps of a cluster to which something happens meanwhile; whatever it is, the report must be true.
+"""The report of a sweep is true, whatever happens to the cluster during it.
 
-A run is replayed by its number: K6_SWEEP_CHAOS_FIRST=17 K6_SWEEP_CHAOS_RUNS=1.
+To repeat a run, give its number: K6_SWEEP_CHAOS_FIRST=17 K6_SWEEP_CHAOS_RUNS=1.
 """
 
 import os
@@ -23,12 +23,12 @@ from tests.conftest import server_binaries
 from tests.support import quiet_log, settings_for, snapshot_settings_for, sweep_now
 
 RUNS = int(os.environ.get("K6_SWEEP_CHAOS_RUNS", "0"))
-"""How many runs of scenarios chosen by chance; 0 is each scenario once."""
+"""The number of runs with randomly chosen scenarios; 0 runs each scenario once."""
 FIRST = int(os.environ.get("K6_SWEEP_CHAOS_FIRST", "1"))
 KEYS = int(os.environ.get("K6_SWEEP_CHAOS_KEYS", "20000"))
 _SNAPSHOT_SECONDS = 20.0
 _MOST_QUERIES = 60
-"""In some 20 seconds of trouble; a storm would be thousands."""
+"""The limit for about 20 seconds of trouble; a storm of queries would be thousands."""
 
 
 def _runs() -> Iterator[tuple[int, str, str]]:
@@ -50,7 +50,7 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 def outcomes() -> Iterator[Counter[str]]:
     counts: Counter[str] = Counter()
     yield counts
-    print("\nchaos:", ", ".join(f"{outcome} {count}" for outcome, count in sorted(counts.items())))  # noqa: T201  # seen with -s
+    print("\nchaos:", ", ".join(f"{outcome} {count}" for outcome, count in sorted(counts.items())))  # noqa: T201  # pytest -s shows it
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def outcomes() -> Iterator[Counter[str]]:
     [pytest.param(*run, id=f"{run[0]}-{run[1]}-{Path(run[2]).name}") for run in _runs()],
 )
 def test_the_report_is_true(number: int, name: str, binary: str, tmp_path: Path, outcomes: Counter[str]) -> None:
-    """Nothing of others is deleted, `complete` means that nothing is left, `exact` that the count is right."""
+    """A sweep deletes no foreign key, `complete` means that no key is left, and `exact` that the count is right."""
     if SCENARIOS[name].by_redis_cli and not shutil.which("redis-cli"):
         pytest.skip("needs redis-cli (Debian: redis-tools)")
     chance = random.Random(number)
@@ -94,7 +94,7 @@ def _one_run(world: World, scenario: Scenario, folder: Path, at_the_end: ExitSta
 
 
 def _take_snapshot(world: World, harm: Callable[[World], None], file: Path, at_the_end: ExitStack) -> None:
-    """Take a snapshot, with or without harm meanwhile, and write the test's own keys after it."""
+    """Take a snapshot, with or without harm during it, and then write the test's own keys."""
     settings = snapshot_settings_for(f"redis://{world.seed()}", file, patterns=PATTERNS)
     meddling = Meddling(Connector(settings), world.chance.randrange(1, 150), lambda: harm(world))
     at_the_end.callback(meddling.close)

@@ -1,4 +1,4 @@
-"""Stands for production: a cluster that is harmed while it is swept, and the knowledge of what must then be true."""
+"""Stands for production: a cluster that is harmed during a sweep, and the facts that must then be true."""
 
 import os
 import random
@@ -23,10 +23,10 @@ from k6_sweep.sweep.result import SweepReport
 from tests.support import Pipeline, step_between
 
 NODE_TIMEOUT = 2.0
-"""Seconds after which the cluster takes a silent node for dead."""
+"""The seconds of silence after which the cluster marks a node as failed."""
 OPTIONS = CLUSTER_OPTIONS | {
     "cluster-node-timeout": f"{NODE_TIMEOUT * 1000:.0f}",
-    "appendonly": "yes",  # who is killed and comes back has what was acknowledged
+    "appendonly": "yes",  # a killed node comes back with all acknowledged writes
     "appendfsync": "no",
 }
 PATTERNS = ("test:*", "queue:*", "tmp:[a-z]*")
@@ -34,18 +34,18 @@ _PATIENCE = 60.0
 
 
 class World:
-    """A cluster of three primaries with a replica each, its keys, and what is done to it."""
+    """A cluster of three primaries with one replica each, its keys, and the ways to harm it."""
 
     def __init__(
         self, cluster: LocalCluster, binary: str, options: Mapping[str, str], chance: random.Random, keys: int
     ) -> None:
         self.chance = chance
         self.nodes: list[Node] = list(cluster.nodes)
-        """Node 3 is node 0's replica, 4 is 1's, and 5 is 2's; later ones have joined."""
+        """Node 3 is node 0's replica, 4 is 1's, and 5 is 2's; nodes after these have joined later."""
         self.lost: set[int] = set()
-        """Slots whose keys died with their nodes."""
+        """Slots whose keys are lost with their nodes."""
         self.halfway: set[int] = set()
-        """Slots that stay half-migrated, so that not every key can be written."""
+        """Slots that stay half-migrated, so that some of their keys cannot be written."""
         self.matching: set[bytes] = set()
         self.others: set[bytes] = set()
         self._folder = cluster.folder
@@ -55,7 +55,7 @@ class World:
         self.write(keys)
 
     def write(self, count: int) -> None:
-        """Write keys of both kinds, some of them in one slot together."""
+        """Write matching and other keys, some of them in one common slot."""
         mine: set[bytes] = set()
         others: set[bytes] = set()
         for _ in range(count):
@@ -67,7 +67,7 @@ class World:
         self.add(mine - self.others, others)
 
     def add(self, matching: Iterable[bytes], others: Iterable[bytes] = ()) -> None:
-        """Write some more keys, and wait until the replicas have all of them."""
+        """Write more keys, and wait until the replicas have all of them."""
         matching, others = set(matching), set(others)
         self.matching |= matching
         self.others |= others
@@ -75,7 +75,7 @@ class World:
         write_keys(LocalCluster(self._folder, living), sorted(matching | others))
         for node in living:
             if (role := node.ask("ROLE"))[0] == b"master":
-                until(lambda: self._replicas_have(node, role[1]))  # noqa: B023  # asked at once
+                until(lambda: self._replicas_have(node, role[1]))  # noqa: B023  # called at once
 
     @staticmethod
     def _replicas_have(node: Node, offset: int) -> bool:
@@ -83,33 +83,33 @@ class World:
         return bool(role != b"master" or all(int(replica[2]) >= offset for replica in replicas))
 
     def forget_the_past(self) -> None:
-        """Count everything that is there as somebody else's."""
+        """Count all present keys as foreign ones."""
         self.others |= self.matching
         self.matching = set()
 
     def pair(self) -> tuple[Node, Node]:
-        """Choose a primary; return it with its replica."""
+        """Choose a primary, and return it with its replica."""
         index = self.chance.randrange(3)
         return self.nodes[index], self.nodes[index + 3]
 
     def kill(self, *nodes: Node) -> None:
-        """End processes without warning."""
+        """Kill processes without warning."""
         stop(nodes)
 
     def pause(self, *nodes: Node) -> None:
-        """Freeze processes."""
+        """Stop processes with SIGSTOP."""
         for node in nodes:
             os.kill(node.process.pid, signal.SIGSTOP)
             self._paused.add(node.process.pid)
 
     def wake(self, *nodes: Node) -> None:
-        """Let frozen processes go on."""
+        """Let paused processes continue."""
         for node in nodes:
             os.kill(node.process.pid, signal.SIGCONT)
             self._paused.discard(node.process.pid)
 
     def start(self, node: Node) -> Node:
-        """Start a dead node again where it was."""
+        """Start a dead node again with its address and data."""
         fresh = start_server(self._binary, self._folder, self._options, port=node.port)
         self.nodes[self.nodes.index(node)] = replace(node, process=fresh.process)
         return fresh
@@ -124,14 +124,14 @@ class World:
         return node
 
     def seed(self) -> str:
-        """Return the address of a node that lives."""
+        """Return the address of a running node."""
         return str(next(node.address for node in self.nodes if node.process.poll() is None))
 
     def id_of(self, node: Node) -> str:
         return bytes(node.ask("CLUSTER", "MYID")).decode()
 
     def reshard(self, source: Node, target: Node, slots: int) -> None:
-        """Move slots as operators do."""
+        """Move slots as operators do, with redis-cli."""
         self.agree()
         ends = ("--cluster-from", self.id_of(source), "--cluster-to", self.id_of(target))
         self.tool("reshard", self.seed(), *ends, "--cluster-slots", str(slots), "--cluster-yes")
@@ -150,7 +150,7 @@ class World:
         until(lambda: replica.ask("ROLE")[0] == b"master")
 
     def shards(self) -> tuple[Shard, ...]:
-        """Return the primaries as a living node sees them."""
+        """Return the primaries from a running node's view."""
         for node in self.nodes:
             if node.process.poll() is None:
                 link = node.link()
@@ -161,7 +161,7 @@ class World:
         raise AssertionError("no node lives")
 
     def heal(self) -> None:
-        """Wake whoever sleeps, and wait until all living nodes agree."""
+        """Wake paused nodes, and wait until all running nodes agree."""
         for node in self.nodes:
             if node.process.pid in self._paused:
                 self.wake(node)
@@ -171,7 +171,7 @@ class World:
         self.agree()
 
     def agree(self) -> None:
-        """Wait until all living nodes see the same."""
+        """Wait until all running nodes have the same view."""
         living = [node for node in self.nodes if node.process.poll() is None]
         until(lambda: all(b"cluster_state:ok" in node.ask("CLUSTER", "INFO") for node in living))
         until(lambda: len({self._view(node) for node in living}) == 1)
@@ -187,7 +187,7 @@ class World:
             link.close()
 
     def present(self) -> set[bytes]:
-        """Return all keys of the living primaries that serve slots."""
+        """Return all keys of the running primaries that serve slots."""
         living = {node.port: node for node in self.nodes if node.process.poll() is None}
         dead = {slot for shard in self.shards() if shard.address.port not in living for slot in shard.slots}
         assert dead <= self.lost, "a primary is dead, and nobody has taken its place"
@@ -200,7 +200,7 @@ class World:
 
 
 class Meddling:
-    """Connects like the real thing, counts topology queries, and lets the harm begin at the n-th write."""
+    """Connects like the real function, counts topology queries, and starts the harm at the n-th write."""
 
     def __init__(self, real: Connect, moment: int, harm: Callable[[], None]) -> None:
         self._real = real
@@ -215,10 +215,10 @@ class Meddling:
     def _run(self, harm: Callable[[], None]) -> None:
         try:
             harm()
-        except BaseException as error:  # noqa: BLE001  # raised again by `finish`
+        except BaseException as error:  # noqa: BLE001  # `finish` raises it again
             self._failure = error
         self._done.set()
-        self._finished.wait()  # servers that it started end with the thread that started them
+        self._finished.wait()  # the servers end with the thread that started them
 
     def __call__(self, address: Address) -> Link:
         return step_between(self._real(address), self._around)
@@ -233,11 +233,11 @@ class Meddling:
 
     @property
     def done(self) -> bool:
-        """Whether all the harm was done."""
+        """Whether the harm is complete."""
         return self._done.is_set()
 
     def finish(self) -> None:
-        """Wait for the end of the harm; raise what went wrong with it."""
+        """Wait for the end of the harm, and raise its error if it failed."""
         if self._left <= 0:
             assert self._done.wait(_PATIENCE), "the harm comes to no end"
         if self._failure:
@@ -252,9 +252,9 @@ def judge(world: World, report: SweepReport, late: bool) -> None:
     """Assert that the report is true.
 
     Args:
-        world: The cluster, healed.
-        report: What the sweep said.
-        late: Whether harm was still done after the sweep had ended: then what it deleted may be back.
+        world: The healed cluster.
+        report: The sweep's report.
+        late: Whether the harm went on after the sweep's end: then deleted keys may be back.
     """
     present = world.present()
     missing = {key for key in world.others - present if key_slot(key) not in world.lost}
@@ -286,7 +286,7 @@ def slots_of(keys: Iterable[bytes]) -> list[int]:
 
 
 def until(condition: Callable[[], bool], seconds: float = _PATIENCE) -> None:
-    """Wait for a condition; a server that doesn't answer counts as no."""
+    """Wait for a condition; a server that does not answer counts as false."""
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Values in a line; a machine without Helm says so."""
+"""A fixture that renders the chart in one line; without Helm the tests are skipped with the reason."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ def _helm() -> None:
 
 @pytest.fixture
 def rendered(tmp_path: Path) -> Callable[..., Rendered]:
-    """Render the chart with a k6 Job, the cleanup on, and these values on top."""
+    """Render the chart with a k6 Job and the cleanup, plus these values."""
 
     def on_top(
         cleanup: Mapping[str, object] = {}, k6: Mapping[str, object] = {}, version: str = NEWEST, **values: object

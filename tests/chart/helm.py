@@ -1,4 +1,4 @@
-"""Stands for a user of the chart: a real Helm renders it, and the objects can be asked for by kind and name."""
+"""Stands for a user of the chart: a real Helm renders it, and tests get objects by kind and name."""
 
 import shutil
 import subprocess
@@ -18,19 +18,19 @@ Manifest = dict[str, Any]
 
 
 class HelmRefusedError(Exception):
-    """Helm said no; the message is what it said."""
+    """Helm refused the values; the message is its output."""
 
 
 def why_no_helm() -> str | None:
-    """Say what this machine lacks to render the chart; None where it can."""
+    """Return what this machine lacks to render the chart, or None if it lacks nothing."""
     return None if all(map(shutil.which, map(str, BINARIES.values()))) else "needs Helm 3 and 4: make tools"
 
 
 def run_helm(binary: str, *arguments: str) -> str:
-    """Run Helm and return what it printed.
+    """Run Helm and return its output.
 
     Raises:
-        HelmRefusedError: It failed.
+        HelmRefusedError: Helm failed.
     """
     done = subprocess.run([BINARIES[binary], *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -39,12 +39,12 @@ def run_helm(binary: str, *arguments: str) -> str:
 
 
 def manifests(text: str) -> list[Manifest]:
-    """Return the manifests in what Helm, or anybody, printed."""
+    """Return the manifests in Helm's output or in any other YAML text."""
     return [each for each in YAML(typ="safe").load_all(text) if each is not None]
 
 
 def written(folder: Path, values: Mapping[str, object]) -> Path:
-    """Write values into a file."""
+    """Write values to a file."""
     path = folder / f"values{len(list(folder.glob('values*')))}.yaml"
     with path.open("w") as file:
         YAML(typ="safe").dump(dict(values), file)
@@ -53,17 +53,17 @@ def written(folder: Path, values: Mapping[str, object]) -> Path:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What the chart makes of some values."""
+    """The manifests that the chart makes of some values."""
 
     manifests: list[Manifest]
 
     def of(self, kind: str, name: str | None = None) -> Manifest:
-        """Return the one manifest of this kind, and name."""
+        """Return the only manifest of this kind and name."""
         (found,) = self.every(kind, name)
         return found
 
     def every(self, kind: str, name: str | None = None) -> list[Manifest]:
-        """Return all manifests of this kind, and name."""
+        """Return all manifests of this kind and name."""
         return [each for each in self.manifests if each["kind"] == kind and name in {None, each["metadata"]["name"]}]
 
     def kinds(self) -> list[str]:
@@ -79,7 +79,7 @@ class Rendered:
 
 
 def component(manifest: Manifest) -> str:
-    """Return which part of the chart a manifest is."""
+    """Return the part of the chart that a manifest belongs to."""
     return str(manifest["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
@@ -87,7 +87,7 @@ def render(*values: Path, binary: str = "helm4", version: str = NEWEST, chart: P
     """Render the chart for a version of Kubernetes.
 
     Raises:
-        HelmRefusedError: These values are refused.
+        HelmRefusedError: The chart refuses these values.
     """
     files = [word for path in values for word in ("--values", str(path))]
     named = ("test-release", str(chart), "--namespace", "load-test", "--kube-version", version)
@@ -95,12 +95,12 @@ def render(*values: Path, binary: str = "helm4", version: str = NEWEST, chart: P
 
 
 def env_of(container: Manifest) -> dict[str, object]:
-    """Return a container's variables; where one stands twice the last counts, as for the kubelet."""
+    """Return a container's variables; the last of two with one name counts, as for the kubelet."""
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
 
 
 def pod_specs(found: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
-    """Yield the spec of each pod that the manifests make, with the manifest's name."""
+    """Yield the spec of each pod that the manifests create, with the manifest's name."""
     for manifest in found:
         spec = manifest.get("spec", {})
         if manifest["kind"] == "CronJob":

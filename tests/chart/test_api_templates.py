@@ -1,4 +1,4 @@
-"""What the endpoint's templates make of their values, and what they leave out."""
+"""The objects that the endpoint's templates make of their values."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ Api = Callable[..., Rendered]
 
 @pytest.fixture
 def api(tmp_path: Path) -> Api:
-    """Render the endpoint alone, with these values on top of what it needs."""
+    """Render only the endpoint, with its required values plus these."""
 
     def on_top(api: Mapping[str, object] = {}, cleanup: Mapping[str, object] = {}, **values: object) -> Rendered:
         basis = {
@@ -33,7 +33,7 @@ def container(made: Rendered) -> dict[str, Any]:
 
 
 def test_what_it_is(api: Api) -> None:
-    """Two pods, a Service, a policy, a budget and the check; no monitoring, no Role, no token of the API server."""
+    """By default there are two pods, a Service, a policy, a budget and the check, without API permissions."""
     made = api()
     kinds = ["Deployment", "NetworkPolicy", "Pod", "PodDisruptionBudget", "Service"]
     assert made.kinds() == kinds
@@ -42,7 +42,7 @@ def test_what_it_is(api: Api) -> None:
 
 
 def test_it_sweeps_by_the_settings_of_cleanup(api: Api) -> None:
-    """Redis, patterns and guards are those of every other way; the time it gets to end is the sweep's and a reserve."""
+    """The endpoint uses the settings of `cleanup`; its grace period is the sweep's timeout and a reserve."""
     made = api(cleanup={"timeoutSeconds": 120, "dryRun": True, "keep": ["test:keep"]})
     env = env_of(container(made))
     assert container(made)["args"] == ["serve"]
@@ -53,7 +53,7 @@ def test_it_sweeps_by_the_settings_of_cleanup(api: Api) -> None:
 
 
 def test_the_token_is_a_file(api: Api) -> None:
-    """It is mounted where the variable leads to, and stands in no variable."""
+    """The token is mounted as the file that the variable names, and is in no variable."""
     made = api(api={"existingSecretTokenKey": "admin"})
     (volume,) = made.of("Deployment")["spec"]["template"]["spec"]["volumes"]
     (mount,) = container(made)["volumeMounts"]
@@ -65,7 +65,7 @@ def test_the_token_is_a_file(api: Api) -> None:
 
 @pytest.mark.parametrize("secret", ["", "certificate"])
 def test_probes_and_monitor_speak_its_language(api: Api, secret: str) -> None:
-    """With a certificate all of them use HTTPS, and the files are where the variables lead to."""
+    """With a certificate probes and monitor use HTTPS, and the variables name the mounted files."""
     made = api(api={"tls": {"existingSecret": secret}, "serviceMonitor": {"enabled": True}})
     ours = container(made)
     probes = [ours[probe]["httpGet"] for probe in ("readinessProbe", "livenessProbe")]
@@ -80,7 +80,7 @@ def test_probes_and_monitor_speak_its_language(api: Api, secret: str) -> None:
 
 
 def test_everything_chooses_its_pods(api: Api) -> None:
-    """Service, policy, budget and monitor choose the pods of the Deployment, and the port that they have."""
+    """Service, policy, budget and monitor select the Deployment's pods and their port."""
     made = api(api={"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}})
     labels = made.of("Deployment")["spec"]["template"]["metadata"]["labels"]
     chosen = [
@@ -102,7 +102,7 @@ def test_everything_chooses_its_pods(api: Api) -> None:
 
 
 def test_only_chosen_namespaces_are_admitted(api: Api) -> None:
-    """The release's own, and those that are named; without the policy, nothing is closed."""
+    """The policy admits the release's own and the named namespaces; it can be disabled."""
     (rule,) = api(api={"networkPolicy": {"namespaces": ["shop"]}}).of("NetworkPolicy")["spec"]["ingress"]
     by_name = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}
     assert rule["from"] == [{"podSelector": {}}, by_name]
@@ -110,7 +110,7 @@ def test_only_chosen_namespaces_are_admitted(api: Api) -> None:
 
 
 def test_it_reaches_only_what_it_needs(api: Api) -> None:
-    """The policy for what leaves the pods holds for the endpoint, too."""
+    """The egress policy covers the endpoint too."""
     (policy,) = api(networkPolicy={"enabled": True}).every("NetworkPolicy", "sweep-sweep")
     (chosen,) = policy["spec"]["podSelector"]["matchExpressions"]
     assert "api" in chosen["values"]
@@ -131,7 +131,7 @@ def test_it_reaches_only_what_it_needs(api: Api) -> None:
     ],
 )
 def test_what_is_refused(api: Api, api_values: dict[str, object], cleanup: dict[str, object], said: str) -> None:
-    """Values that could not work, or that would sweep without a guard."""
+    """The chart refuses values that cannot work or that set no guard."""
     with pytest.raises(HelmRefusedError, match=said):
         api(api=api_values, cleanup=cleanup)
 
@@ -140,14 +140,14 @@ def test_what_is_refused(api: Api, api_values: dict[str, object], cleanup: dict[
     ("url", "port"), [("http://gateway:9091", 9091), ("http://gateway", 80), ("https://gateway/path:1", 443)]
 )
 def test_a_closed_pod_may_still_push(api: Api, url: str, port: int) -> None:
-    """The policy for what leaves the pods opens the gateway's port."""
+    """The egress policy opens the Pushgateway's port."""
     made = api(cleanup={"pushgatewayUrl": url}, networkPolicy={"enabled": True}, cleanupJob={"enabled": True})
     (policy,) = made.every("NetworkPolicy", "sweep-sweep")
     assert [{"port": port, "protocol": "TCP"}] in [rule["ports"] for rule in policy["spec"]["egress"]]
 
 
-def test_counts_are_pushed_if_asked(api: Api, rendered: Callable[..., Rendered]) -> None:
-    """Sidecar, watcher and cleanup Job get the Pushgateway's address; the endpoint is scraped."""
+def test_counts_are_pushed_if_configured(api: Api, rendered: Callable[..., Rendered]) -> None:
+    """Sidecar, watcher and cleanup Job get the Pushgateway's address; Prometheus scrapes the endpoint."""
     url = "http://pushgateway:9091"
     told = [
         *rendered(cleanup={"pushgatewayUrl": url}).test_pod["initContainers"],

@@ -1,4 +1,4 @@
-"""The values in the examples for Argo CD and Flux are the chart's, and the test that they run cleans up."""
+"""The Argo CD and Flux examples have values of the chart, and their test cleans up."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ VALUES = {
 
 @pytest.mark.parametrize("name", VALUES)
 def test_the_values_are_the_charts(name: str, tmp_path: Path) -> None:
-    """The chart takes them as they are, and makes the sidecar."""
+    """The chart accepts the examples' values unchanged, and makes the sidecar of them."""
     (manifest,) = manifests((ROOT / "examples" / "gitops" / f"{name}.yaml").read_text())
     values = manifest["spec"]
     for step in VALUES[name]:

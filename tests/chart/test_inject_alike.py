@@ -1,4 +1,4 @@
-"""What `k6-sweep inject` adds to a Job is what the chart's toggle adds to it."""
+"""`k6-sweep inject` adds the same to a Job as the chart's toggle."""
 
 import io
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ WAYS: dict[str, tuple[str, ...]] = {
         *("--timeout", "120", "--max-rate", "50000", "--pushgateway-url", "http://pushgateway.monitoring:9091"),
     ),
 }
-CHARTS_OWN: dict[str, Any] = {  # values that inject has no option for
+CHARTS_OWN: dict[str, Any] = {  # inject has no option for these values
     "everything": {
         "image": {"registry": "", "repository": "k6-sweep", "tag": "", "digest": "", "pullPolicy": "IfNotPresent"},
         "cleanup": {"extraEnv": [], "extraVolumes": [], "extraVolumeMounts": []},
@@ -76,7 +76,7 @@ def injected(found: Sequence[Manifest], options: Sequence[str]) -> list[Manifest
 
 
 def comparable(found: Sequence[Manifest]) -> dict[tuple[str, str], Any]:
-    """Return the manifests by kind and name, without labels and annotations, with variables in any order."""
+    """Return the manifests by kind and name, without labels, annotations and the order of variables."""
     by_name = {}
     for manifest in found:
         if manifest["metadata"].get("annotations", {}).get("helm.sh/hook") == "test":
@@ -96,13 +96,13 @@ def _plain(value: Any) -> Any:
     if "env" in plain and "image" in plain:
         plain["env"] = env_of(value)
     if "containers" in plain.get("spec", {}):
-        plain.pop("metadata", None)  # a template's labels
+        plain.pop("metadata", None)  # the labels of a pod template
     return plain
 
 
 @pytest.mark.parametrize("scenario", WAYS)
 def test_the_same_comes_out(scenario: str, tmp_path: Path) -> None:
-    """The chart without the toggle, injected, is the chart with it: containers, volumes, Roles, all."""
+    """inject makes of the chart without the toggle what the chart makes with it: containers, volumes, Roles."""
     values = CHART / "ci" / f"{scenario}-values.yaml"
     version = "1.28" if scenario == "ordinary" else "1.30"
     own = written(tmp_path, CHARTS_OWN.get(scenario, {}))

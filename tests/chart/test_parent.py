@@ -1,4 +1,4 @@
-"""A chart of one's own gets the sidecar from ours."""
+"""A parent chart gets the sidecar from k6-sweep's chart."""
 
 import shutil
 from collections.abc import Callable
@@ -14,7 +14,7 @@ SWEEP = "k6-sweep"
 
 @pytest.fixture(params=BINARIES)
 def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Rendered]:
-    """Render the example with its dependency, as `helm dependency build` brings it."""
+    """Render the example with its dependency, as after `helm dependency build`."""
     chart = tmp_path / "examples" / "parent-chart"
     shutil.copytree(ROOT / "examples" / "parent-chart", chart)
     shutil.copytree(ROOT / "charts", tmp_path / "charts")
@@ -32,7 +32,7 @@ def job_pod(rendered: Rendered) -> dict[str, Any]:
 
 
 def test_the_parents_job_cleans_up(parent: Callable[..., Rendered]) -> None:
-    """The sidecar that the parent's Job gets is, field by field, the one that our own Job has."""
+    """The sidecar in the parent's Job equals, field by field, the one in the chart's own Job."""
     theirs = job_pod(parent())
     ours = render(ROOT / "charts/k6-sweep/ci/guide-values.yaml", version="1.30").test_pod
     (native,) = theirs["initContainers"]
@@ -44,7 +44,7 @@ def test_the_parents_job_cleans_up(parent: Callable[..., Rendered]) -> None:
 
 
 def test_on_an_older_cluster_and_by_the_api(parent: Callable[..., Rendered]) -> None:
-    """The ordinary form comes before k6, and what the API detector needs comes with the dependency."""
+    """An ordinary sidecar comes before k6, and the dependency brings what the API detector needs."""
     rendered = parent(version="1.28", cleanup={"detector": "kubernetes"})
     pod = job_pod(rendered)
     assert [each["name"] for each in pod["containers"]] == [SWEEP, "k6"]
@@ -55,7 +55,7 @@ def test_on_an_older_cluster_and_by_the_api(parent: Callable[..., Rendered]) -> 
 
 
 def test_switched_off(parent: Callable[..., Rendered]) -> None:
-    """The toggle is all there is to it, here too."""
+    """Without the toggle the parent's manifests contain nothing of k6-sweep."""
     rendered = parent(cleanup={"enabled": False})
     assert rendered.kinds() == ["Job"]
     assert "SWEEP_" not in str(rendered.manifests)

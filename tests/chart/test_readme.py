@@ -1,4 +1,4 @@
-"""What the READMEs say of the chart and of inject works as it is written there."""
+"""The READMEs' instructions for the chart and for inject work as written."""
 
 import io
 import re
@@ -16,7 +16,7 @@ PAGES = ("README.md", "charts/k6-sweep/README.md")
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_values_make_the_sidecar(page: str, tmp_path: Path) -> None:
-    """The values block is all that it takes."""
+    """The README's values block is enough to get the sidecar."""
     (block,) = re.findall(r"```yaml\n# values\.yaml\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     pod = render(written(tmp_path, YAML(typ="safe").load(block))).test_pod
     assert [each["name"] for each in pod["initContainers"]] == ["k6-sweep"]
@@ -24,14 +24,14 @@ def test_the_values_make_the_sidecar(page: str, tmp_path: Path) -> None:
 
 
 def test_the_head_of_the_values_makes_the_sidecar(tmp_path: Path) -> None:
-    """So do the lines at the top of values.yaml."""
+    """The lines at the top of values.yaml are enough to get the sidecar."""
     head = (ROOT / "charts/k6-sweep/values.yaml").read_text().partition("\n\n")[0]
     block = "\n".join(line.removeprefix("#   ") for line in head.splitlines() if line.startswith("#   "))
     assert render(written(tmp_path, YAML(typ="safe").load(block))).test_pod["initContainers"]
 
 
 def test_the_inject_line_makes_the_sidecar() -> None:
-    """The command in the README, on the k6 Job that is written by hand in the examples."""
+    """The README's inject command adds the sidecar to the hand-written k6 Job of the examples."""
     (line,) = re.findall(
         r"^k6-sweep inject -f job\.yaml ((?:.*\\\n)*.*?) \| kubectl", (ROOT / "README.md").read_text(), re.MULTILINE
     )

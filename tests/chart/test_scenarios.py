@@ -1,4 +1,4 @@
-"""Every scenario of ci/ is what Helm and the schemas of all Kubernetes versions say that it should be."""
+"""Every scenario in ci/ is valid for Helm and for the schemas of all Kubernetes versions."""
 
 import tomllib
 from pathlib import Path
@@ -17,8 +17,8 @@ VERSIONS = [f"1.{minor}" for minor in range(27, 38)]
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("binary", BINARIES)
-def test_lint_is_content(binary: str, scenario: Path) -> None:
-    """`helm lint --strict` finds nothing."""
+def test_lint_finds_nothing(binary: str, scenario: Path) -> None:
+    """`helm lint --strict` finds no problem."""
     said = run_helm(binary, "lint", "--strict", str(CHART), "--values", str(scenario), "--kube-version", "1.30")
     assert "0 chart(s) failed" in said
     assert "[WARNING]" not in said
@@ -32,16 +32,16 @@ def test_both_helms_render_the_same(scenario: Path) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
-def test_the_schemas_are_content(scenario: Path, version: str) -> None:
-    """Strictly valid for each version of Kubernetes; what operators define is judged by the API server."""
+def test_the_schemas_accept_it(scenario: Path, version: str) -> None:
+    """Each manifest is strictly valid for each Kubernetes version; tests/kubernetes checks operators' kinds."""
     for manifest in render(scenario, version=version).manifests:
         if manifest["kind"] not in {"TestRun", "ServiceMonitor", "PrometheusRule"}:
             assert kubernetes_validate.validate(manifest, version, strict=True) == version
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
-def test_no_container_of_ours_is_more_than_it_needs(scenario: Path) -> None:
-    """Ours run as a user of their own, without capabilities, on a root that they can't write."""
+def test_each_container_has_only_the_rights_that_it_needs(scenario: Path) -> None:
+    """k6-sweep's containers have their own user, no capabilities and a read-only root."""
     for _, pod in pod_specs(render(scenario).manifests):
         for container in (*pod.get("initContainers", []), *pod["containers"]):
             if not container["name"].startswith("k6-sweep"):
@@ -57,7 +57,7 @@ def test_no_container_of_ours_is_more_than_it_needs(scenario: Path) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
 def test_each_container_gets_what_its_command_takes(scenario: Path) -> None:
-    """No setting that would be ignored there."""
+    """No container has a setting that its command ignores."""
     options = {variable_name(name): spec for name, spec in options_of(Settings).items()}
     for _, pod in pod_specs(render(scenario).manifests):
         for container in (*pod.get("initContainers", []), *pod["containers"]):
@@ -67,7 +67,7 @@ def test_each_container_gets_what_its_command_takes(scenario: Path) -> None:
 
 
 def test_the_toggle_is_all_there_is_to_it() -> None:
-    """With the cleanup off nothing of k6-sweep is in the manifests."""
+    """With the cleanup off, the manifests contain nothing of k6-sweep."""
     off = render(next(path for path in SCENARIOS if path.stem == "off-values"))
     assert off.kinds() == ["ConfigMap", "Job"]
     assert [each["name"] for each in off.test_pod["containers"]] == ["k6"]
@@ -75,7 +75,7 @@ def test_the_toggle_is_all_there_is_to_it() -> None:
 
 
 def test_every_value_is_tried() -> None:
-    """Each value is set in some scenario, so none goes untried."""
+    """Some scenario sets each value, except those that other tests cover."""
     tried = [YAML(typ="safe").load(path) for path in SCENARIOS]
 
     def is_set(path: str) -> bool:
@@ -85,7 +85,7 @@ def test_every_value_is_tried() -> None:
         return bool(places)
 
     untried = {path for path in descriptions((CHART / "values.yaml").read_text()) if not is_set(path)}
-    assert untried == {  # these have tests of their own
+    assert untried == {  # other tests cover these
         *("serviceAccount.create", "serviceAccount.name", "k6.command", "k6.podSecurityContext", "k6.securityContext"),
         *("cleanup.messageLimit", "cleanup.resources", "api.resources"),
         *(
@@ -99,7 +99,7 @@ def test_every_value_is_tried() -> None:
 
 
 def test_the_chart_is_of_this_version() -> None:
-    """The chart brings the program of the same version."""
+    """The chart's version and the image's tag are the version of k6-sweep."""
     (chart,) = manifests((CHART / "Chart.yaml").read_text())
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert (chart["appVersion"], chart["version"]) == (version, version)

@@ -1,4 +1,4 @@
-"""What each template makes of its values, and what it leaves out."""
+"""The objects that each template makes of its values."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def sidecar(rendered: Rendered) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", ["1.29", "1.30.4-eks-1234567", "1.37"])
 def test_native_where_the_cluster_can(rendered: Render, version: str) -> None:
-    """From Kubernetes 1.29 on the sidecar is the last init container, and goes on running."""
+    """From Kubernetes 1.29 on the sidecar is the last init container, and keeps running."""
     made = rendered(
         version=version, cleanup={"preflight": {"enabled": True}}, k6={"extraInitContainers": [{"name": "first"}]}
     )
@@ -42,7 +42,7 @@ def test_ordinary_and_first_where_it_cannot(rendered: Render, version: str) -> N
 
 
 def test_the_pod_shares_its_processes_and_has_time_for_all(rendered: Render) -> None:
-    """The grace period is k6's shutdown, the sweep and a reserve, and the sidecar knows it."""
+    """The grace period is k6's shutdown, the sweep and a reserve, and the sidecar gets it."""
     made = rendered(k6={"shutdownSeconds": 20}, cleanup={"timeoutSeconds": 100})
     assert made.test_pod["shareProcessNamespace"] is True
     assert made.test_pod["terminationGracePeriodSeconds"] == 130
@@ -52,7 +52,7 @@ def test_the_pod_shares_its_processes_and_has_time_for_all(rendered: Render) -> 
 
 @pytest.mark.parametrize(("more", "limit"), [(0, "4096"), (1, "4096"), (2, "3072"), (10, "1024")])
 def test_the_message_fits_the_pod(rendered: Render, more: int, limit: str) -> None:
-    """Kubernetes keeps 12,288 bytes of messages for all containers of a pod, and 4,096 of one."""
+    """The message limit follows Kubernetes's 12,288 bytes for a pod's containers and 4,096 for each."""
     made = rendered(k6={"extraContainers": [{"name": f"more-{number}"} for number in range(more)]})
     assert env_of(sidecar(made))["SWEEP_MESSAGE_LIMIT"] == limit
     assert env_of(sidecar(rendered(cleanup={"messageLimit": 600})))["SWEEP_MESSAGE_LIMIT"] == "600"
@@ -65,20 +65,20 @@ def test_the_message_fits_the_pod(rendered: Render, more: int, limit: str) -> No
 def test_a_failed_sweep_never_runs_the_test_again(
     rendered: Render, mode: str, backoff: int, policy: str | None
 ) -> None:
-    """Where the Job would try again, an ordinary sidecar's failure is not the Job's."""
+    """In a Job with retries an ordinary sidecar ignores the sweep's failure."""
     made = rendered(cleanup={"sidecar": {"mode": mode}}, k6={"backoffLimit": backoff})
     assert env_of(sidecar(made)).get("SWEEP_FAILURE_POLICY") == policy
 
 
 def test_a_failed_sweep_fails_the_job_if_asked(rendered: Render) -> None:
-    """failJob picks the ordinary container, whose exit code counts."""
+    """failJob chooses the ordinary container, whose exit code counts for the Job."""
     made = rendered(cleanup={"failJob": True})
     assert [each["name"] for each in made.test_pod["containers"]] == ["k6-sweep", "k6"]
     assert "SWEEP_FAILURE_POLICY" not in env_of(sidecar(made))
 
 
 def test_preflight_and_snapshot_fail_loudly(rendered: Render) -> None:
-    """The init containers' failures count whatever the sidecar's do, and the sidecar finds the snapshot."""
+    """The init containers' failures always count, and the sidecar gets the snapshot."""
     wanted = {"preflight": {"enabled": True}, "preserveExisting": True, "guards": {}, "sidecar": {"mode": "container"}}
     made = rendered(cleanup=wanted, k6={"backoffLimit": 2})
     check, snapshot = made.test_pod["initContainers"]
@@ -91,7 +91,7 @@ def test_preflight_and_snapshot_fail_loudly(rendered: Render) -> None:
 
 
 def test_password_and_certificates_are_files(rendered: Render) -> None:
-    """Secrets are mounted, read-only, under names that the variables lead to."""
+    """Secrets are mounted read-only, as the files that the variables name."""
     tls = {"caSecret": "authority", "caKey": "root.pem", "clientSecret": "client"}
     redis = {"url": "rediss://redis:6379", "existingSecret": "redis", "existingSecretPasswordKey": "word", "tls": tls}
     made = rendered(cleanup={"redis": redis})
@@ -119,7 +119,7 @@ def test_password_and_certificates_are_files(rendered: Render) -> None:
 
 
 def test_no_permission_where_none_is_needed(rendered: Render) -> None:
-    """Processes are watched without a service account, a Role or a token."""
+    """The process detector has no service account, no Role and no token."""
     made = rendered()
     assert made.kinds() == ["Job", "Pod"]
     assert made.test_pod["automountServiceAccountToken"] is False
@@ -127,7 +127,7 @@ def test_no_permission_where_none_is_needed(rendered: Render) -> None:
 
 
 def test_the_api_detector_gets_the_role_of_the_docs(rendered: Render) -> None:
-    """By the API the pod's processes are not shared, and the Role allows pods and nothing else."""
+    """With the API detector the pod shares no processes, and the Role allows only pods."""
     made = rendered(cleanup={"detector": "kubernetes"})
     assert made.of("Role")["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
     assert made.of("RoleBinding")["subjects"] == [
@@ -140,7 +140,7 @@ def test_the_api_detector_gets_the_role_of_the_docs(rendered: Render) -> None:
 
 
 def test_an_account_of_ones_own(rendered: Render) -> None:
-    """It is made, under its name, if it is to be; else the named one is bound, or the namespace's default."""
+    """The chart creates the account if asked; else it binds the named one or the namespace's default."""
     named = rendered(cleanup={"emitEvent": True}, serviceAccount={"name": "mine", "create": False})
     assert "ServiceAccount" not in named.kinds()
     assert named.of("RoleBinding")["subjects"][0]["name"] == named.test_pod["serviceAccountName"] == "mine"
@@ -155,7 +155,7 @@ def test_an_account_of_ones_own(rendered: Render) -> None:
 
 
 def test_a_test_in_several_pods_has_one_watcher(rendered: Render) -> None:
-    """No sidecar in any pod, but one Job that waits for the test's Job, and may read just that one."""
+    """A test in several pods has no sidecar, but one Job that waits for it and may read only that Job."""
     made = rendered(k6={"parallelism": 4}, watcher={"backoffLimit": 5, "ttlSecondsAfterFinished": 60})
     test, watcher = made.of("Job", "load-test"), made.of("Job", "load-test-sweep")
     assert (test["spec"]["parallelism"], test["spec"]["completions"]) == (4, 4)
@@ -174,7 +174,7 @@ def test_a_test_in_several_pods_has_one_watcher(rendered: Render) -> None:
 
 
 def test_a_test_run_and_its_watcher(rendered: Render) -> None:
-    """k6-operator's TestRun takes the Job's place, with what the user's own spec says on top."""
+    """k6-operator's TestRun replaces the Job, and the user's own spec overrides its fields."""
     made = rendered(
         k6={
             "args": ["--tag", "a=b"],
@@ -214,7 +214,7 @@ def test_a_test_run_and_its_watcher(rendered: Render) -> None:
 
 
 def test_a_cleanup_job_now_or_again_and_again(rendered: Render) -> None:
-    """The separate Job sweeps by `run`, and a schedule makes a CronJob of it."""
+    """The separate Job runs `run`, and a schedule makes it a CronJob."""
     wanted = {"enabled": True, "backoffLimit": 1, "ttlSecondsAfterFinished": 10}
     once = rendered(cleanup={"enabled": False}, k6={"enabled": False}, cleanupJob=wanted)
     spec = once.of("Job", "load-test-cleanup")["spec"]
@@ -223,38 +223,38 @@ def test_a_cleanup_job_now_or_again_and_again(rendered: Render) -> None:
     again = rendered(cleanup={"enabled": False}, k6={"enabled": False}, cleanupJob={**wanted, "schedule": "@daily"})
     cron = again.of("CronJob", "load-test-cleanup")["spec"]
     assert (cron["schedule"], cron["concurrencyPolicy"]) == ("@daily", "Forbid")
-    del spec["ttlSecondsAfterFinished"]  # a CronJob keeps its last Jobs, with what they say
+    del spec["ttlSecondsAfterFinished"]  # a CronJob keeps its last Jobs with their messages
     assert cron["jobTemplate"]["spec"] == spec
 
 
 def test_users_may_be_the_same_where_no_processes_are_shared(rendered: Render) -> None:
-    """By the API, or in another pod, nobody can look into the other's secrets."""
+    """Without shared processes no container can read the other's secrets."""
     same = {"securityContext": {"runAsUser": 12345}}
     assert rendered(cleanup={**same, "detector": "kubernetes"}).test_pod
     assert rendered(cleanup=same, k6={"parallelism": 2}).test_pod
 
 
 def test_when_needs_the_api_on_older_kernels(rendered: Render) -> None:
-    """Before Linux 6.15 nothing else tells k6's exit code, so the Role comes with it."""
+    """`when` adds the Role, because before Linux 6.15 only the API reports k6's exit code."""
     made = rendered(cleanup={"when": "failure"})
     assert made.of("Role")["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
     assert made.test_pod["shareProcessNamespace"] is True
 
 
 def test_variables_of_ones_own_replace_ours(rendered: Render) -> None:
-    """No name stands twice, which a server-side apply would refuse."""
+    """No variable is listed twice, because a server-side apply refuses that."""
     container = sidecar(rendered(cleanup={"extraEnv": [{"name": "SWEEP_TIMEOUT", "value": "90"}]}))
     assert [each["value"] for each in container["env"] if each["name"] == "SWEEP_TIMEOUT"] == ["90"]
 
 
 def test_dollars_and_broad_patterns(rendered: Render) -> None:
-    """The kubelet makes one $ of two, so two are written; a broad pattern is told to be meant."""
+    """Each $ is doubled, because the kubelet halves them; a broad pattern is passed with its permission."""
     env = env_of(sidecar(rendered(cleanup={"patterns": ["q$$*"], "allowBroadPatterns": True})))
     assert (env["SWEEP_PATTERN"], env["SWEEP_ALLOW_BROAD_PATTERNS"]) == ("q$$$$*", "true")
 
 
 def test_the_watcher_stays_as_long_as_the_test(rendered: Render) -> None:
-    """An upgrade would start it again if it went before."""
+    """The watcher's Job stays as long as the test's: an upgrade would recreate a missing one and run it again."""
     made = rendered(k6={"parallelism": 2, "ttlSecondsAfterFinished": 500})
     assert made.of("Job", "load-test-sweep")["spec"]["ttlSecondsAfterFinished"] == 500
     at_once = rendered(k6={"parallelism": 2, "ttlSecondsAfterFinished": 0})
@@ -264,13 +264,13 @@ def test_the_watcher_stays_as_long_as_the_test(rendered: Render) -> None:
 
 
 def test_a_job_may_go_as_soon_as_it_has_ended(rendered: Render) -> None:
-    """A time of 0 seconds is not the same as none."""
+    """A time of 0 seconds differs from no time."""
     assert rendered(k6={"ttlSecondsAfterFinished": 0}).of("Job")["spec"]["ttlSecondsAfterFinished"] == 0
     assert "ttlSecondsAfterFinished" not in rendered().of("Job")["spec"]
 
 
 def test_the_network_policy_is_about_our_pods_only(rendered: Render) -> None:
-    """k6's own pod, which has to reach the system under test, is not closed."""
+    """The policy does not restrict k6's own pod, which must reach the system under test."""
     made = rendered(k6={"parallelism": 2}, networkPolicy={"enabled": True})
     (components,) = made.of("NetworkPolicy")["spec"]["podSelector"]["matchExpressions"]
     assert "test" not in components["values"]
@@ -282,7 +282,7 @@ def test_the_network_policy_is_about_our_pods_only(rendered: Render) -> None:
 
 
 def test_the_helm_test_checks(rendered: Render) -> None:
-    """`helm test` tries everything that a sweep needs."""
+    """`helm test` runs `check`, with the labels and annotations of the pods."""
     pod = rendered().of("Pod")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     labelled = rendered(podLabels={"mesh": "none"}, podAnnotations={"a": "b"}, commonLabels={"mesh": "istio"}).of("Pod")
@@ -292,7 +292,7 @@ def test_the_helm_test_checks(rendered: Render) -> None:
 
 
 def test_k6_as_one_wants_it(rendered: Render) -> None:
-    """A command of one's own takes the place of `k6 run`, with other contexts and resources for either container."""
+    """A user's command replaces `k6 run`, and each container has its own security context and resources."""
     made = rendered(
         k6={"command": ["sh", "-c", "k6 run a && k6 run b"], "securityContext": {"runAsUser": 5000}},
         cleanup={"securityContext": {"runAsUser": 5001}, "resources": {"limits": {"memory": "1Gi"}}},
@@ -327,6 +327,6 @@ def test_k6_as_one_wants_it(rendered: Render) -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused(rendered: Render, values: dict[str, Any], said: str) -> None:
-    """Values that contradict each other, or the cluster, say why and what to do."""
+    """The chart refuses contradictory values with the reason and the solution."""
     with pytest.raises(HelmRefusedError, match=said):
         rendered(**values)

@@ -1,4 +1,4 @@
-"""Values with a mistake in them are refused in words that say where and what."""
+"""The chart refuses values with a mistake, and its message names the place and the mistake."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +43,7 @@ GUARD = "a guard: set allowedNamespaces, requireMarker or maxKeys"
     ],
 )
 def test_a_mistake_is_named(rendered: Callable[..., Rendered], values: dict[str, Any], said: str) -> None:
-    """The message names the value, and what it may be; never a password."""
+    """The message names the value and the allowed ones, but never a password."""
     with pytest.raises(HelmRefusedError) as refused:
         rendered(**values)
     assert said in str(refused.value)
@@ -64,6 +64,6 @@ def test_all_mistakes_at_once(binary: str, tmp_path: Path) -> None:
     "guards", [{"allowedNamespaces": ["load-*"]}, {"requireMarker": "marker"}, {"maxKeys": 1}, {"none": True}]
 )
 def test_any_guard_will_do(rendered: Callable[..., Rendered], guards: dict[str, object]) -> None:
-    """Each guard is enough, and so is the word that none is wanted."""
+    """Each guard is enough, and so is the explicit choice of none."""
     assert rendered(cleanup={"guards": guards}).test_pod
     assert rendered(cleanup={"guards": {}, "preserveExisting": True}).test_pod

@@ -1,4 +1,4 @@
-"""A Redis with keys of a test and of somebody else, and an endpoint before it."""
+"""A Redis with keys of a test and of a user, and an endpoint in front of it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ def redis_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 @pytest.fixture
 def redis(redis_node: Node) -> Node:
-    """A hundred keys of the test, and one of a user."""
+    """A Redis with a hundred keys of the test and one of a user."""
     redis_node.ask("FLUSHALL")
     redis_node.ask("ACL", "SETUSER", "default", "reset", "on", "nopass", "~*", "&*", "+@all")
     redis_node.ask("MSET", "user:1", "x", *(word for number in range(100) for word in (f"test:{number}", "x")))
@@ -38,21 +38,21 @@ def _running(redis_node: Node) -> Iterator[Served]:
 
 @pytest.fixture
 def endpoint(_running: Served, redis: Node) -> Served:
-    """One endpoint for all tests that look at answers only, because each start of one takes a second of CPU."""
+    """One endpoint for all tests that only check answers, because each start takes a second of CPU."""
     assert redis
     return _running
 
 
 @pytest.fixture
 def new_endpoint(url: str) -> Iterator[Served]:
-    """An endpoint that has counted and logged nothing yet."""
+    """An endpoint without any counts or log lines so far."""
     with served(url) as running:
         yield running
 
 
 @pytest.fixture
 def slow_endpoint(url: str) -> Iterator[Served]:
-    """An endpoint whose sweeps take some seconds: they wait for stragglers."""
+    """An endpoint whose sweeps take some seconds, because they wait for late writers."""
     with served(url, "--settle", "3") as running:
         yield running
 

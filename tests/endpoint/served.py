@@ -1,4 +1,4 @@
-"""Stands for a deployment of the endpoint and for its clients: `k6-sweep serve` in a process, and requests to it."""
+"""Stands for a deployment of the endpoint and its clients: a `k6-sweep serve` process, and requests to it."""
 
 import contextlib
 import http.client
@@ -22,7 +22,7 @@ INTERNAL = "/internal/redis/cleanup"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """One HTTP response."""
 
     code: int
     headers: Mapping[str, str]
@@ -59,7 +59,7 @@ class Served:
         token: str | None = TOKEN,
         seconds: float = 300,
     ) -> Answer:
-        """Ask once, over a connection of its own; a body that is no text is sent as JSON."""
+        """Send one request over its own connection; a body that is not text is sent as JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         all_headers = {**({"X-Admin-Token": token} if token is not None else {}), **(headers or {})}
         text = body if isinstance(body, (str, bytes, type(None))) else json.dumps(body)
@@ -81,7 +81,7 @@ class Served:
         return self.ask("POST", path, body, headers, token, seconds)
 
     def metric(self, sample: str) -> float:
-        """Return the value of one sample, as `name` or `name{label="value"}`; 0 where there is none."""
+        """Return the value of one sample, given as `name` or `name{label="value"}`; 0 if it does not exist."""
         found = [line for line in self.ask("GET", "/metrics").text.splitlines() if line.startswith(sample + " ")]
         return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
 
@@ -90,7 +90,7 @@ class Served:
 def served(
     redis_url: str, *options: str, patterns: Sequence[str] = ("test:*",), env: Mapping[str, str] = {}
 ) -> Iterator[Served]:
-    """Start it, wait until it listens, and end it."""
+    """Start the endpoint, wait until it listens, and end it afterwards."""
     words = [word for pattern in patterns for word in ("--pattern", pattern)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
     token = {} if "--admin-token-file" in options else {"SWEEP_ADMIN_TOKEN": TOKEN}
@@ -101,7 +101,7 @@ def served(
         stderr=subprocess.PIPE,
         text=True,
         env={**clean, **token, **env},
-        preexec_fn=end_with_parent,  # noqa: PLW1509  # it calls prctl, and nothing that takes a lock
+        preexec_fn=end_with_parent,  # noqa: PLW1509  # it only calls prctl, and takes no lock
     )
     running = Served(process)
     assert process.stderr
@@ -116,7 +116,7 @@ def served(
         process.terminate()
         try:
             process.wait(10)
-        except subprocess.TimeoutExpired:  # a second signal ends the sweep that it waits for
+        except subprocess.TimeoutExpired:  # a second signal ends the running sweep
             process.terminate()
             process.wait(120)
         reader.join(10)
@@ -128,6 +128,6 @@ def served(
 
 
 def memory(pid: int) -> int:
-    """Return a process's resident memory, in KiB."""
+    """Return a process's resident memory in KiB."""
     words = Path(f"/proc/{pid}/status").read_text().split()
     return int(words[words.index("VmRSS:") + 1])

@@ -1,4 +1,4 @@
-"""The endpoint before a whole cluster."""
+"""The endpoint in front of a whole cluster."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def endpoint(cluster: LocalCluster) -> Iterator[Served]:
 
 @pytest.mark.every_server
 def test_a_whole_cluster(endpoint: Served, cluster: LocalCluster) -> None:
-    """Every shard is swept, and nothing of ours stays, the lock included."""
+    """The endpoint sweeps every shard and leaves no key of its own, not even the lock."""
     write_keys(cluster, [f"{kind}:{number}".encode() for kind in ("test", "user") for number in range(3000)])
     answer = endpoint.post()
     assert (answer.code, answer.body["deleted_count"]) == (200, 3000)
@@ -31,7 +31,7 @@ def test_a_whole_cluster(endpoint: Served, cluster: LocalCluster) -> None:
 
 
 def test_progress_counts_slots(cluster: LocalCluster) -> None:
-    """How far it is: slots done, of all of them."""
+    """The progress is the number of finished slots and of all slots."""
     write_keys(cluster, [b"test:%d" % number for number in range(300)])
     with served(cluster.url, "--max-rate", "60") as endpoint:
         place = endpoint.post(headers={"Prefer": "respond-async"}).headers["location"]
@@ -42,7 +42,7 @@ def test_progress_counts_slots(cluster: LocalCluster) -> None:
 
 
 def test_other_sweeps_leave_the_lock(endpoint: Served, cluster: LocalCluster) -> None:
-    """What a sidecar or a Job sweeps by the same patterns, and what a request asks for, never has the lock in it."""
+    """No sidecar, Job or request ever sweeps or counts the lock, even if their patterns match it."""
     slot = key_slot(b"test:k6-sweep-lock")
     owner = next(node for node in cluster.primaries if _owns(node.ask("CLUSTER", "SLOTS"), node.port, slot))
     owner.ask("SET", "test:k6-sweep-lock", "someone")
@@ -58,7 +58,7 @@ def test_other_sweeps_leave_the_lock(endpoint: Served, cluster: LocalCluster) ->
 
 @pytest.mark.every_server
 def test_least_privilege(cluster: LocalCluster) -> None:
-    """The user of docs/redis.md, with what its table adds for serve, is enough; nobody else's keys are in reach."""
+    """The user of docs/redis.md with the rights for `serve` is enough, and other keys stay out of reach."""
     page = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
     rule = re.findall(r"ACL SETUSER sweeper (.*)", page)[0].replace(">SECRET", ">word").split()
     assert "| `+set +get` | `k6-sweep serve`" in page
@@ -73,7 +73,7 @@ def test_least_privilege(cluster: LocalCluster) -> None:
 
 
 def test_probes_ask_little_of_redis(endpoint: Served, cluster: LocalCluster) -> None:
-    """However often /readyz is asked, the cluster is not asked who owns what; Redis is asked now and then."""
+    """/readyz never reads the topology, and sends only a few requests to Redis."""
 
     def calls(command: str) -> int:
         stats = [line for node in cluster.nodes for line in str(node.ask("INFO", "commandstats")).split("\\r\\n")]
@@ -93,7 +93,7 @@ def test_probes_ask_little_of_redis(endpoint: Served, cluster: LocalCluster) -> 
 @pytest.mark.every_server
 @pytest.mark.parametrize("keys", [0, -1], ids=["on its way", "moved"])
 def test_the_lock_finds_its_slot(small_cluster: LocalCluster, keys: int) -> None:
-    """The lock's slot may be on its way, or with another node: there is one sweep at a time all the same."""
+    """While the lock's slot moves or has moved, there is still only one sweep at a time."""
     slot = key_slot(b"test:k6-sweep-lock")
     source = next(node for node in small_cluster.primaries if _owns(node.ask("CLUSTER", "SLOTS"), node.port, slot))
     target, *others = (node for node in small_cluster.primaries if node is not source)
@@ -103,7 +103,7 @@ def test_the_lock_finds_its_slot(small_cluster: LocalCluster, keys: int) -> None
         begun = first.post(headers={"Prefer": "respond-async"})
         assert (begun.code, second.post().code) == (202, 409)
         until(lambda: first.ask("GET", begun.headers["location"]).body["report"]["status"] != "sweeping")
-        assert second.post({"dry_run": True}).code in {200, 504}  # a dry run can't prove a slot on its way
+        assert second.post({"dry_run": True}).code in {200, 504}  # a dry run cannot prove a moving slot
         assert keys_of(small_cluster.primaries) == set()
 
 

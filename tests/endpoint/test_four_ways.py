@@ -1,4 +1,4 @@
-"""docs/four-ways.md: each of its examples is taken out of the page as it stands there, and does what it says."""
+"""Each example in docs/four-ways.md works exactly as it is in the page."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def container(pod: Mapping[str, Any], name: str) -> Manifest:
 
 
 def here(manifest: Manifest, url: str) -> dict[str, str]:
-    """Return a container's variables, but for this Redis, without a password, and in the page's namespace."""
+    """Return a container's variables with this Redis, no password, and the page's namespace."""
     env = {name: value for name, value in env_of(manifest).items() if isinstance(value, str)}
     del env["SWEEP_REDIS_PASSWORD_FILE"]
     return env | {"SWEEP_REDIS_URL": url, "POD_NAMESPACE": "load-test"}
@@ -50,7 +50,7 @@ def here(manifest: Manifest, url: str) -> dict[str, str]:
 
 @pytest.fixture
 def queue(redis: Node) -> Node:
-    """Keys of the page's patterns, and others."""
+    """Keys of the page's patterns and other keys."""
     redis.ask("FLUSHALL")
     redis.ask("MSET", "queue:1", "x", "queue:2", "x", "dedupe:1", "x", "stream:1", "x", "user:1", "x")
     return redis
@@ -60,7 +60,7 @@ LEFT = {b"stream:1", b"user:1"}
 
 
 def test_the_sidecar(queue: Node, url: str, tmp_path: Path) -> None:
-    """The container's command and variables, beside a real k6."""
+    """The page's sidecar, with its command and variables, sweeps after a real k6."""
     sidecar = container(the_job("A sidecar in the k6 Job")["spec"]["template"]["spec"], "k6-sweep")
     message = tmp_path / "message"
     (tmp_path / "test.js").write_text("import { sleep } from 'k6'; export default function () { sleep(2); }")
@@ -72,7 +72,7 @@ def test_the_sidecar(queue: Node, url: str, tmp_path: Path) -> None:
         env={**clean, **here(sidecar, url), **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        preexec_fn=end_with_parent,  # noqa: PLW1509  # it calls prctl, and nothing that takes a lock
+        preexec_fn=end_with_parent,  # noqa: PLW1509  # it only calls prctl, and takes no lock
     )
     until(lambda: message.exists() and '"waiting"' in message.read_text())
     subprocess.run([k6, "run", "--quiet", "--no-usage-report", str(tmp_path / "test.js")], check=True)
@@ -84,7 +84,7 @@ def test_the_sidecar(queue: Node, url: str, tmp_path: Path) -> None:
 
 
 def test_teardown(queue: Node, url: str, tmp_path: Path) -> None:
-    """The script, as k6's container runs it, with the endpoint of the same pod."""
+    """The page's script, run as by k6's container, sweeps by the endpoint in the same pod."""
     pod = the_job("k6's teardown()")["spec"]["template"]["spec"]
     sidecar, k6 = container(pod, "k6-sweep"), container(pod, "k6")
     assert env_of(k6)["K6_SWEEP_URL"] == f"http://{sidecar['args'][-1]}"
@@ -101,7 +101,7 @@ def test_teardown(queue: Node, url: str, tmp_path: Path) -> None:
 
 
 def test_the_cleanup_job(queue: Node, url: str) -> None:
-    """The container's command and variables."""
+    """The page's cleanup Job, with its command and variables, sweeps its patterns."""
     job = container(the_job("A cleanup Job")["spec"]["template"]["spec"], "k6-sweep")
     ended = k6_sweep(*job["args"], env=here(job, url))
     assert (ended.code, ended.report["patterns"]) == (0, {"queue:*": 2, "dedupe:*": 1})
@@ -109,7 +109,7 @@ def test_the_cleanup_job(queue: Node, url: str) -> None:
 
 
 def test_the_endpoint(queue: Node, url: str, tmp_path: Path) -> None:
-    """What the chart makes of the page's values answers the page's curl, as the page says."""
+    """The endpoint that the chart makes of the page's values answers the page's curl with the page's JSON."""
     if reason := why_no_helm():
         pytest.skip(reason)
     (values,) = blocks("An admin endpoint", "yaml")
@@ -129,7 +129,7 @@ def test_the_endpoint(queue: Node, url: str, tmp_path: Path) -> None:
 
 
 def curled(command: str, endpoint: Served) -> Answer:
-    """Run the page's curl, but against this endpoint."""
+    """Run the page's curl against this endpoint."""
     here = re.sub(r"http://[^/]+", f"http://127.0.0.1:{endpoint.port}", command.replace("\\\n", " "))
     words = [word.replace("$TOKEN", TOKEN) for word in shlex.split(here)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
@@ -137,7 +137,7 @@ def curled(command: str, endpoint: Served) -> Answer:
 
 
 def test_the_script_is_the_examples() -> None:
-    """The page and examples/k6 show one script."""
+    """The page and examples/k6 have the same script."""
     (script,) = blocks("k6's teardown()", "js")
     example = (ROOT / "examples" / "k6" / "test.js").read_text()
     assert example.endswith(f"cleanup.js.\n{script}")

@@ -1,4 +1,4 @@
-"""Many requests at once, and very many one after the other."""
+"""Many requests at once, and thousands in a row."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ from tests.support import keys_of
 
 
 def test_a_hundred_at_once(slow_endpoint: Served, redis: Node) -> None:
-    """Exactly one sweeps; the others are turned away while it runs, each with its id."""
+    """Of a hundred requests at once one sweeps, and the others get 409 with its id while it runs."""
     together = threading.Barrier(100)
 
     def ask(_: int) -> tuple[int, str]:
@@ -28,13 +28,13 @@ def test_a_hundred_at_once(slow_endpoint: Served, redis: Node) -> None:
     assert slow_endpoint.metric('k6_sweep_sweeps_total{status="complete"}') == 1
     requests = slow_endpoint.events("request")
     (swept,) = [number for number, line in enumerate(requests) if line["code"] == 200]
-    assert swept == 99  # all the others had their answer before it was done
+    assert swept == 99  # all others got their answer before its end
     assert keys_of([redis]) == {b"user:1"}
 
 
-@pytest.mark.usefixtures("unmeasured")  # coverage would keep something of each thread
+@pytest.mark.usefixtures("unmeasured")  # coverage keeps data of each thread
 def test_memory_is_flat(url: str) -> None:
-    """Ten thousand requests of every kind leave the process as large as it was."""
+    """Ten thousand requests of every kind do not make the process larger."""
     with served(url) as endpoint:
         connection = http.client.HTTPConnection("127.0.0.1", endpoint.port)
 

@@ -1,4 +1,4 @@
-"""What the endpoint takes, and what it answers."""
+"""The requests that the endpoint accepts, and its answers."""
 
 import http.client
 import json
@@ -19,7 +19,7 @@ from tests.support import keys_of, until
 
 
 def left(redis: Node) -> int:
-    """Count the test's keys; the user's must be there in any case."""
+    """Count the test's remaining keys, and check that the user's key is there."""
     keys = keys_of([redis])
     assert b"user:1" in keys
     return sum(key.startswith(b"test:") for key in keys - {b"test:k6-sweep-lock"})
@@ -27,7 +27,7 @@ def left(redis: Node) -> int:
 
 @pytest.mark.parametrize("path", [ADMIN, INTERNAL])
 def test_the_answer_is_the_guides(endpoint: Served, redis: Node, path: str) -> None:
-    """The three fields that callers know come first; ours are beside them."""
+    """The answer has the guide's three fields first, and k6-sweep's report in another field."""
     answer = endpoint.post({"patterns": ["test:*"], "dry_run": False}, path)
     assert answer.code == 200
     assert list(answer.body)[1:4] == ["deleted_count", "patterns", "dry_run"]
@@ -39,14 +39,14 @@ def test_the_answer_is_the_guides(endpoint: Served, redis: Node, path: str) -> N
 
 @pytest.mark.parametrize("body", [{}, {"patterns": []}, {"patterns": None, "dry_run": None}])
 def test_without_patterns_the_configured_ones(endpoint: Served, redis: Node, body: dict[str, Any]) -> None:
-    """Who names no pattern means those of the settings."""
+    """A request without patterns sweeps the configured ones."""
     assert endpoint.post(body).body["patterns"] == ["test:*"]
     assert left(redis) == 0
 
 
 @pytest.mark.parametrize("body", [{"dry_run": True}, {"dryRun": True}, {"dry_run": True, "dryRun": True}])
 def test_a_dry_run_in_either_spelling(endpoint: Served, redis: Node, body: dict[str, Any]) -> None:
-    """Nothing is deleted, whichever way the caller spells it."""
+    """A dry run deletes nothing, with `dry_run` as well as `dryRun`."""
     answer = endpoint.post(body)
     assert (answer.code, answer.body["deleted_count"], answer.body["report"]["matched"]) == (200, 0, 100)
     assert left(redis) == 100
@@ -81,7 +81,7 @@ def test_a_dry_run_in_either_spelling(endpoint: Served, redis: Node, body: dict[
     ids=lambda body: str(body)[:40],
 )
 def test_a_bad_body_deletes_nothing(endpoint: Served, redis: Node, body: str | bytes) -> None:
-    """Whatever is not just what the body may be is answered with 400 and a reason."""
+    """A body with any mistake gets 400 with a reason, and deletes nothing."""
     answer = endpoint.post(body)
     assert answer.code == 400
     assert answer.body["error"]
@@ -91,21 +91,21 @@ def test_a_bad_body_deletes_nothing(endpoint: Served, redis: Node, body: str | b
 
 @pytest.mark.parametrize("pattern", ["*", "user:*", "tes*", "t?st:*", "test", "[t]est:*x", "user:1"])
 def test_only_within_the_configured_patterns(endpoint: Served, redis: Node, pattern: str) -> None:
-    """A token, leaked or not, reaches no key that the settings don't name."""
+    """No request, with whatever token, reaches a key outside the configured patterns."""
     answer = endpoint.post({"patterns": ["test:1", pattern]})
-    within = pattern == "[t]est:*x"  # within, but it begins with too little: a guard's business
+    within = pattern == "[t]est:*x"  # within, but broad: a guard refuses it
     assert answer.code == (422 if within else 403)
     assert left(redis) == 100
 
 
 def test_narrower_patterns_are_welcome(endpoint: Served, redis: Node) -> None:
-    """A request may ask for less than what is configured."""
+    """A request may name narrower patterns than the configured ones."""
     assert endpoint.post({"patterns": ["test:1?", "test:2"]}).body["deleted_count"] == 11
     assert left(redis) == 89
 
 
 def test_a_guard_refuses(url: str, redis: Node) -> None:
-    """422, with the guard's reason, and nothing deleted."""
+    """A guard's refusal is answered with 422 and the reason, and deletes nothing."""
     with served(url, "--max-keys", "10") as endpoint:
         answer = endpoint.post()
     assert (answer.code, answer.body["report"]["status"]) == (422, "refused")
@@ -114,7 +114,7 @@ def test_a_guard_refuses(url: str, redis: Node) -> None:
 
 
 def test_a_body_may_not_be_long(endpoint: Served, redis: Node) -> None:
-    """413 above 64 KiB, told beforehand or in chunks; the next request is answered."""
+    """A body above 64 KiB gets 413, with a Content-Length or in chunks; the next request works."""
     long = json.dumps({"patterns": ["test:" + "x" * 66_000]})
     assert endpoint.post(long).code == 413
     connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=30)
@@ -126,7 +126,7 @@ def test_a_body_may_not_be_long(endpoint: Served, redis: Node) -> None:
 
 
 def test_one_at_a_time(slow_endpoint: Served, redis: Node) -> None:
-    """A second sweep, and a dry run too, is told the id of the one that runs."""
+    """While a sweep runs, another sweep or dry run gets 409 with its id."""
     begun = slow_endpoint.post(headers={"Prefer": "respond-async"})
     for body in ({}, {"dry_run": True}):
         answer = slow_endpoint.post(body)
@@ -138,7 +138,7 @@ def test_one_at_a_time(slow_endpoint: Served, redis: Node) -> None:
 
 
 def test_one_at_a_time_across_replicas(url: str) -> None:
-    """Another replica knows of the sweep by the lock, and can begin when it is done."""
+    """Another replica sees the sweep by its lock, and can sweep after its end."""
     with served(url, "--settle", "3") as first, served(url) as second:
         begun = first.post(headers={"Prefer": "wait=1, Respond-Async; x=y"})
         assert (begun.code, begun.headers["preference-applied"]) == (202, "respond-async")
@@ -149,7 +149,7 @@ def test_one_at_a_time_across_replicas(url: str) -> None:
 
 
 def test_a_killed_replica_does_not_hold_the_lock_for_ever(url: str, redis: Node) -> None:
-    """The lock ends by itself, a little after the time that the sweep had."""
+    """The lock of a killed replica expires shortly after the sweep's timeout."""
     with served(url, "--settle", "3", "--timeout", "5") as first:
         first.post(headers={"Prefer": "respond-async"})
         first.process.kill()
@@ -158,7 +158,7 @@ def test_a_killed_replica_does_not_hold_the_lock_for_ever(url: str, redis: Node)
 
 
 def test_progress_can_be_read(url: str) -> None:
-    """How far a sweep is stands under its Location, and in the end its report."""
+    """The sweep's Location shows its progress, and its report in the end."""
     with served(url, "--max-rate", "20") as endpoint:
         begun = endpoint.post(headers={"Prefer": "respond-async"})
         place = begun.headers["location"]
@@ -166,14 +166,14 @@ def test_progress_can_be_read(url: str) -> None:
         until(lambda: endpoint.ask("GET", place).body["deleted_count"] > 0)
         now = endpoint.ask("GET", place).body["report"]
         assert now["status"] == "sweeping"
-        assert now["slots"] is None  # a single server has none
+        assert now["slots"] is None  # a single server has no slots
         assert now["deleted"] <= now["patterns"]["test:*"] == now["matched"]
         until(lambda: endpoint.ask("GET", place).body["report"]["status"] == "complete")
         assert endpoint.ask("GET", place).body["deleted_count"] == 100
 
 
 def test_a_sweep_can_be_cancelled(url: str, redis: Node) -> None:
-    """DELETE stops it at its next batch; what was done is told, and the way is free again."""
+    """DELETE stops a sweep at its next batch, the report has its counts, and the next sweep can begin."""
     with served(url, "--max-rate", "20") as endpoint:
         place = endpoint.post(headers={"Prefer": "respond-async"}).headers["location"]
         until(lambda: endpoint.ask("GET", place).body["deleted_count"] > 0)
@@ -187,7 +187,7 @@ def test_a_sweep_can_be_cancelled(url: str, redis: Node) -> None:
 
 
 def test_a_client_that_hangs_up_stops_nothing(url: str, redis: Node) -> None:
-    """The sweep runs on, can be read, and the audit says that nobody waited for it."""
+    """If the client disconnects, the sweep goes on and stays readable, and the audit logs it."""
     with served(url, "--settle", "1") as endpoint:
         with pytest.raises(TimeoutError):
             endpoint.post(seconds=0.3)
@@ -199,7 +199,7 @@ def test_a_client_that_hangs_up_stops_nothing(url: str, redis: Node) -> None:
 
 
 def test_past_the_deadline(url: str, redis: Node) -> None:
-    """504, with what was done until then."""
+    """A sweep that reaches its deadline is answered with 504 and the counts so far."""
     with served(url, "--max-rate", "20", "--timeout", "3") as endpoint:
         answer = endpoint.post()
     assert (answer.code, answer.body["report"]["status"]) == (504, "incomplete")
@@ -208,7 +208,7 @@ def test_past_the_deadline(url: str, redis: Node) -> None:
 
 
 def test_ready_only_if_redis_answers(tmp_path: Path) -> None:
-    """Not while it hangs, and not while it wants a login that we don't have."""
+    """/readyz fails while Redis hangs, and while it requires a login that the endpoint does not have."""
     own = start_server(find_redis_server(), tmp_path)
     with served(f"redis://127.0.0.1:{own.port}") as endpoint:
 
@@ -222,7 +222,7 @@ def test_ready_only_if_redis_answers(tmp_path: Path) -> None:
         until(ready)
         admin = own.link()
         admin.ask("CONFIG", "SET", "requirepass", "word")
-        admin.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # who is logged in stays so
+        admin.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # a logged-in connection stays logged in
         admin.close()
         until(lambda: not ready())
         assert "login" in endpoint.ask("GET", "/readyz", token=None).body["error"]
@@ -230,7 +230,7 @@ def test_ready_only_if_redis_answers(tmp_path: Path) -> None:
 
 
 def test_redis_is_away(tmp_path: Path) -> None:
-    """503 at once, with nothing deleted, and /readyz says so; the process is healthy all the time."""
+    """Without Redis a sweep gets 503 at once and /readyz fails, but /healthz succeeds."""
     own = start_server(find_redis_server(), tmp_path)
     with served(f"redis://127.0.0.1:{own.port}") as endpoint:
         assert endpoint.ask("GET", "/readyz", token=None).code == 200
@@ -244,7 +244,7 @@ def test_redis_is_away(tmp_path: Path) -> None:
 
 
 def test_redis_denies(url: str, redis: Node) -> None:
-    """A user who may not set the lock is told what is lacking."""
+    """For a user who may not set the lock the error names the missing permissions."""
     redis.ask("ACL", "SETUSER", "sweeper", "reset", "on", ">word", "~test:*", "-@all", "+unlink", "+scan")
     with served(url, "--redis-username", "sweeper", env={"SWEEP_REDIS_PASSWORD": "word"}) as endpoint:
         answer = endpoint.post()
@@ -255,7 +255,7 @@ def test_redis_denies(url: str, redis: Node) -> None:
 
 
 def test_a_token_file_may_be_rotated(url: str, token_file: Path) -> None:
-    """The file is read at each request; the old token is worth nothing then."""
+    """The endpoint reads the token file at each request, and refuses the old token after a change."""
     with served(url, "--admin-token-file", str(token_file)) as endpoint:
         assert endpoint.post(token="first-token").code == 200
         token_file.write_text("second-token")
@@ -291,7 +291,7 @@ def test_a_token_file_may_be_rotated(url: str, token_file: Path) -> None:
     ],
 )
 def test_it_refuses_to_start(options: tuple[str, ...], env: dict[str, str], said: str) -> None:
-    """Exit 2 and a sentence, where it could not serve, or would serve anybody."""
+    """`serve` exits 2 with a reason if it cannot work, or if it has no token."""
     ended = k6_sweep("serve", "--redis-url", "redis://127.0.0.1:1", "--pattern", "test:*", *options, env=env)
     assert (ended.code, ended.report["status"]) == (2, "error")
     assert said in str(ended.report["errors"])
@@ -299,14 +299,14 @@ def test_it_refuses_to_start(options: tuple[str, ...], env: dict[str, str], said
 
 
 def test_it_refuses_to_start_with_broad_patterns() -> None:
-    """Exit 4, as every sweep does."""
+    """`serve` exits 4 for a broad pattern, as every sweep does."""
     env = {"SWEEP_ADMIN_TOKEN": "x"}
     ended = k6_sweep("serve", "--redis-url", "redis://127.0.0.1:1", "--pattern", "t*", env=env)
     assert (ended.code, ended.report["status"]) == (4, "refused")
 
 
 def test_https(url: str, tmp_path: Path) -> None:
-    """With a certificate it speaks TLS, and plain HTTP no more."""
+    """With a certificate the endpoint speaks TLS, and refuses plain HTTP."""
     authority = Authority(tmp_path)
     certificate = authority.issue("endpoint", "localhost")
     tls = ("--tls-cert-file", str(certificate), "--tls-key-file", str(authority.key_file))
@@ -321,7 +321,7 @@ def test_https(url: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "finishes"), [(signal.SIGTERM, True), (signal.SIGINT, False)])
 def test_its_end_is_graceful(url: str, redis: Node, number: signal.Signals, finishes: bool) -> None:
-    """SIGTERM lets the running sweep end within the grace period; SIGINT stops it at its next batch. Both are told."""
+    """SIGTERM lets the sweep finish in the grace period, SIGINT stops it at its next batch; both write a report."""
     with served(url, "--max-rate", "25", "--grace-period", "20") as endpoint:
         place = endpoint.post(headers={"Prefer": "respond-async"}).headers["location"]
         until(lambda: endpoint.ask("GET", place).body["deleted_count"] > 0)
@@ -337,7 +337,7 @@ def test_its_end_is_graceful(url: str, redis: Node, number: signal.Signals, fini
 
 @pytest.mark.parametrize("grace", ["2", "4", "5.5"])
 def test_a_waiting_caller_is_answered_at_the_end(url: str, redis: Node, grace: str) -> None:
-    """Who waits for a sweep when SIGTERM comes gets the answer, cut short by the grace period if need be."""
+    """A caller who waits at SIGTERM gets an answer, even if the grace period ends the sweep."""
     with served(url, "--max-rate", "5", "--grace-period", grace) as endpoint, ThreadPoolExecutor() as pool:
         waiting = pool.submit(endpoint.post)
         until(lambda: left(redis) < 100)
@@ -351,7 +351,7 @@ def test_a_waiting_caller_is_answered_at_the_end(url: str, redis: Node, grace: s
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_stops_at_the_next_batch(url: str, redis: Node, number: signal.Signals) -> None:
-    """Nobody waits on a connection, and yet: it stops, reports, and gives the lock back."""
+    """A second signal stops the sweep: it writes the report and releases the lock, even without a caller."""
     with served(url, "--max-rate", "5", "--grace-period", "60") as endpoint:
         place = endpoint.post(headers={"Prefer": "respond-async"}).headers["location"]
         until(lambda: endpoint.ask("GET", place).body["deleted_count"] > 0)
@@ -366,7 +366,7 @@ def test_a_second_signal_stops_at_the_next_batch(url: str, redis: Node, number: 
 
 
 def test_the_docs_page_needs_no_internet(endpoint: Served) -> None:
-    """Everything that the page loads comes from the endpoint itself."""
+    """The docs page loads all its files from the endpoint itself."""
     page = endpoint.ask("GET", "/docs", token=None).text
     loaded = [part.split('"')[0] for part in page.replace("src=", "href=").split('href="')[1:]]
     assert len(loaded) == 3
@@ -376,8 +376,8 @@ def test_the_docs_page_needs_no_internet(endpoint: Served) -> None:
     assert {ADMIN, INTERNAL, "/sweeps/{sweep_id}", "/healthz", "/readyz", "/metrics"} == document["paths"].keys()
 
 
-def test_each_request_is_told(new_endpoint: Served) -> None:
-    """One line: who, by which token, for what, and the counts; a token itself is never in the log."""
+def test_each_request_is_logged(new_endpoint: Served) -> None:
+    """The log has one line for each request, with client, token's digest and counts, but no token."""
     new_endpoint.post({"patterns": ["test:1"]})
     new_endpoint.post(token="wrong-one")
     until(lambda: len(new_endpoint.events("request")) == 2)
@@ -388,7 +388,7 @@ def test_each_request_is_told(new_endpoint: Served) -> None:
 
 
 def test_what_happened_can_be_scraped(new_endpoint: Served) -> None:
-    """The counts are there for Prometheus."""
+    """/metrics has the counts of sweeps, keys and requests."""
     new_endpoint.post({"dry_run": True})
     new_endpoint.post()
     assert new_endpoint.metric('k6_sweep_sweeps_total{status="complete"}') == 1

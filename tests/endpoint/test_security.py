@@ -1,4 +1,4 @@
-"""What somebody may try: nothing is deleted by it, and the next good request is answered."""
+"""No attack deletes a key, and the endpoint answers the next good request."""
 
 import contextlib
 import itertools
@@ -25,7 +25,7 @@ from tests.support import keys_of, until
 
 @pytest.fixture(scope="module")
 def attacked(redis_node: Node) -> Iterator[Served]:
-    """One endpoint for all attacks: what one leaves behind, the next one meets."""
+    """One endpoint for all attacks, so that each attack meets what the earlier ones left behind."""
     redis_node.ask("FLUSHALL")
     with served(f"redis://127.0.0.1:{redis_node.port}") as running:
         yield running
@@ -48,7 +48,7 @@ def connected(endpoint: Served) -> Iterator[socket.socket]:
 
 
 def all_of(connection: socket.socket) -> bytes:
-    """Read until the other side closes."""
+    """Read until the other side closes the connection."""
     found = b""
     with contextlib.suppress(ConnectionError):
         while data := connection.recv(65536):
@@ -57,7 +57,7 @@ def all_of(connection: socket.socket) -> bytes:
 
 
 def raw(endpoint: Served, text: bytes) -> bytes:
-    """Send bytes as they are, then nothing more; return all that comes back."""
+    """Send these bytes and no more; return all of the answer."""
     with connected(endpoint) as connection:
         connection.sendall(text)
         connection.shutdown(socket.SHUT_WR)
@@ -86,20 +86,20 @@ def codes_of(answer: bytes) -> list[int]:
     ids=lambda token: str(token)[:30],
 )
 def test_without_the_token(attacked: Served, path: str, token: str | None) -> None:
-    """403, and the body isn't looked at."""
+    """Without the right token the answer is 403, and the body is not read."""
     assert attacked.post({"bad": "body"}, path, token=token).code == 403
 
 
 @pytest.mark.parametrize("length", [50_000, 10_000_000])
 def test_a_huge_token(attacked: Served, length: int) -> None:
-    """It is refused, or cut off on its way in."""
+    """A huge token is refused or cut off, and does not grow the process."""
     with contextlib.suppress(ConnectionError):
         assert attacked.post(token="x" * length).code in {400, 403}
     assert memory(attacked.process.pid) < 200_000
 
 
 def test_two_tokens(attacked: Served) -> None:
-    """A header that stands twice is no token, even if one of the two is right."""
+    """Two token headers count as none, even if one of them is right."""
     for tokens in itertools.permutations([TOKEN, "wrong"]):
         lines = "".join(f"X-Admin-Token: {each}\r\n" for each in tokens)
         head = f"POST {ADMIN} HTTP/1.1\r\nHost: x\r\n{lines}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}"
@@ -108,7 +108,7 @@ def test_two_tokens(attacked: Served) -> None:
 
 @given(st.binary(max_size=40), st.binary(max_size=40))
 def test_the_compare_sees_digests_only(given_token: bytes, expected: bytes) -> None:
-    """Tokens are equal only if they are; what is compared has one length, whatever is sent."""
+    """Tokens compare as equal only if they are; the compared digests always have the same length."""
     assert same_token(given_token, expected) == (given_token == expected)
 
 
@@ -132,7 +132,7 @@ def test_the_compare_sees_digests_only(given_token: bytes, expected: bytes) -> N
     ],
 )
 def test_path_tricks(attacked: Served, path: str) -> None:
-    """However the path is written: without the token nothing is swept, and no file is shown."""
+    """No spelling of a path sweeps without the token or shows a file."""
     for method in ("POST", "GET", "PUT"):
         answer = attacked.ask(method, path, {}, token=None)
         assert answer.code in {400, 403, 404, 405}
@@ -143,7 +143,7 @@ def test_path_tricks(attacked: Served, path: str) -> None:
     "header", ["X-HTTP-Method-Override: POST", f"X-Original-URL: {ADMIN}", f"X-Rewrite-URL: {ADMIN}"]
 )
 def test_overrides_override_nothing(attacked: Served, header: str) -> None:
-    """What proxies may believe, we don't."""
+    """Headers that override the method or the path have no effect."""
     name, value = header.split(": ")
     assert attacked.ask("GET", ADMIN, headers={name: value}).code == 405
     assert attacked.ask("POST", "/healthz", "{}", {name: value}).code == 405
@@ -172,7 +172,7 @@ _HIDDEN = f"POST {ADMIN} HTTP/1.1\r\nHost: x\r\nX-Admin-Token: {TOKEN}\r\nConten
     ],
 )
 def test_no_request_hides_in_another(attacked: Served, framing: str) -> None:
-    """A body with two lengths, or with none that is clear, is refused, and what follows it is no request."""
+    """A body with two lengths or an unclear one is refused, and no request in it is answered."""
     head = f"POST {ADMIN} HTTP/1.1\r\nHost: x\r\nX-Admin-Token: wrong\r\n{framing}"
     codes = codes_of(raw(attacked, head.encode("latin-1")))
     assert codes[0] in {400, 403}
@@ -185,12 +185,12 @@ def test_no_request_hides_in_another(attacked: Served, framing: str) -> None:
     "text", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x00" * 70_000]
 )
 def test_what_is_no_http(attacked: Served, text: bytes) -> None:
-    """TLS, HTTP/2 and noise are refused."""
+    """The endpoint refuses TLS, HTTP/2 and noise."""
     assert set(codes_of(raw(attacked, text))) <= {400, 404}
 
 
 def test_slow_clients_are_cut_off(attacked: Served) -> None:
-    """Headers, or a body, that come a byte a second are not waited for, nor is somebody who says nothing."""
+    """The endpoint cuts off clients that send a byte a second or nothing at all."""
     head = f"POST {ADMIN} HTTP/1.1\r\nHost: x\r\nX-Admin-Token: {TOKEN}\r\nContent-Length: 900\r\n\r\n".encode()
     with contextlib.ExitStack() as stack:
         silent, slow_head, slow_body = (stack.enter_context(connected(attacked)) for _ in range(3))
@@ -211,7 +211,7 @@ def test_slow_clients_are_cut_off(attacked: Served) -> None:
 
 
 def test_two_hundred_connections(attacked: Served) -> None:
-    """As many connections that say half a word each keep nobody else from an answer."""
+    """Two hundred connections with half a request do not block other clients."""
     with contextlib.ExitStack() as stack:
         many = [stack.enter_context(connected(attacked)) for _ in range(200)]
         for connection in many:
@@ -230,7 +230,7 @@ NASTY = 'test:"}\n{"level":"error","event":"forged\r\n\x1b[31m]\u2028\x00'
 
 
 def test_the_log_cannot_be_forged(attacked: Served) -> None:
-    """What a request carries stays within its own line, whatever it is."""
+    """No content of a request can add or split a log line."""
     before = len(attacked.lines)
     assert attacked.post({"patterns": [NASTY], "dry_run": True}).code == 200
     assert attacked.ask("GET", "/%0a%7b%22event%22:%22forged%22%7d").code == 404
@@ -241,13 +241,13 @@ def test_the_log_cannot_be_forged(attacked: Served) -> None:
 
 
 def test_the_address_is_the_peers(attacked: Served) -> None:
-    """A header can't put another address into the audit."""
+    """No header changes the client's address in the audit."""
     attacked.post({"dry_run": True}, headers={"X-Forwarded-For": "192.0.2.7", "Forwarded": "for=192.0.2.7"})
     assert {line["address"] for line in attacked.events("request")} == {"127.0.0.1"}
 
 
 load_all_checks()
-CHECKED: Any = [  # of several types, says schemathesis, and takes one of them, says its annotation
+CHECKED: Any = [  # schemathesis has several types here, but its annotation takes one
     CHECKS.get_one(name)
     for name in (
         *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"),
@@ -256,13 +256,13 @@ CHECKED: Any = [  # of several types, says schemathesis, and takes one of them, 
 ]
 
 REFUSALS = schemathesis.Config.from_dict(
-    # How malformed data may be refused: 413 too, because schemathesis makes bodies that are malformed and too long.
+    # Valid refusals of malformed data: 413 too, because schemathesis makes bodies that are malformed and too long.
     {"checks": {"negative_data_rejection": {"expected-statuses": [400, 403, 404, 405, 413]}}}
 )
 
 
 def test_the_document_keeps_its_word(url: str) -> None:
-    """Requests made from the OpenAPI document, well-formed and not: each answer is one that it announces."""
+    """Every request made from the OpenAPI document, malformed or not, gets an answer that it defines."""
     asked: set[int] = set()
     with served(url, "--dry-run") as endpoint:
         schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{endpoint.port}/openapi.json", config=REFUSALS)

@@ -1,4 +1,4 @@
-"""k6's teardown(), with a real k6, against the endpoint."""
+"""k6's teardown() in a real k6, against the endpoint."""
 
 import http.server
 import json
@@ -24,7 +24,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "k6"
 
 @dataclass(frozen=True)
 class K6Run:
-    """How a k6 ended."""
+    """The exit code, output and metrics of a k6 run."""
 
     code: int
     output: str
@@ -76,7 +76,7 @@ def guide_endpoint(redis_node: Node) -> Iterator[Served]:
 
 @pytest.mark.parametrize("dry", [False, True])
 def test_the_guides_own_script(guide_endpoint: Served, kinds: Node, tmp_path: Path, dry: bool) -> None:
-    """Its request, with `dryRun`, is understood, and it finds the count where it looks for it."""
+    """The guide's own script works unchanged: the endpoint accepts its `dryRun`, and it finds its count."""
     base = f"http://127.0.0.1:{guide_endpoint.port}"
     env = {"BASE_URL": base, "ADMIN_TOKEN": TOKEN, "DRY_RUN": str(dry).lower()}
     ended = run_k6(tmp_path, EXAMPLES / "guide-teardown.js", **env)
@@ -86,7 +86,7 @@ def test_the_guides_own_script(guide_endpoint: Served, kinds: Node, tmp_path: Pa
 
 
 def test_the_module(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None:
-    """It sweeps, passes its check, tells the count as a metric, and returns the report."""
+    """cleanup() sweeps, passes its check, adds the count as a metric, and returns the report."""
     ended = run_k6(tmp_path, script(), **environment(guide_endpoint))
     assert ended.code == 0, ended.output
     assert keys_of([kinds]) == {b"user:1"}
@@ -98,7 +98,7 @@ def test_the_module(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None
 
 
 def test_the_example_test(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None:
-    """The example runs as it is, and its threshold passes."""
+    """The example test runs unchanged, and its threshold passes."""
     target = f"http://127.0.0.1:{guide_endpoint.port}/healthz"
     ended = run_k6(tmp_path, EXAMPLES / "test.js", DURATION="1s", TARGET_URL=target, **environment(guide_endpoint))
     assert ended.code == 0, ended.output
@@ -106,7 +106,7 @@ def test_the_example_test(guide_endpoint: Served, kinds: Node, tmp_path: Path) -
 
 
 def test_less_than_is_configured_and_only_counted(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None:
-    """What cleanup() is told goes to the endpoint."""
+    """The endpoint gets the patterns and the dry run that cleanup() gets."""
     call = "cleanup({ patterns: ['queue:*'], dryRun: true })"
     ended = run_k6(tmp_path, script(call), **environment(guide_endpoint))
     assert ended.code == 0, ended.output
@@ -115,7 +115,7 @@ def test_less_than_is_configured_and_only_counted(guide_endpoint: Served, kinds:
 
 
 def test_it_waits_for_a_long_sweep(url: str, redis: Node, tmp_path: Path) -> None:
-    """A sweep that takes longer than a request may is followed to its end, and k6's own metrics have no failures."""
+    """cleanup() follows a sweep that outlasts one request, without a failed request in k6's metrics."""
     with served(url, "--max-rate", "15") as endpoint:
         ended = run_k6(tmp_path, script(), **environment(endpoint))
     assert ended.code == 0, ended.output
@@ -125,7 +125,7 @@ def test_it_waits_for_a_long_sweep(url: str, redis: Node, tmp_path: Path) -> Non
 
 
 def test_it_waits_for_another_sweep(slow_endpoint: Served, redis: Node, tmp_path: Path) -> None:
-    """One that is running already may miss our keys: ours comes after it."""
+    """cleanup() sweeps after a running sweep, because that one may miss the test's keys."""
     with ThreadPoolExecutor() as pool:
         first = pool.submit(slow_endpoint.post, {"dry_run": True})
         until(lambda: bool(slow_endpoint.events("sweep started")))
@@ -150,10 +150,10 @@ def test_it_waits_for_another_sweep(slow_endpoint: Served, redis: Node, tmp_path
         ({"K6_SWEEP_URL": "127.0.0.1:8000"}, "cleanup({ seconds: 600 })", "no answer from "),
     ],
 )
-def test_it_says_what_went_wrong(
+def test_a_failure_is_in_the_output(
     endpoint: Served, redis: Node, tmp_path: Path, env: dict[str, str], call: str, said: str
 ) -> None:
-    """The check fails, the threshold on it fails the run, and the reason stands in k6's output."""
+    """A failed cleanup() fails its check and the threshold, and k6's output has the reason."""
     ended = run_k6(tmp_path, script(call), **(environment(endpoint) | env))
     assert ended.code == 99
     assert said in ended.output
@@ -162,7 +162,7 @@ def test_it_says_what_went_wrong(
 
 
 def test_it_does_not_outstay_teardown(url: str, tmp_path: Path) -> None:
-    """It gives up before k6 would end it, and says where the sweep can be read."""
+    """cleanup() gives up before k6's teardownTimeout, and prints the URL of the sweep's state."""
     with served(url, "--max-rate", "2") as endpoint:
         ended = run_k6(tmp_path, script(options="teardownTimeout: '8s'"), **environment(endpoint))
     assert ended.code == 99
@@ -170,7 +170,7 @@ def test_it_does_not_outstay_teardown(url: str, tmp_path: Path) -> None:
 
 
 def test_an_endpoint_that_dies(url: str, tmp_path: Path) -> None:
-    """It says that nobody answers any more, with the count that it last heard."""
+    """If the endpoint dies, cleanup() reports it and keeps the last known count."""
     with served(url, "--max-rate", "5") as endpoint, ThreadPoolExecutor() as pool:
         running = pool.submit(run_k6, tmp_path, script("cleanup({ seconds: 5 })"), **environment(endpoint))
         until(
@@ -186,7 +186,7 @@ def test_an_endpoint_that_dies(url: str, tmp_path: Path) -> None:
 
 
 class Strange(http.server.BaseHTTPRequestHandler):
-    """Something else than the endpoint: it takes all requests, and answers with a page, or not at all."""
+    """A server other than the endpoint: it accepts all requests, and answers with a page or never."""
 
     def do_POST(self) -> None:
         if self.path.startswith("/silent"):
@@ -209,7 +209,7 @@ class Strange(http.server.BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize(("path", "said"), [("/page", "k6-sweep's endpoint?"), ("/silent", "no answer from ")])
 def test_what_is_no_endpoint(tmp_path: Path, path: str, said: str) -> None:
-    """Whatever answers, or doesn't: no exception, within teardownTimeout, with a reason, and the check has failed."""
+    """With a wrong or silent server cleanup() fails its check with a reason within teardownTimeout."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Strange) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -222,7 +222,7 @@ def test_what_is_no_endpoint(tmp_path: Path, path: str, said: str) -> None:
 
 
 def test_an_incomplete_sweep_fails_the_check(url: str, tmp_path: Path) -> None:
-    """What the endpoint could not finish is no success, and its count is told all the same."""
+    """An incomplete sweep fails the check, and its count is still reported."""
     with served(url, "--max-rate", "20", "--timeout", "2") as endpoint:
         ended = run_k6(tmp_path, script(), **environment(endpoint))
     assert ended.code == 99

@@ -1,4 +1,4 @@
-"""Stands for a node: a containerd of its own, whose containers share a process namespace as those of a pod do."""
+"""Stands for a node: its own containerd, whose containers share a process namespace like those of a pod."""
 
 import os
 import shutil
@@ -12,14 +12,14 @@ from k6_sweep.demo.servers import end_with_parent
 from tests.support import until
 
 ARCHIVES = Path(__file__).parents[2] / ".tools" / "images"
-DEFAULT_CAPABILITIES = (  # of ctr, as of Docker
+DEFAULT_CAPABILITIES = (  # the defaults of ctr and Docker
     *("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP"),
     *("NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"),
 )
 
 
 def why_no_containers() -> str | None:
-    """Say what this machine lacks to run the image; None where it can."""
+    """Return what this machine lacks to run the image, or None if it lacks nothing."""
     if not (ARCHIVES / "k6-sweep.tar").exists():
         return "needs the image: make image"
     if not shutil.which("containerd") or not shutil.which("runc"):
@@ -39,7 +39,7 @@ class Containerd:
 
     @classmethod
     def start(cls, folder: Path) -> Self:
-        """Start it with everything that it writes in this folder, and give it the images."""
+        """Start it with all its files in this folder, and import the images."""
         unused = ("grpc.v1.cri", *(f"snapshotter.v1.{kind}" for kind in ("aufs", "btrfs", "devmapper", "zfs")))
         config = folder / "config.toml"
         config.write_text(
@@ -61,7 +61,7 @@ path = "{folder}/opt"
                 ["containerd", "--config", config],
                 stdout=log,
                 stderr=log,
-                preexec_fn=end_with_parent,  # noqa: PLW1509  # it makes one system call
+                preexec_fn=end_with_parent,  # noqa: PLW1509  # it only makes one system call
             )
         started = cls(folder, daemon)
         until(lambda: started.ctr("version", check=False).returncode == 0)
@@ -70,7 +70,7 @@ path = "{folder}/opt"
         return started
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         self.daemon.terminate()
         self.daemon.wait()
 
@@ -78,11 +78,11 @@ path = "{folder}/opt"
         return ["ctr", "--address", f"{self.folder}/socket", "--namespace", "test", *arguments]
 
     def ctr(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Ask it something."""
+        """Run one ctr command."""
         return subprocess.run(self.command(*arguments), check=check, capture_output=True, text=True)
 
     def pid(self, name: str) -> int | None:
-        """Return the process of a container, once it runs."""
+        """Return the pid of a container's process, or None before it runs."""
         rows = [line.split() for line in self.ctr("task", "ls").stdout.splitlines()]
         return next((int(row[1]) for row in rows if row[0] == name and row[1].isdigit() and row[1] != "0"), None)
 
@@ -105,7 +105,7 @@ class ContainerPod:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the pause; the kernel ends all the others with it."""
+        """Kill the pause container; the kernel kills all the others with it."""
         self.containerd.ctr("task", "kill", "--signal", "KILL", "pause")
         for process in self._containers:
             process.communicate(timeout=30)
@@ -115,7 +115,7 @@ class ContainerPod:
     def container(
         self, image: str, name: str, *command: str, env: Mapping[str, str] = {}, mounts: Mapping[Path, str] = {}
     ) -> subprocess.Popen[str]:
-        """Start a container as a restricted pod's: no capabilities, a root that is read-only, the image's own user."""
+        """Start a container as in a restricted pod: no capabilities, a read-only root, the image's own user."""
         process = subprocess.Popen(
             self.containerd.command(
                 *("run", "--rm", "--with-ns", self.shared, "--net-host", "--read-only", "--seccomp", "--cgroup", ""),

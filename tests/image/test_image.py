@@ -1,4 +1,4 @@
-"""The image, run as a container beside k6's in one process namespace, does what it is for."""
+"""The image works as a container beside k6's in one process namespace."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def cluster_outside() -> Iterator[LocalCluster]:
 
 
 def image_config() -> dict[str, Any]:
-    """Return what the image says of itself."""
+    """Return the image's own configuration."""
     with tarfile.open(ARCHIVES / "k6-sweep.tar") as archive:
 
         def read(digest: str) -> Any:
@@ -60,8 +60,8 @@ def image_config() -> dict[str, Any]:
         return config
 
 
-def test_the_image_says_what_it_is() -> None:
-    """A numeric user that is not root, our command, and labels with the version."""
+def test_the_image_has_its_user_command_and_labels() -> None:
+    """The image has a numeric non-root user, k6-sweep as its command, and labels with the version."""
     config = image_config()
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert (config["User"], config["Entrypoint"], config["Cmd"]) == ("64001:64001", ["k6-sweep"], ["watch"])
@@ -70,7 +70,7 @@ def test_the_image_says_what_it_is() -> None:
 
 
 def test_a_pod_cleans_up_after_itself(containers: ContainerPod, cluster_outside: LocalCluster, tmp_path: Path) -> None:
-    """Beside a real k6 of another user, without capabilities, on a read-only root: the message has the counts."""
+    """Beside a real k6, without capabilities, on a read-only root, it sweeps, and the message has the counts."""
     nodes = cluster_outside.primaries
     write_keys(cluster_outside, (b"user:%d" % number for number in range(20)))
     others = keys_of(nodes)
@@ -106,7 +106,7 @@ def test_a_pod_cleans_up_after_itself(containers: ContainerPod, cluster_outside:
         env={"REDIS_NODES": ",".join(f"redis://127.0.0.1:{node.port}" for node in nodes), "DURATION": "3s"},
     )
     said, complaint = k6.communicate(timeout=60)
-    assert k6.returncode == 99, complaint  # its threshold failed, as that script's does
+    assert k6.returncode == 99, complaint  # that script's threshold always fails
     written = {kind: int(count) for kind, count in re.findall(r"written_(\w+)\.*: (\d+)", said)}
     assert sum(written.values()) > 0
 
@@ -119,7 +119,7 @@ def test_a_pod_cleans_up_after_itself(containers: ContainerPod, cluster_outside:
 
 
 def test_the_endpoint(containers: ContainerPod, cluster_outside: LocalCluster) -> None:
-    """The image serves as well: on a read-only root, with what the extra brings."""
+    """The image runs the endpoint too, on a read-only root."""
     port = free_port()
     env = {
         "SWEEP_REDIS_URL": cluster_outside.url,
@@ -147,7 +147,7 @@ def test_the_endpoint(containers: ContainerPod, cluster_outside: LocalCluster) -
 
 
 def test_the_root_may_be_read_only_and_there_is_no_pip(containers: ContainerPod) -> None:
-    """The image starts where it can write nothing, and has no pip to call."""
+    """The image starts on a read-only root, and contains no pip."""
     version = containers.container("k6-sweep", "version", "k6-sweep", "--version")
     assert version.communicate(timeout=60)[0].startswith("k6-sweep ")
     pip = containers.container("k6-sweep", "pip", "python", "-m", "pip")

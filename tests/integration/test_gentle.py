@@ -1,4 +1,4 @@
-"""Gentle with other clients: nothing large is asked at once, and nothing faster than allowed."""
+"""The sweep spares other clients: no large request, and no more deletes than the rate allows."""
 
 import itertools
 import re
@@ -20,12 +20,12 @@ from tests.support import Pipeline, keys_of, move_slot, settings_for, step_betwe
 
 
 class Recording:
-    """Connects like the real thing, and notes what was asked and how much came back."""
+    """Connects like the real function, and records the size of commands and replies."""
 
     def __init__(self, real: Connector) -> None:
         self._real = real
         self.largest: dict[bytes, int] = {}
-        """For each command, the most keys that one of them named or was answered with."""
+        """For each command, the most keys in one request or one reply."""
         self.most_keys_in_a_write = 0
         self.most_keys_listed_in_a_write = 0
 
@@ -53,7 +53,7 @@ class Recording:
 
 
 class Counting:
-    """Connects like the real thing, and counts how many links are in use at the same time."""
+    """Connects like the real function, and counts the links in use at the same time."""
 
     def __init__(self, real: Connector) -> None:
         self._real = real
@@ -68,7 +68,7 @@ class Counting:
         with self._lock:
             self._now += 1
             self.most = max(self.most, self._now)
-        time.sleep(0.001)  # so that others get their turn
+        time.sleep(0.001)  # so that other threads run
         try:
             return pipeline(commands)
         finally:
@@ -78,7 +78,7 @@ class Counting:
 
 @pytest.mark.every_server
 def test_a_fat_slot_is_never_asked_for_at_once(cluster: LocalCluster) -> None:
-    """A slot with tens of thousands of keys, keepers before and behind, is swept in pieces of a few thousand."""
+    """A slot with tens of thousands of keys, with keepers among them, is swept in parts of a few thousand."""
     keepers = [b"user:{tag}%d" % i for i in range(20_000)]
     mine = [b"test:{tag}%d" % i for i in range(30_000)]
     write_keys(cluster, itertools.chain(keepers[:10_000], mine, keepers[10_000:]))
@@ -88,24 +88,24 @@ def test_a_fat_slot_is_never_asked_for_at_once(cluster: LocalCluster) -> None:
     assert (report.status, report.deleted, report.exact) == ("complete", 30_000, True)
     assert keys_of(cluster.primaries) == set(keepers)
     assert recording.largest[b"GETKEYSINSLOT"] <= 5000
-    assert recording.largest[b"SCAN"] <= 2000  # COUNT is at most 1000, and a bucket may hold some more
-    assert recording.most_keys_in_a_write <= 1000 + 64  # and a probe for each slot listed
+    assert recording.largest[b"SCAN"] <= 2000  # COUNT is at most 1000, and the last bucket may have more keys
+    assert recording.most_keys_in_a_write <= 1000 + 64  # with one probe for each listed slot
 
 
 def test_a_fat_slot_of_the_test_alone_needs_no_scan(cluster: LocalCluster) -> None:
-    """Where nearly all keys of a fat slot go, deleting makes room for the next list."""
+    """If nearly all keys of a fat slot go, the deletes make room for the next list, without SCAN."""
     write_keys(cluster, (b"test:{tag}%d" % i for i in range(30_000)))
     settings = settings_for(cluster.url, patterns=["test:{tag}*"])
     recording = Recording(Connector(settings))
     report = sweep_now(settings, recording)
     assert (report.status, report.deleted, report.slots_asked) == ("complete", 30_000, 1)
     assert b"SCAN" not in recording.largest
-    assert recording.most_keys_in_a_write <= 1000 + 64  # and a probe for each slot listed
+    assert recording.most_keys_in_a_write <= 1000 + 64  # with one probe for each listed slot
 
 
 @pytest.mark.every_server
 def test_a_fat_slot_that_moves_is_swept_in_pieces(small_cluster: LocalCluster) -> None:
-    """A fat slot that is half here, half there for good is swept on both nodes without a large reply."""
+    """A fat slot that stays half-moved is swept on both nodes without a large reply."""
     first, second, _ = small_cluster.primaries
     keepers = [b"user:{%b}%d" % (TAGS[7], i) for i in range(12_000)]
     mine = [b"test:{%b}%d" % (TAGS[7], i) for i in range(12_000)]
@@ -121,7 +121,7 @@ def test_a_fat_slot_that_moves_is_swept_in_pieces(small_cluster: LocalCluster) -
 
 
 def test_a_fat_slot_is_counted_with_its_keepers_in_a_dry_run(cluster: LocalCluster) -> None:
-    """A dry run of a fat slot counts what matches, and asks for nothing large."""
+    """A dry run counts the matching keys of a fat slot without a large request."""
     write_keys(cluster, (b"%b:{tag}%d" % (b"test" if i % 3 else b"user", i) for i in range(21_000)))
     settings = settings_for(cluster.url, "--dry-run")
     recording = Recording(Connector(settings))
@@ -132,7 +132,7 @@ def test_a_fat_slot_is_counted_with_its_keepers_in_a_dry_run(cluster: LocalClust
 
 
 def test_writes_are_not_larger_after_a_count(cluster: LocalCluster) -> None:
-    """Counting first for --max-keys does not make slots look empty: no more is listed at once than without it."""
+    """After the count for --max-keys, a write lists no more keys at once than without the count."""
     write_keys(cluster, (b"test:{%b}%d" % (TAGS[slot], i) for slot in range(200) for i in range(150)))
     settings = settings_for(cluster.url, "--max-keys", "30000")
     recording = Recording(Connector(settings))
@@ -141,7 +141,7 @@ def test_writes_are_not_larger_after_a_count(cluster: LocalCluster) -> None:
 
 
 def test_the_rate_is_never_exceeded(cluster: LocalCluster) -> None:
-    """At no moment has more been deleted than the rate allows, one write of a twentieth of a second apart."""
+    """At each moment the number of deletes stays within the rate, with a tolerance of some small writes."""
     write_keys(cluster, (b"test:%d" % i for i in range(12_000)))
     rate = 4000
     began = time.monotonic()
@@ -157,7 +157,7 @@ def test_the_rate_is_never_exceeded(cluster: LocalCluster) -> None:
 
 
 def test_consumers_that_go_on_for_ten_seconds_leave_nothing(cluster: LocalCluster) -> None:
-    """Keys that appear every tenth of a second, for ten seconds after the test, are all gone at the end."""
+    """Keys that consumers write for ten seconds after the test are all gone at the end."""
     written = 0
     end = time.monotonic() + 10
 
@@ -178,7 +178,7 @@ def test_consumers_that_go_on_for_ten_seconds_leave_nothing(cluster: LocalCluste
 
 
 def test_a_consumer_that_never_stops_is_named_with_its_rate(cluster: LocalCluster) -> None:
-    """Against a writer without end the sweep stops at its deadline, and says at what rate it was losing."""
+    """Against an endless writer the sweep stops at its deadline, and reports the rate of new keys."""
     stop = threading.Event()
 
     def consume() -> None:
@@ -199,12 +199,12 @@ def test_a_consumer_that_never_stops_is_named_with_its_rate(cluster: LocalCluste
     (said,) = (error for error in report.errors if "still writes matching keys" in error)
     found = re.search(r"about (\d+) a second", said)
     assert found
-    assert 50 < int(found[1]) < 2000  # it writes some hundreds
+    assert 50 < int(found[1]) < 2000  # it writes hundreds
 
 
 @pytest.mark.parametrize("most", [1, 2])
 def test_no_more_shards_at_once_than_allowed(most: int, cluster: LocalCluster) -> None:
-    """Never are more primaries worked on at once than allowed; all of them are swept nevertheless."""
+    """The sweep works on --max-shards primaries at once, and sweeps all of them."""
     write_keys(cluster, (b"test:%d" % i for i in range(3000)))
     settings = settings_for(cluster.url, "--max-shards", str(most))
     counting = Counting(Connector(settings))

@@ -1,4 +1,4 @@
-"""Our matching of patterns against the real server's own."""
+"""k6-sweep's matching of patterns equals the real server's."""
 
 import random
 
@@ -15,7 +15,7 @@ KEYS, GLOBS = 600, 2500
 
 @pytest.mark.every_server
 def test_matching_agrees_with_the_server(standalone: Node) -> None:
-    """For thousands of patterns, malformed ones too, we choose from binary keys just what SCAN MATCH returns."""
+    """For thousands of patterns, malformed ones too, k6-sweep chooses the same binary keys as SCAN MATCH."""
     chance = random.Random(8)
     keys = {bytes(chance.choices(LETTERS, k=chance.randrange(5))) for _ in range(KEYS)}
     link = standalone.link()
@@ -28,4 +28,4 @@ def test_matching_agrees_with_the_server(standalone: Node) -> None:
         pattern = Pattern(glob.decode("utf-8", "surrogateescape"))
         assert set(Matcher([pattern]).split(list(keys)).chosen) == set(page), glob
         agreed += bool(page)
-    assert agreed > GLOBS / 4  # most patterns must have had something to match
+    assert agreed > GLOBS / 4  # most patterns must have matched something

@@ -1,4 +1,4 @@
-"""The permissions that docs/redis.md asks for: enough for everything, and each of them needed."""
+"""The permissions in docs/redis.md are enough for everything, and each of them is needed."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ LEAST = re.findall(r"^ACL SETUSER sweeper on >SECRET (.+)$", DOCUMENTED, re.MULT
 
 
 def permit(cluster: LocalCluster, rules: str) -> str:
-    """Give the user `sweeper` just these permissions, on all nodes; return the URL to log in with."""
+    """Give the user `sweeper` exactly these permissions on all nodes, and return the URL with its login."""
     for node in cluster.nodes:
         node.ask("ACL", "SETUSER", "sweeper", "reset", "on", ">secret", *rules.split())
     return cluster.url.replace("//", "//sweeper:secret@")
@@ -29,7 +29,7 @@ def permit(cluster: LocalCluster, rules: str) -> str:
 
 @pytest.fixture(scope="module")
 def eventful(server_binary: str) -> Iterator[LocalCluster]:
-    """A cluster with replicas, in which a slot stays half-moved."""
+    """A cluster with replicas and a half-moved slot."""
     with local_cluster(server_binary, primaries=3, replicas=3) as cluster:
         write_keys(cluster, (b"test:{%b}%d" % (TAGS[20], i) for i in range(30)))
         move_slot(20, cluster.nodes[0], cluster.nodes[1], keys=10)
@@ -37,7 +37,7 @@ def eventful(server_binary: str) -> Iterator[LocalCluster]:
 
 
 def sweep_eventful(cluster: LocalCluster, rules: str) -> SweepReport:
-    """Sweep with these permissions: keys everywhere, a slot half-moved, and one full of keys that stay."""
+    """Sweep with these permissions: keys everywhere, a half-moved slot, and a slot full of keys that stay."""
     write_keys(cluster, (b"test:{%b}%d" % (TAGS[slot], i) for slot in range(100, 16384, 50) for i in range(3)))
     link = cluster.nodes[1].link()
     for number in range(20):
@@ -46,12 +46,12 @@ def sweep_eventful(cluster: LocalCluster, rules: str) -> SweepReport:
     link.close()
     keepers = [b"user:{%b}%d" % (TAGS[40], i) for i in range(6000)]
     write_keys(cluster, [*keepers, *(b"test:{%b}%d" % (TAGS[40], i) for i in range(10))])
-    # A half-moved slot is never done with SCAN, so the time is up when that is used.
+    # SCAN never finishes a half-moved slot, so the sweep's time ends once SCAN is used.
     return sweep_until(settings_for(permit(cluster, rules)), lambda progress: progress.slots_asked is None)
 
 
 def test_it_is_enough_for_everything(eventful: LocalCluster) -> None:
-    """With the documented permissions even half-moved and very full slots are swept, and replicas are asked."""
+    """With the documented permissions the sweep handles half-moved and very full slots, and waits for replicas."""
     report = sweep_eventful(eventful, LEAST)
     assert (report.status, report.exact, report.slots_done) == ("complete", True, 16384)
     assert not [key for key in keys_of(eventful.primaries) if key.startswith(b"test:")]
@@ -59,7 +59,7 @@ def test_it_is_enough_for_everything(eventful: LocalCluster) -> None:
 
 @pytest.mark.parametrize("permission", [word for word in LEAST.split() if word.startswith("+")])
 def test_each_is_needed(permission: str, eventful: LocalCluster) -> None:
-    """Without any one of them the sweep does less, and says so."""
+    """Without any of the permissions the sweep does less, and reports NOPERM."""
     rules = " ".join(word for word in LEAST.split() if word != permission)
     try:
         report = sweep_eventful(eventful, rules)
@@ -72,12 +72,12 @@ def test_each_is_needed(permission: str, eventful: LocalCluster) -> None:
 
 
 def test_permission_to_write_keys_is_enough(cluster: LocalCluster) -> None:
-    """Where a server tells reading and writing apart, the user need not be able to read a single value."""
+    """If a server separates the rights to read and to write keys, the user needs no right to read."""
     write_keys(cluster, (b"test:%d" % i for i in range(100)))
     try:
         url = permit(cluster, LEAST.replace("~test:*", "%W~test:*"))
     except exceptions.ResponseError as error:
-        assert "Syntax error" in str(error)  # noqa: PT017  # Redis 6.2 doesn't know the distinction
+        assert "Syntax error" in str(error)  # noqa: PT017  # Redis 6.2 does not separate them
     else:
         assert sweep_now(settings_for(url)).deleted == 100
 
@@ -102,8 +102,8 @@ FORBIDDEN = [
 ]
 
 
-def test_nothing_else_is_permitted(cluster: LocalCluster) -> None:
-    """A stolen login of this user can read no value, write nothing, and delete no key of others."""
+def test_nothing_else_is_allowed(cluster: LocalCluster) -> None:
+    """A stolen login of this user can read no value, write nothing, and delete no foreign key."""
     permit(cluster, LEAST)
     link = cluster.nodes[0].link()
     link.ask("AUTH", "sweeper", "secret")
@@ -114,7 +114,7 @@ def test_nothing_else_is_permitted(cluster: LocalCluster) -> None:
 
 
 def test_read_only_modes_need_exists(cluster: LocalCluster) -> None:
-    """A dry run works with EXISTS in the place of UNLINK, and says what it lacks without it."""
+    """A dry run works with EXISTS and without UNLINK, and its error names EXISTS if that is missing."""
     write_keys(cluster, (b"test:%d" % i for i in range(100)))
     url = permit(cluster, LEAST.replace("+unlink", "+exists"))
     assert sweep_now(settings_for(url, "--dry-run")).matched == 100
@@ -124,7 +124,7 @@ def test_read_only_modes_need_exists(cluster: LocalCluster) -> None:
 
 
 def test_where_administration_is_denied(cluster: LocalCluster) -> None:
-    """Managed Redis blocks CONFIG, DEBUG, COMMAND and CLIENT: none of them is needed."""
+    """The sweep needs none of CONFIG, DEBUG, COMMAND and CLIENT, which managed Redis blocks."""
     write_keys(cluster, (b"test:%d" % i for i in range(100)))
     url = permit(cluster, "~* +@all -config -debug -command -client")
     report = sweep_now(settings_for(url))

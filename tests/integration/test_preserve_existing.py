@@ -1,4 +1,4 @@
-"""Only what the test made goes: a snapshot before it, a sweep after it, against real servers."""
+"""A sweep with a snapshot deletes only the test's keys, on real servers."""
 
 import dataclasses
 import time
@@ -25,7 +25,7 @@ PATTERNS = [f"{kind}:*" for kind in KINDS]
 def snapshot_of(
     url: str, file: Path, *options: str, enough: Callable[[Progress], bool] = lambda _: False
 ) -> tuple[Snapshot, SweepReport]:
-    """Take a snapshot; the time is up when `enough` is done."""
+    """Take a snapshot; the deadline comes once `enough` returns true."""
     settings = snapshot_settings_for(url, file, *options, patterns=PATTERNS)
     deadline = time.monotonic() + 120
 
@@ -42,7 +42,7 @@ def snapshot_of(
 
 
 def test_only_what_came_later_goes(cluster: LocalCluster, tmp_path: Path) -> None:
-    """Keys that matched before the snapshot stay, with any bytes in them; those that came after it go."""
+    """Matching keys from before the snapshot stay, with any bytes in them, and later ones go."""
     existing = binary_keys(20_000, seed=11)
     write_keys(cluster, existing)
     taken, report = snapshot_of(cluster.url, tmp_path / "file")
@@ -58,7 +58,7 @@ def test_only_what_came_later_goes(cluster: LocalCluster, tmp_path: Path) -> Non
 
 @pytest.mark.every_server
 def test_it_holds_after_resharding(small_cluster: LocalCluster, tmp_path: Path) -> None:
-    """Slots that have moved since, or are on their way, keep what existed, wherever it is by now."""
+    """Keys from before the snapshot stay, even if their slots move or have moved."""
     first, second, third = small_cluster.primaries
     existing = {b"stream:{%b}%d" % (TAGS[slot], i) for slot in range(40) for i in range(10)}
     write_keys(small_cluster, existing)
@@ -78,7 +78,7 @@ def test_it_holds_after_resharding(small_cluster: LocalCluster, tmp_path: Path) 
 
 @pytest.mark.every_server
 def test_a_snapshot_while_slots_are_on_their_way_misses_nothing(small_cluster: LocalCluster, tmp_path: Path) -> None:
-    """Keys of half-moved slots are noted down on both nodes."""
+    """A snapshot records the keys of half-moved slots from both nodes."""
     first, second, _ = small_cluster.primaries
     existing = {b"stream:{%b}%d" % (TAGS[slot], i) for slot in range(20) for i in range(10)}
     write_keys(small_cluster, existing)
@@ -90,7 +90,7 @@ def test_a_snapshot_while_slots_are_on_their_way_misses_nothing(small_cluster: L
 
 
 def test_slots_that_were_not_seen_are_not_swept(small_cluster: LocalCluster, tmp_path: Path) -> None:
-    """What the snapshot does not vouch for is left alone, and the sweep says so."""
+    """The sweep leaves slots alone that the snapshot does not cover, and reports them."""
     first, *others = small_cluster.primaries
     for node in small_cluster.primaries:
         node.ask("CLUSTER", "DELSLOTS", 17, 18)
@@ -112,7 +112,7 @@ def test_slots_that_were_not_seen_are_not_swept(small_cluster: LocalCluster, tmp
 
 
 def test_slots_that_were_not_seen_are_not_swept_with_scan_either(cluster: LocalCluster, tmp_path: Path) -> None:
-    """A user who may not list slots, and sweeps with SCAN, leaves them alone just as well."""
+    """A user who may not list slots sweeps with SCAN, and leaves uncovered slots alone too."""
     existing = {b"stream:{%b}%d" % (TAGS[slot], i) for slot in (100, 200) for i in range(5)}
     taken, _ = snapshot_of(cluster.url, tmp_path / "empty")
     dataclasses.replace(taken, unproven=(100,)).write(tmp_path / "file")
@@ -125,7 +125,7 @@ def test_slots_that_were_not_seen_are_not_swept_with_scan_either(cluster: LocalC
 
 @pytest.mark.every_server
 def test_another_redis_is_refused(cluster: LocalCluster, standalone: Node, tmp_path: Path) -> None:
-    """A snapshot of one Redis is of no use for another: nothing is deleted there."""
+    """A sweep refuses the snapshot of another Redis and deletes nothing."""
     snapshot_of(f"redis://127.0.0.1:{standalone.port}", tmp_path / "file")
     write_keys(cluster, [b"stream:1"])
     with pytest.raises(RefusedError, match="another Redis"):
@@ -134,7 +134,7 @@ def test_another_redis_is_refused(cluster: LocalCluster, standalone: Node, tmp_p
 
 
 def test_more_keys_than_the_limit_are_refused(cluster: LocalCluster, tmp_path: Path) -> None:
-    """The limit holds before the test begins; at the limit a snapshot is taken."""
+    """A snapshot above the limit is refused before the test begins; one at the limit is taken."""
     write_keys(cluster, (b"stream:%d" % i for i in range(1001)))
     with pytest.raises(RefusedError, match="--snapshot-limit"):
         snapshot_of(cluster.url, tmp_path / "file", "--snapshot-limit", "1000")
@@ -144,7 +144,7 @@ def test_more_keys_than_the_limit_are_refused(cluster: LocalCluster, tmp_path: P
 
 @pytest.mark.every_server
 def test_a_single_server(standalone: Node, tmp_path: Path) -> None:
-    """A single server's keys are noted down with SCAN."""
+    """On a single server the snapshot finds the keys with SCAN."""
     url = f"redis://127.0.0.1:{standalone.port}/2"
     link = standalone.link()
     link.ask("SELECT", 2)
@@ -162,7 +162,7 @@ def test_a_single_server(standalone: Node, tmp_path: Path) -> None:
 
 
 def test_a_slot_that_leaves_meanwhile_is_asked_again(small_cluster: LocalCluster, tmp_path: Path) -> None:
-    """Slots that change their owner while the snapshot is taken are noted down whole."""
+    """The snapshot is complete even if slots change their owner during it."""
     first, second, third = small_cluster.primaries
     existing = {b"stream:%d" % i for i in range(5000)}
     write_keys(small_cluster, existing)

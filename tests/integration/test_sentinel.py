@@ -1,4 +1,4 @@
-"""A primary that is found by asking its Sentinels."""
+"""k6-sweep finds a primary by asking its Sentinels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.every_server
 
 @dataclass(frozen=True)
 class Watched:
-    """A primary, its replica, and the Sentinel that watches them as `main`."""
+    """A primary, its replica, and the Sentinel that watches both as `main`."""
 
     primary: Node
     replica: Node
@@ -27,11 +27,11 @@ class Watched:
 
     @property
     def url(self) -> str:
-        """An address of which the first Sentinel is dead."""
+        """The URL with a dead Sentinel first."""
         return f"redis+sentinel://127.0.0.1:1,127.0.0.1:{self.sentinel.port}/main"
 
     def can_fail_over(self) -> bool:
-        """Whether the Sentinel knows by now that the replica's link is up; it asks every ten seconds."""
+        """Whether the Sentinel knows that the replica's link is up; it asks every ten seconds."""
         (replica,) = self.sentinel.ask("SENTINEL", "REPLICAS", "main")
         known = dict(zip(replica[::2], replica[1::2], strict=True))
         return bool(known[b"master-link-status"] == b"ok")
@@ -65,7 +65,7 @@ def fill(node: Node, count: int) -> None:
 
 
 def test_the_primary_is_found(watched: Watched) -> None:
-    """The Sentinel that lives says where the primary is; the sweep happens there."""
+    """k6-sweep gets the primary's address from the living Sentinel, and sweeps there."""
     fill(watched.primary, 500)
     report = sweep_now(settings_for(watched.url))
     assert (report.status, report.deleted, report.exact) == ("complete", 500, True)
@@ -73,7 +73,7 @@ def test_the_primary_is_found(watched: Watched) -> None:
 
 
 def test_a_failover_is_followed(watched: Watched) -> None:
-    """When the Sentinel promotes the replica in the middle, the sweep goes on there."""
+    """If the Sentinel promotes the replica during the sweep, the sweep goes on at the new primary."""
     fill(watched.primary, 20_000)
     settings = settings_for(watched.url, "--settle", "1")
     until(watched.can_fail_over)
@@ -91,7 +91,7 @@ def test_a_failover_is_followed(watched: Watched) -> None:
 
 
 def test_a_database_behind_a_sentinel(watched: Watched) -> None:
-    """The URL's database is the Redis's: a Sentinel has none."""
+    """The URL's database number is for the Redis; a Sentinel has no databases."""
     link = watched.primary.link()
     link.ask("SELECT", 3)
     link.ask("SET", "test:1", "x")
@@ -102,13 +102,13 @@ def test_a_database_behind_a_sentinel(watched: Watched) -> None:
 
 
 def test_a_name_that_no_sentinel_knows(watched: Watched) -> None:
-    """An unknown name is told as what it is."""
+    """The error names a primary that the Sentinel does not know."""
     with pytest.raises(UnreachableError, match="has no primary named 'other'"):
         sweep_now(settings_for(watched.url.replace("/main", "/other")), seconds=1)
 
 
 def test_a_password_that_the_sentinel_does_not_ask_for(watched: Watched) -> None:
-    """A login for the Redis is no obstacle where the Sentinel knows no users."""
+    """A login for the Redis also works if the Sentinel has no users."""
     for node in (watched.primary, watched.replica):
         node.ask("ACL", "SETUSER", "sweeper", "reset", "on", ">secret", "~test:*", "+@all")
     fill(watched.primary, 10)
@@ -116,7 +116,7 @@ def test_a_password_that_the_sentinel_does_not_ask_for(watched: Watched) -> None
 
 
 def test_a_redis_is_no_sentinel(watched: Watched) -> None:
-    """A Redis that is given as a Sentinel is told as such, and so is the reverse."""
+    """The error names a Redis that is given as a Sentinel, and a Sentinel that is given as a Redis."""
     with pytest.raises(DeniedError, match="does not answer as a Sentinel"):
         sweep_now(settings_for(f"redis+sentinel://127.0.0.1:{watched.primary.port}/main"), seconds=1)
     with pytest.raises(DeniedError, match=r"is a Sentinel, not a Redis; write .*redis\+sentinel://"):
@@ -124,6 +124,6 @@ def test_a_redis_is_no_sentinel(watched: Watched) -> None:
 
 
 def test_no_sentinel_lives() -> None:
-    """Without any Sentinel Redis is out of reach."""
+    """Without a living Sentinel Redis counts as unreachable."""
     with pytest.raises(UnreachableError, match=r"cannot reach 127\.0\.0\.1:1"):
         sweep_now(settings_for("redis+sentinel://127.0.0.1:1,127.0.0.1:2/main"), seconds=1)

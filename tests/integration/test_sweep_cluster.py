@@ -1,4 +1,4 @@
-"""The sweep against a real Redis Cluster."""
+"""The sweep on a real Redis Cluster."""
 
 import os
 import random
@@ -38,7 +38,7 @@ from tests.support import (
 
 
 def binary_keys(count: int, seed: int) -> set[bytes]:
-    """Keys of all kinds of bytes, about half of them under the patterns of KINDS."""
+    """Return keys with all kinds of bytes; the patterns of KINDS match about half of them."""
     chance = random.Random(seed)
     starts = [f"{kind}:".encode() for kind in KINDS] + [b"user:", b"queue", b"streams:", b"\xff\x00:", b"session:{"]
     return {chance.choice(starts) + chance.randbytes(chance.randrange(1, 12)) for _ in range(count)}
@@ -50,7 +50,7 @@ def matching(keys: set[bytes]) -> set[bytes]:
 
 @pytest.mark.every_server
 def test_exactly_the_matching_keys_go(cluster: LocalCluster) -> None:
-    """Of keys with any bytes in them, those that match are gone after a sweep, and not one other."""
+    """A sweep deletes exactly the matching keys, whatever bytes the keys have."""
     keys = binary_keys(30_000, seed=1)
     write_keys(cluster, keys)
     report = sweep_now(settings_for(cluster.url, patterns=[f"{kind}:*" for kind in KINDS]))
@@ -64,8 +64,8 @@ def test_exactly_the_matching_keys_go(cluster: LocalCluster) -> None:
     assert report.errors == ()
 
 
-def test_progress_is_told(cluster: LocalCluster) -> None:
-    """While a sweep runs it tells how many slots of the pass are done; the numbers only grow within a pass."""
+def test_progress_is_reported(cluster: LocalCluster) -> None:
+    """A sweep reports the finished slots of its pass, and this number never falls within a pass."""
     write_keys(cluster, (f"test:{i}".encode() for i in range(20_000)))
     told: list[Progress] = []
     report = sweep_now(settings_for(cluster.url, "--max-rate", "20000"), on_progress=told.append)
@@ -87,7 +87,7 @@ def test_counts_by_pattern_and_shard(cluster: LocalCluster) -> None:
 
 
 def test_a_dry_run_deletes_nothing(cluster: LocalCluster) -> None:
-    """A dry run counts what a sweep would delete and leaves everything."""
+    """A dry run counts what a sweep would delete, and deletes nothing."""
     keys = binary_keys(5000, seed=2)
     write_keys(cluster, keys)
     report = sweep_now(settings_for(cluster.url, "--dry-run", patterns=[f"{kind}:*" for kind in KINDS]))
@@ -97,7 +97,7 @@ def test_a_dry_run_deletes_nothing(cluster: LocalCluster) -> None:
 
 
 def test_kept_keys_stay(cluster: LocalCluster) -> None:
-    """What a keep pattern matches is spared, whatever the patterns say, and counted."""
+    """A key that a keep pattern matches stays and is counted, even if other patterns match it."""
     write_keys(cluster, (f"test:{'keep' if i % 4 == 0 else 'go'}:{i}".encode() for i in range(2000)))
     report = sweep_now(settings_for(cluster.url, "--keep", "test:keep:*"))
     assert len(keys_of(cluster.primaries)) == report.preserved == 500
@@ -107,7 +107,7 @@ def test_kept_keys_stay(cluster: LocalCluster) -> None:
 
 @pytest.mark.every_server
 def test_a_fat_slot_is_emptied_behind_keepers(cluster: LocalCluster) -> None:
-    """A slot with more keys than one listing holds is swept whole, whatever stands in front."""
+    """A slot with more keys than one list is swept completely, whichever keys come first."""
     write_keys(cluster, (f"{'keep' if i < 11_000 else 'test'}:{{tag}}:{i}".encode() for i in range(25_000)))
     report = sweep_now(settings_for(cluster.url))
     assert report.status == "complete"
@@ -122,7 +122,7 @@ def test_a_fat_slot_is_counted_whole_in_a_dry_run(cluster: LocalCluster) -> None
 
 
 def test_pinned_patterns_visit_only_their_slots(cluster: LocalCluster) -> None:
-    """Where every pattern pins a hash tag, no other slot is asked."""
+    """If every pattern has a hash tag in its literal start, no other slot is asked."""
     write_keys(cluster, [b"test:{a}:1", b"test:{b}:1", b"test:{c}:1", b"exact"])
     report = sweep_now(settings_for(cluster.url, patterns=["test:{a}:*", "test:{b}:*", "exact"]))
     assert report.slots_asked == 3
@@ -132,7 +132,7 @@ def test_pinned_patterns_visit_only_their_slots(cluster: LocalCluster) -> None:
 
 @pytest.mark.every_server
 def test_expired_keys_do_not_remain(cluster: LocalCluster) -> None:
-    """Keys that expire before their delete are not in `deleted`, and nothing remains."""
+    """Keys that expire before their delete are not in `deleted`, and none remains."""
     write_keys(cluster, (f"test:{i}".encode() for i in range(100)))
     owner = cluster.primaries[0]
     for index in range(200):
@@ -146,7 +146,7 @@ def test_expired_keys_do_not_remain(cluster: LocalCluster) -> None:
 
 @pytest.mark.every_server
 def test_a_cluster_is_found_by_its_socket(server_binary: str) -> None:
-    """A Unix socket of one node leads to all of them."""
+    """The Unix socket of one node leads to the whole cluster."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "redis.sock"
         with local_cluster(server_binary, primaries=2) as cluster:
@@ -164,14 +164,14 @@ def test_a_cluster_is_found_by_its_socket(server_binary: str) -> None:
 @pytest.mark.every_server
 @pytest.mark.parametrize("seed_node", [0, 3], ids=["primary", "replica"])
 def test_any_node_is_enough_to_find_the_cluster(cluster: LocalCluster, seed_node: int) -> None:
-    """The address of one node, a replica's as well, leads to every shard."""
+    """The address of any node, even a replica, leads to every shard."""
     write_keys(cluster, (f"test:{i}".encode() for i in range(300)))
     url = f"redis://127.0.0.1:{cluster.nodes[seed_node].port}"
     assert sweep_now(settings_for(url)).deleted == 300
 
 
 def test_more_than_max_keys_is_refused_before_the_first_delete(cluster: LocalCluster) -> None:
-    """One key too many, and nothing at all is deleted; the bound itself is allowed."""
+    """One key above --max-keys means that nothing is deleted; the limit itself is allowed."""
     write_keys(cluster, (f"test:{i}".encode() for i in range(500)))
     with pytest.raises(RefusedError, match="500 keys match, more than --max-keys 499"):
         sweep_now(settings_for(cluster.url, "--max-keys", "499"))
@@ -180,7 +180,7 @@ def test_more_than_max_keys_is_refused_before_the_first_delete(cluster: LocalClu
 
 
 def test_later_passes_stay_within_max_keys(cluster: LocalCluster) -> None:
-    """Keys that appear after the count are not deleted beyond the bound; the report says so."""
+    """The sweep deletes no later key beyond --max-keys, and reports it."""
     write_keys(cluster, (f"test:{i}".encode() for i in range(400)))
     written = False
 
@@ -198,7 +198,7 @@ def test_later_passes_stay_within_max_keys(cluster: LocalCluster) -> None:
 
 
 def test_the_marker_is_required_and_never_swept(cluster: LocalCluster) -> None:
-    """Without the marker nothing is deleted; with it all but the marker, even if a pattern matches it."""
+    """Without the marker nothing is deleted; with it everything else, even if a pattern matches the marker."""
     write_keys(cluster, [b"test:1", b"test:2"])
     settings = settings_for(cluster.url, "--require-marker", "test:this-is-[staging]*")
     with pytest.raises(RefusedError, match="does not hold the key"):
@@ -210,7 +210,7 @@ def test_the_marker_is_required_and_never_swept(cluster: LocalCluster) -> None:
 
 
 def test_late_writers_are_waited_for(cluster: LocalCluster) -> None:
-    """Keys that are written after the first pass, within the settle time, are swept too."""
+    """Keys that are written after the first pass within the settle time are swept too."""
     write_keys(cluster, (f"test:{i}".encode() for i in range(100)))
     batches = iter(range(3))
 
@@ -225,7 +225,7 @@ def test_late_writers_are_waited_for(cluster: LocalCluster) -> None:
 
 
 def test_time_up_is_incomplete(cluster: LocalCluster) -> None:
-    """Without time nothing is claimed: the report is incomplete, and names the slots."""
+    """Without time the report is incomplete and names the unproven slots."""
     write_keys(cluster, (f"test:{i}".encode() for i in range(100)))
     looks = iter([1.0] * 5)
     settings = settings_for(cluster.url)
@@ -236,7 +236,7 @@ def test_time_up_is_incomplete(cluster: LocalCluster) -> None:
 
 
 class Interfering:
-    """Connects like the real thing, and does something the n-th time that a link is used."""
+    """Connects like the real function, and calls an action before the n-th use of a link."""
 
     def __init__(self, real: Connector, moment: int, action: Callable[[], None]) -> None:
         self._real = real
@@ -253,8 +253,8 @@ class Interfering:
         return pipeline(commands)
 
 
-def test_a_lost_connection_is_made_anew(cluster: LocalCluster) -> None:
-    """When the server drops our connections in the middle, the sweep goes on; its counts are called what they are."""
+def test_a_dropped_connection_is_opened_again(cluster: LocalCluster) -> None:
+    """After lost connections the sweep goes on, and `exact` is true only if the count is right."""
     write_keys(cluster, (f"test:{i}".encode() for i in range(20_000)))
     settings = settings_for(cluster.url)
 
@@ -270,7 +270,7 @@ def test_a_lost_connection_is_made_anew(cluster: LocalCluster) -> None:
 
 
 def test_a_stranger_at_a_nodes_address_is_not_swept(cluster: LocalCluster, small_cluster: LocalCluster) -> None:
-    """When another cluster's node has a primary's address by now, not one of its keys is touched."""
+    """If another cluster's node has a primary's address, its keys stay untouched."""
     write_keys(cluster, (f"test:{i}".encode() for i in range(3000)))
     strangers = {f"test:{i}".encode() for i in range(3000)}
     write_keys(small_cluster, strangers)
@@ -291,7 +291,7 @@ def test_a_stranger_at_a_nodes_address_is_not_swept(cluster: LocalCluster, small
 
 
 def test_one_dead_target_does_not_hold_up_other_slots(small_cluster: LocalCluster) -> None:
-    """A slot whose way leads to a dead node stays open; those on their way to a living one, and fat ones, are swept."""
+    """A slot that moves to a dead node stays open; fat slots and those with a living target are swept."""
     first, second, third = small_cluster.primaries
     keys = [b"test:{%b}%d" % (TAGS[slot], i) for slot in (100, 102) for i in range(10)]
     keepers = [b"user:{%b}%d" % (TAGS[101], i) for i in range(6000)]
@@ -314,7 +314,7 @@ def test_one_dead_target_does_not_hold_up_other_slots(small_cluster: LocalCluste
 
 
 def test_a_connect_that_hangs_does_not_hold_up_the_report(cluster: LocalCluster) -> None:
-    """When a name cannot be looked up, nor the lookup be cut off, the report comes in time all the same."""
+    """The report comes in time even if a name lookup hangs and cannot be stopped."""
     write_keys(cluster, (f"test:{i}".encode() for i in range(300)))
     settings = settings_for(cluster.url)
     real, hanging, released = Connector(settings), cluster.primaries[1].port, threading.Event()
@@ -335,7 +335,7 @@ def test_a_connect_that_hangs_does_not_hold_up_the_report(cluster: LocalCluster)
 
 
 def test_what_is_no_redis_is_out_of_reach() -> None:
-    """Something that speaks another language is told as such, not as a fault of ours."""
+    """A server of another protocol counts as unreachable, not as an internal fault."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -360,7 +360,7 @@ def test_what_is_no_redis_is_out_of_reach() -> None:
 
 @pytest.mark.every_server
 def test_slots_that_move_away_are_followed(small_cluster: LocalCluster) -> None:
-    """Slots that change their owner after the topology was read are swept at the new one."""
+    """Slots that change their owner during the sweep are swept at the new owner."""
     first, second, third = small_cluster.primaries
     write_keys(small_cluster, (f"test:{i}".encode() for i in range(20_000)))
     settings = settings_for(small_cluster.url)
@@ -378,7 +378,7 @@ def test_slots_that_move_away_are_followed(small_cluster: LocalCluster) -> None:
 
 @pytest.mark.every_server
 def test_half_moved_slots_are_worked_off_on_both_nodes(small_cluster: LocalCluster) -> None:
-    """A slot that stays half here and half there for good is swept on both, and only what matches."""
+    """A slot that stays half-moved is swept on both nodes, and only its matching keys go."""
     first, second, _ = small_cluster.primaries
     keys = {
         f"{kind}:{{{TAGS[slot].decode()}}}:{i}" for kind in ("test", "user") for slot in range(20) for i in range(8)
@@ -397,7 +397,7 @@ def test_half_moved_slots_are_worked_off_on_both_nodes(small_cluster: LocalClust
 
 @pytest.mark.every_server
 def test_keys_that_the_cluster_has_lost_sight_of_are_named(small_cluster: LocalCluster) -> None:
-    """Where a migration was broken off so that the owner forgot of it, its slot is not called swept."""
+    """If a slot's owner forgot its migration, the slot does not count as swept, and the report has the reason."""
     first, second, _ = small_cluster.primaries
     write_keys(small_cluster, (b"test:{%b}%d" % (TAGS[slot], i) for slot in (7, 8) for i in range(10)))
     move_slot(7, first, second, keys=5)
@@ -412,7 +412,7 @@ def test_keys_that_the_cluster_has_lost_sight_of_are_named(small_cluster: LocalC
 
 @pytest.mark.every_server
 def test_uncovered_slots_are_named(small_cluster: LocalCluster) -> None:
-    """A primary that is gone for good leaves an incomplete report with its slots; the others' keys are swept."""
+    """Without one primary the report is incomplete and names its slots, and the others' keys are swept."""
     write_keys(small_cluster, (f"test:{i}".encode() for i in range(3000)))
     lost = small_cluster.primaries[2]
     lost.process.kill()
@@ -427,7 +427,7 @@ def test_uncovered_slots_are_named(small_cluster: LocalCluster) -> None:
 
 @pytest.mark.every_server
 def test_slots_without_an_owner_are_named(small_cluster: LocalCluster) -> None:
-    """Slots that nobody was given are named as such."""
+    """The report names slots without an owner."""
     small_cluster.primaries[0].ask("CLUSTER", "DELSLOTS", 17, 18)
     for node in small_cluster.primaries[1:]:
         node.ask("CLUSTER", "DELSLOTS", 17, 18)
@@ -438,7 +438,7 @@ def test_slots_without_an_owner_are_named(small_cluster: LocalCluster) -> None:
 
 @pytest.mark.every_server
 def test_an_unacknowledged_delete_is_not_exact(small_cluster: LocalCluster, server_binary: str) -> None:
-    """With a replica that does not answer, the counts are not called exact."""
+    """If a replica does not acknowledge the deletes, the counts are not exact."""
     replica = start_server(server_binary, small_cluster.folder, {"cluster-enabled": "yes"})
     try:
         primary = small_cluster.primaries[0]
@@ -459,7 +459,7 @@ def test_an_unacknowledged_delete_is_not_exact(small_cluster: LocalCluster, serv
 
 @pytest.mark.every_server
 def test_scan_where_listing_slots_is_denied(cluster: LocalCluster) -> None:
-    """A user who may not list slots sweeps with SCAN, as completely."""
+    """A user who may not list slots sweeps with SCAN, just as completely."""
     keys = binary_keys(6000, seed=3)
     write_keys(cluster, keys)
     url = permit(cluster, "~* -@all +unlink +scan +wait +cluster|slots")
@@ -473,7 +473,7 @@ def test_scan_where_listing_slots_is_denied(cluster: LocalCluster) -> None:
 
 @pytest.mark.every_server
 def test_a_missing_permission_is_named(cluster: LocalCluster) -> None:
-    """Without UNLINK nothing is deleted, and the error says which command was forbidden."""
+    """Without UNLINK nothing is deleted, and the error names the denied command."""
     write_keys(cluster, [b"test:1"])
     url = permit(cluster, LEAST.replace("+unlink", ""))
     with pytest.raises(DeniedError, match=r"(?i)unlink"):
@@ -483,21 +483,21 @@ def test_a_missing_permission_is_named(cluster: LocalCluster) -> None:
 
 @pytest.mark.every_server
 def test_a_wrong_password_is_final(cluster: LocalCluster) -> None:
-    """A wrong password fails at once, naming server and user, never the password."""
+    """A wrong password fails at once with the server and the user in the error, but no password."""
     url = permit(cluster, LEAST).replace("secret", "wrong-one")
     with pytest.raises(DeniedError, match=r'cannot log in to 127\.0\.0\.1:\d+ as "sweeper"') as caught:
         sweep_now(settings_for(url))
     assert "wrong-one" not in str(caught.value)
 
 
-def test_nobody_there() -> None:
-    """An address where nobody listens is retried until the time is up, then told."""
+def test_an_address_without_a_server() -> None:
+    """An address without a server is tried until the deadline, and then counts as unreachable."""
     with pytest.raises(UnreachableError, match=r"cannot reach 127\.0\.0\.1:1"):
         sweep_now(settings_for("redis://127.0.0.1:1"), seconds=1)
 
 
 def test_probes_leave_nothing_behind(cluster: LocalCluster) -> None:
-    """The probes are never written: an empty cluster is empty after a sweep and a dry run."""
+    """A sweep never writes its probes: an empty cluster stays empty."""
     sweep_now(settings_for(cluster.url))
     sweep_now(settings_for(cluster.url, "--dry-run"))
     assert sum(node.ask("DBSIZE") for node in cluster.primaries) == 0
@@ -505,7 +505,7 @@ def test_probes_leave_nothing_behind(cluster: LocalCluster) -> None:
 
 @pytest.mark.every_server
 def test_slots_agree_with_the_server(cluster: LocalCluster) -> None:
-    """Our key-to-slot function is the server's, hash tags and binary keys included."""
+    """k6-sweep computes the same slots as the server, also for hash tags and binary keys."""
     link = cluster.nodes[0].link()
     keys = [*binary_keys(500, seed=4), b"", b"{}", b"{}a", b"a{b}c", b"{{a}}", b"a{}{b}", b"{a", b"}a{b}"]
     replies = link.pipeline([pack((b"CLUSTER", b"KEYSLOT", key)) for key in keys])

@@ -1,4 +1,4 @@
-"""The sweep against a single Redis: SCAN, database numbers, a Unix socket."""
+"""The sweep on a single Redis: SCAN, database numbers, a Unix socket."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def fill(node: Node, keys: set[bytes], database: int = 0) -> None:
 
 @pytest.mark.every_server
 def test_exactly_the_matching_keys_go(standalone: Node) -> None:
-    """On a single server, too, exactly what matches is gone; it has no slots to count."""
+    """On a single server exactly the matching keys go, and the report counts no slots."""
     keys = binary_keys(20_000, seed=7)
     fill(standalone, keys)
     report = sweep_now(settings_for(f"redis://127.0.0.1:{standalone.port}", patterns=[f"{kind}:*" for kind in KINDS]))
@@ -32,7 +32,7 @@ def test_exactly_the_matching_keys_go(standalone: Node) -> None:
 
 @pytest.mark.every_server
 def test_only_the_given_database_is_swept(standalone: Node) -> None:
-    """The URL's database number decides which keys are swept."""
+    """Only the URL's database is swept."""
     fill(standalone, {b"test:1"}, database=0)
     fill(standalone, {b"test:2", b"user:2"}, database=3)
     assert sweep_now(settings_for(f"redis://127.0.0.1:{standalone.port}/3")).deleted == 1
@@ -40,7 +40,7 @@ def test_only_the_given_database_is_swept(standalone: Node) -> None:
 
 
 def test_keep_dry_run_and_max_keys(standalone: Node) -> None:
-    """The guards hold in SCAN mode as well."""
+    """The guards also work with SCAN."""
     fill(standalone, {f"test:{i}".encode() for i in range(3000)} | {b"test:keep:1"})
     url = f"redis://127.0.0.1:{standalone.port}"
     dry = sweep_now(settings_for(url, "--dry-run", "--keep", "test:keep:*"))
@@ -51,7 +51,7 @@ def test_keep_dry_run_and_max_keys(standalone: Node) -> None:
 
 @pytest.mark.every_server
 def test_over_a_unix_socket(server_binary: str, tmp_path: Path) -> None:
-    """A Unix socket leads to the server that listens there."""
+    """The sweep works over a Unix socket."""
     socket = tmp_path / "redis.sock"
     node = start_server(server_binary, tmp_path, {"unixsocket": str(socket)})
     try:

@@ -1,4 +1,4 @@
-"""Connections over TLS: verified by default, against our own authority, and clear words where that fails."""
+"""TLS connections are verified by default, and the errors name the cause."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tests.support import settings_for, start_tls_server, sweep_now
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files of an authority, of a server for 127.0.0.1, and of one for another name."""
+    """Files of an authority, of a server for 127.0.0.1, and of a server with another name."""
 
     authority: Path
     server: Path
@@ -57,25 +57,25 @@ def tls_server(tmp_path: Path, tls_options: dict[str, str]) -> Iterator[Node]:
 
 
 def test_our_own_authority_is_trusted(tls_server: Node, certificates: Certificates) -> None:
-    """With the authority's file the server is believed, and the sweep works over TLS."""
+    """With the authority's file the server is trusted, and the sweep works over TLS."""
     url = f"rediss://127.0.0.1:{tls_server.port}"
     report = sweep_now(settings_for(url, "--redis-ca-file", str(certificates.authority)))
     assert report.status == "complete"
 
 
 def test_an_unknown_authority_is_refused(tls_server: Node) -> None:
-    """Verification is on by default: a server of an unknown authority is not talked to."""
+    """By default a server of an unknown authority is refused."""
     with pytest.raises(DeniedError, match=r"is not trusted: .*--redis-ca-file"):
         sweep_now(settings_for(f"rediss://127.0.0.1:{tls_server.port}"))
 
 
 def test_verification_can_be_switched_off(tls_server: Node) -> None:
-    """Who asks for it gets TLS without verification."""
+    """--redis-tls-insecure allows TLS without verification."""
     assert sweep_now(settings_for(f"rediss://127.0.0.1:{tls_server.port}", "--redis-tls-insecure")).status == "complete"
 
 
 def test_another_name_is_refused(tmp_path: Path, tls_options: dict[str, str], certificates: Certificates) -> None:
-    """A certificate of the right authority for another host is refused."""
+    """A certificate of the right authority with another host name is refused."""
     node = _start(tmp_path, tls_options | {"tls-cert-file": str(certificates.other)})
     try:
         with pytest.raises(DeniedError, match="is not trusted"):
@@ -85,20 +85,20 @@ def test_another_name_is_refused(tmp_path: Path, tls_options: dict[str, str], ce
 
 
 def test_tls_to_a_plain_server(standalone: Node) -> None:
-    """TLS where none is spoken: out of reach, with the hint."""
+    """If the server has no TLS, the error suggests redis://."""
     settings = settings_for(f"rediss://127.0.0.1:{standalone.port}")
     with pytest.raises((UnreachableError, DeniedError), match=r"has no TLS, start --redis-url with redis://"):
         sweep_now(settings, seconds=1)
 
 
 def test_plain_to_a_tls_server(tls_server: Node) -> None:
-    """Without TLS where only TLS is spoken: out of reach, with the hint."""
+    """If the server has only TLS, the error suggests rediss://."""
     with pytest.raises(UnreachableError, match="rediss://"):
         sweep_now(settings_for(f"redis://127.0.0.1:{tls_server.port}"), seconds=1)
 
 
 def test_a_client_certificate(tmp_path: Path, tls_options: dict[str, str], certificates: Certificates) -> None:
-    """A server that asks for a certificate gets ours; without one the connection fails."""
+    """A server that requires a certificate gets k6-sweep's; without one the connection fails."""
     node = _start(tmp_path, tls_options | {"tls-auth-clients": "yes"})
     url, trust = f"rediss://127.0.0.1:{node.port}", ["--redis-ca-file", str(certificates.authority)]
     ours = ["--redis-cert-file", str(certificates.server), "--redis-key-file", str(certificates.key)]

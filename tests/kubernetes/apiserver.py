@@ -22,7 +22,7 @@ ADMIN = secrets.token_hex(16)
 
 
 def why_no_apiserver() -> str | None:
-    """Say what this machine lacks to run an API server; None where it can."""
+    """Return what this machine lacks to run an API server, or None if it lacks nothing."""
     if not BINARY.exists():
         return "needs a kube-apiserver: make tools"
     if not shutil.which("etcd"):
@@ -33,7 +33,7 @@ def why_no_apiserver() -> str | None:
 
 
 class RefusedByServerError(Exception):
-    """The API server refused what a test asked for."""
+    """The API server refused a test's request."""
 
 
 @dataclass
@@ -68,7 +68,7 @@ class KubeApi:
                 ],
                 stdout=log,
                 stderr=log,
-                preexec_fn=end_with_parent,  # noqa: PLW1509  # it makes one system call
+                preexec_fn=end_with_parent,  # noqa: PLW1509  # it only makes one system call
             )
         key = str(folder / "key.pem")
         command = [
@@ -79,7 +79,7 @@ class KubeApi:
             *("--service-account-issuer", "https://kubernetes.default.svc"),
             *("--service-account-signing-key-file", key, "--service-account-key-file", key),
             *("--service-cluster-ip-range", "10.0.0.0/24"),
-            # The account and the secret that it would wait for come from a controller that is not here.
+            # The plugin waits for an account and a secret of a controller, which does not run here.
             *("--disable-admission-plugins", "ServiceAccount"),
         ]
         server = cls(folder, port, etcd, command, cls._launch(command, folder))
@@ -93,11 +93,11 @@ class KubeApi:
                 command,
                 stdout=log,
                 stderr=log,
-                preexec_fn=end_with_parent,  # noqa: PLW1509  # the same
+                preexec_fn=end_with_parent,  # noqa: PLW1509  # as above
             )
 
     def ready(self) -> bool:
-        """Whether it answers, with all that it needs."""
+        """Return whether it answers and finds itself ready."""
         assert self.process.poll() is None, (self.folder / "apiserver.log").read_text()[-2000:]
         try:
             return self._request("GET", "/readyz").status == 200
@@ -105,14 +105,14 @@ class KubeApi:
             return False
 
     def stop(self) -> None:
-        """End both."""
+        """Stop both processes."""
         for process in (self.process, self.etcd):
             process.send_signal(signal.SIGCONT)
             process.kill()
             process.wait()
 
     def restart(self, pause: float) -> None:
-        """End the API server and, after a while, start it again."""
+        """Stop the API server and start it again after a pause."""
         self.process.kill()
         self.process.wait()
         time.sleep(pause)
@@ -124,10 +124,10 @@ class KubeApi:
         return self._pool.request(method, f"https://127.0.0.1:{self.port}{path}", json=body, headers=headers)
 
     def ask(self, method: str, path: str, body: object = None, kind: str = "json") -> dict[str, Any]:
-        """Ask as the administrator.
+        """Send a request as the administrator.
 
         Raises:
-            RefusedByServerError: The server said no.
+            RefusedByServerError: The server refused it.
         """
         response = self._request(method, path, body, kind)
         if response.status >= 300:
@@ -141,7 +141,7 @@ class KubeApi:
 
 
 def place(resource: Mapping[str, Any], namespace: str) -> str:
-    """Return the path under which objects like this one are made."""
+    """Return the API path of objects of this kind."""
     group = resource["apiVersion"]
     root = f"/apis/{group}" if "/" in group else f"/api/{group}"
     plural = resource["kind"].lower() + "s"

@@ -1,4 +1,4 @@
-"""An API server for the tests that are about it, a namespace for each, and sidecars in it."""
+"""An API server, one namespace for each test, and sidecars in it."""
 
 import contextlib
 import itertools
@@ -62,7 +62,7 @@ def namespace(shared_api: KubeApi, tmp_path: Path) -> Namespace:
 
 @pytest.fixture(scope="session")
 def restricted(shared_api: KubeApi) -> KubeApi:
-    """The namespace of examples and chart, where Pod Security enforces `restricted`; and a priority class."""
+    """The namespace of the examples and the chart, where Pod Security enforces `restricted`; and a priority class."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "load-test", "labels": labels}}
     shared_api.ask("POST", "/api/v1/namespaces", namespace)
@@ -73,7 +73,7 @@ def restricted(shared_api: KubeApi) -> KubeApi:
 
 @pytest.fixture(scope="session")
 def test_runs(shared_api: KubeApi) -> None:
-    """k6-operator's TestRun, as it defines it."""
+    """k6-operator's TestRun, by its own definition."""
     file = os.environ.get(CRD_FILE)
     if not file:
         pytest.skip(f"needs k6-operator's definition of TestRun: set {CRD_FILE} to its file")
@@ -82,7 +82,7 @@ def test_runs(shared_api: KubeApi) -> None:
 
 @pytest.fixture(scope="session")
 def monitoring_kinds(shared_api: KubeApi) -> None:
-    """prometheus-operator's ServiceMonitor and PrometheusRule, as it defines them."""
+    """prometheus-operator's ServiceMonitor and PrometheusRule, by their own definitions."""
     for kind in ("servicemonitors", "prometheusrules"):
         file = BINARY.parent / f"monitoring.coreos.com_{kind}.yaml"
         if not file.exists():
@@ -91,7 +91,7 @@ def monitoring_kinds(shared_api: KubeApi) -> None:
 
 
 def define(api: KubeApi, file: Path) -> None:
-    """Make a kind of resource known, and wait until it is."""
+    """Define a kind of resource, and wait until the API server knows it."""
     definition = YAML(typ="safe").load(file)
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     api.ask("POST", path, definition)

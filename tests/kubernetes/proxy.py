@@ -1,4 +1,4 @@
-"""Stands for the network between a watcher and the API server: it can be cut and mended."""
+"""Stands for the network between a watcher and the API server, which a test can cut and repair."""
 
 import contextlib
 import socket
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Proxy:
-    """Forwards connections to a port of this machine, until it is told otherwise; use it as a context."""
+    """Forwards connections to a port of this machine until a test stops it; use it as a context manager."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -17,7 +17,7 @@ class Proxy:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._silenced: set[socket.socket] = set()
         self.silences_all = False
-        """Whether nothing passes any more, on new connections either."""
+        """Whether it drops all data, on new connections too."""
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -31,15 +31,15 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """How many there were."""
+        """The number of connections so far."""
         return len(self._pairs)
 
     def black_hole(self) -> None:
-        """Let nothing pass on the connections that there are; they stay open."""
+        """Drop all data of the present connections, but leave them open."""
         self._silenced |= {end for pair in self._pairs for end in pair}
 
     def reset(self) -> None:
-        """Reset the connections that there are."""
+        """Reset the present connections."""
         for client, _ in self._pairs:
             with contextlib.suppress(OSError):
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

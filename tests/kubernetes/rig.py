@@ -1,4 +1,4 @@
-"""Stands for controllers and kubelet: makes objects, sets states, starts sidecars with a mounted service account."""
+"""Stands for controllers and kubelet: creates objects, sets their states, starts sidecars with a service account."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ Manifest = dict[str, Any]
 
 
 def terminated(code: int, reason: str | None = None) -> Manifest:
-    """Return the state of a container that has ended."""
+    """Return the state of an ended container."""
     told = reason or ("Error" if code else "Completed")
     moments = {"startedAt": "2026-11-22T07:00:00Z", "finishedAt": "2026-11-22T07:05:00Z"}
     return {"terminated": {"exitCode": code, "reason": told, **moments}}
 
 
 def pod(name: str, *, labels: Mapping[str, str] = {}, containers: Sequence[str] = ("k6",), **spec: Any) -> Manifest:
-    """Return a pod that is on a node: the deletion of one that is not takes no time."""
+    """Return a pod on a node: without a node its deletion would be immediate."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -43,11 +43,11 @@ class Namespace:
     api: KubeApi
     name: str
     folder: Path
-    """Where service accounts are written to."""
+    """The folder for the files of service accounts."""
     _accounts: list[str] = field(default_factory=list)
 
     def create(self, manifest: Manifest) -> Manifest:
-        """Create an object; one that has a status gets it, too."""
+        """Create an object, with its status if it has one."""
         return self.api.ask("POST", place(manifest, self.name), manifest)
 
     def path(self, kind: str, name: str) -> str:
@@ -56,12 +56,12 @@ class Namespace:
         return f"{place({'apiVersion': version, 'kind': kind}, self.name)}/{name}"
 
     def k6_is(self, name: str, state: Manifest, *, container: str = "k6", phase: str = "Running") -> None:
-        """Be the kubelet: tell what state a pod's container is in."""
+        """Set the state of a pod's container, as the kubelet does."""
         told = {"name": container, "image": "k6", "imageID": "", "ready": False, "restartCount": 0, "state": state}
         self.status("Pod", name, {"phase": phase, "containerStatuses": [told]})
 
     def status(self, kind: str, name: str, status: Manifest) -> None:
-        """Be a controller: tell an object's status."""
+        """Set an object's status, as a controller does."""
         self.api.patch(f"{self.path(kind, name)}/status", {"status": status})
 
     def delete(self, kind: str, name: str, grace: int = 0) -> None:
@@ -69,7 +69,7 @@ class Namespace:
         self.api.ask("DELETE", f"{self.path(kind, name)}?gracePeriodSeconds={grace}&propagationPolicy=Background")
 
     def account(self, rules: Sequence[Manifest], bound_to: str | None = None) -> Path:
-        """Return the folder of a new service account with these permissions, as the kubelet mounts it."""
+        """Return the folder of a new service account with these permissions, with the files that the kubelet mounts."""
         name = f"account-{len(self._accounts)}"
         self._accounts.append(name)
         self.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
@@ -97,7 +97,7 @@ class Namespace:
         )
 
     def new_token(self, folder: Path, bound_to: str | None = None) -> None:
-        """Write a new token into an account's folder, bound to a pod if one is named."""
+        """Write a new token to an account's folder, bound to a pod if one is named."""
         spec: Manifest = {"audiences": ["https://kubernetes.default.svc"]}
         if bound_to:
             uid = self.api.ask("GET", self.path("Pod", bound_to))["metadata"]["uid"]
@@ -110,26 +110,26 @@ class Namespace:
 
 
 def mounted(account: Path) -> Callable[[list[str]], list[str]]:
-    """Return what wraps a command so that it finds the service account where every pod has it."""
+    """Return a wrapper for commands that mounts the service account where every pod has it."""
     place_of = "/run/secrets/kubernetes.io/serviceaccount"
     script = f'mount -t tmpfs none /run && mkdir -p {place_of} && mount --bind {account} {place_of} && exec "$@"'
     return lambda command: ["unshare", "--mount", "sh", "-ec", script, "sh", *command]
 
 
 def kept(redis: Node) -> bool:
-    """Whether the test's key is still there."""
+    """Return whether the test's key still exists."""
     return bool(redis.ask("EXISTS", "test:1") == 1)
 
 
 @dataclass
 class Watchers:
-    """Starts sidecars in a namespace, and ends them."""
+    """Starts sidecars in a namespace, and stops them."""
 
     namespace: Namespace
     folder: Path
     redis_url: str
     port: int
-    """The port at which they find the API server."""
+    """The port where they find the API server."""
     started: list[Sidecar] = field(default_factory=list)
 
     def start(self, account: Path, *options: str, pod_name: str | None = None, **env: str) -> Sidecar:
@@ -150,7 +150,7 @@ class Watchers:
         return sidecar
 
     def stop(self) -> None:
-        """End those that still run."""
+        """Stop the sidecars that still run."""
         for sidecar in self.started:
             if sidecar.process.poll() is None:
                 sidecar.process.kill()

@@ -1,4 +1,4 @@
-"""The chart on a real API server: it takes what is made, by the strictest Pod Security too; and the NOTES are right."""
+"""A real API server with the strictest Pod Security accepts the chart's objects, and the NOTES are correct."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def as_text(manifests: list[Manifest]) -> str:
 @pytest.mark.usefixtures("test_runs", "monitoring_kinds")
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
 def test_the_server_takes_it(scenario: Path, restricted: KubeApi) -> None:
-    """Server-side dry run of everything, and of every pod by itself: Pod Security judges pods only."""
+    """The API server accepts all objects, and every pod separately, because Pod Security checks only pods."""
     found = render(scenario).manifests
     wanted = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "-n", "load-test", "-f", "-")
     said = kubectl(restricted, *wanted, given=as_text(found))
@@ -67,7 +67,7 @@ def test_the_server_takes_it(scenario: Path, restricted: KubeApi) -> None:
 
 
 def test_inject_to_kubectl(restricted: KubeApi) -> None:
-    """What inject prints, kubectl applies, with what stands beside it."""
+    """kubectl accepts inject's output, with the other objects in it."""
     for name in ("off", "distributed"):
         found = [each for each in render(CHART / "ci" / f"{name}-values.yaml").manifests if each["kind"] == "Job"][:1]
         options = ("--redis-url", "redis://redis", "--pattern", "test:*", "--no-guard", "--emit-event")
@@ -77,7 +77,7 @@ def test_inject_to_kubectl(restricted: KubeApi) -> None:
 
 
 def ended_pod(namespace: Namespace, job: Manifest) -> None:
-    """Be the Job's controller and the kubelet: run the Job's pod, to its end."""
+    """Run the Job's pod to its end, as the Job's controller and the kubelet do."""
     name, spec = job["metadata"]["name"], job["spec"]["template"]["spec"]
     ours, theirs = spec.get("initContainers", []), spec["containers"]
     made = pod(name, labels={**job["spec"]["template"]["metadata"]["labels"], "job-name": name}, containers=[])
@@ -99,7 +99,7 @@ def ended_pod(namespace: Namespace, job: Manifest) -> None:
     "scenario", [*OF_NATIVE_SIDECARS, "ordinary", "fail-job", "distributed", "cleanup-job", "cron"]
 )
 def test_the_notes_show_the_counts(scenario: str, binary: str, namespace: Namespace) -> None:
-    """Installed by a real Helm, the command that the NOTES print shows the termination message."""
+    """After an install by a real Helm, the command in the NOTES shows the termination message."""
     values = ("--values", str(CHART / "ci" / f"{scenario}-values.yaml"))
     notes = helm(namespace.api, binary, "install", "nightly", str(CHART), "-n", namespace.name, *values)
     made = json.loads(kubectl(namespace.api, "-n", namespace.name, "get", "jobs,cronjobs", "-o", "json"))["items"]
@@ -116,7 +116,7 @@ def test_the_notes_show_the_counts(scenario: str, binary: str, namespace: Namesp
 
 @pytest.mark.parametrize("binary", BINARIES)
 def test_the_notes_say_what_is_missing(binary: str, namespace: Namespace) -> None:
-    """Without the toggle they say that nothing cleans up."""
+    """Without the toggle the NOTES warn that no cleanup follows the test."""
     values = ("--values", str(CHART / "ci" / "off-values.yaml"))
     notes = helm(namespace.api, binary, "install", "off", str(CHART), "-n", namespace.name, *values)
     assert "Nothing cleans up after this test" in notes

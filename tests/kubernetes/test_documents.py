@@ -1,4 +1,4 @@
-"""The Roles of the docs are enough and not too much, and what the examples hold is what an API server takes."""
+"""The Roles in the docs are sufficient and minimal, and the API server accepts the examples."""
 
 import copy
 import re
@@ -29,7 +29,7 @@ TARGETS = {
 
 
 def make_everything(namespace: Namespace) -> None:
-    """Make a Job, a TestRun and a pod that is each one's, with a k6 that runs."""
+    """Create a Job, a TestRun and a pod that belongs to both, with a running k6."""
     labels = {"job-name": "load-test", "k6_cr": "load-test", "runner": "true"}
     template = {"spec": pod("any")["spec"]}
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "load-test"}, "spec": {"template": template}}
@@ -55,7 +55,7 @@ def make_everything(namespace: Namespace) -> None:
 def test_the_documented_role_is_enough(
     role: str, options: tuple[str, ...], namespace: Namespace, watchers: Watchers, redis_node: Node
 ) -> None:
-    """With the Role of the docs, verbatim, the end is seen and the keys are swept."""
+    """With exactly the Role of the docs the watcher sees k6's end and sweeps."""
     make_everything(namespace)
     account = namespace.account(ROLES[role]["rules"])
     watcher = watchers.start(account, *options, pod_name="load-test")
@@ -67,7 +67,7 @@ def test_the_documented_role_is_enough(
 
 
 def less(rules: list[Manifest]) -> Iterator[tuple[str, str, list[Manifest]]]:
-    """Yield the rules without one verb, for each verb: the resource, the verb, and what is left."""
+    """Yield, for each verb of the rules, the resource, the verb, and the rules without it."""
     for number, rule in enumerate(rules):
         for verb in rule["verbs"]:
             left = copy.deepcopy(rules)
@@ -79,10 +79,10 @@ def less(rules: list[Manifest]) -> Iterator[tuple[str, str, list[Manifest]]]:
 
 @pytest.mark.usefixtures("test_runs")
 @pytest.mark.parametrize(("role", "options"), TARGETS.values(), ids=TARGETS.keys())
-def test_with_less_it_fails_with_the_rule_that_lacks(
+def test_with_less_it_fails_and_names_the_missing_rule(
     role: str, options: tuple[str, ...], namespace: Namespace, watchers: Watchers, redis_node: Node
 ) -> None:
-    """Each verb of each rule is needed: without it the message names the verb, the resource, and the rule to add."""
+    """Without any verb of the Role the error names the verb, the resource and the missing rule."""
     namespace.create(pod("load-test"))
     for resource, verb, rules in less(ROLES[role]["rules"]):
         account = namespace.account(rules)
@@ -109,7 +109,7 @@ DOCUMENTS = dict(documents())
 @pytest.mark.usefixtures("test_runs")
 @pytest.mark.parametrize("manifest", DOCUMENTS.values(), ids=DOCUMENTS.keys())
 def test_an_example_is_what_the_api_takes(manifest: Manifest, restricted: KubeApi) -> None:
-    """Each manifest of the examples is accepted as it is, with no field that the server doesn't know."""
+    """The API server accepts each manifest of the examples unchanged, without unknown fields."""
     where = place(manifest, manifest["metadata"]["namespace"])
     made = restricted.ask("POST", f"{where}?dryRun=All&fieldValidation=Strict", manifest)
     assert made["metadata"]["uid"]
@@ -121,7 +121,7 @@ FOUR_WAYS = re.findall(r"^```yaml\n(apiVersion.*?)^```", PAGE, re.MULTILINE | re
 
 @pytest.mark.parametrize("number", range(3), ids=["sidecar", "teardown", "cleanup Job"])
 def test_the_four_ways_can_be_pasted(number: int, restricted: KubeApi) -> None:
-    """kubectl takes the page's manifests as they stand there, and Pod Security their pods."""
+    """kubectl accepts the page's manifests unchanged, and Pod Security accepts their pods."""
     said = kubectl(restricted, "create", "--dry-run=server", "--validate=strict", "-f", "-", given=FOUR_WAYS[number])
     assert "created (server dry run)" in said
     spec = YAML(typ="safe").load(FOUR_WAYS[number])["spec"]["template"]["spec"]

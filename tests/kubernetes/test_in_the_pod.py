@@ -1,4 +1,4 @@
-"""What the API adds where processes are watched, how a detector is chosen, and the Event."""
+"""The API's part in a watch of processes, the choice of a detector, and the Event."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ sys.exit(main())
 
 
 def on_an_old_kernel(command: list[str]) -> list[str]:
-    """Make a kernel that doesn't tell exit codes of the one that we have."""
+    """Wrap a command so that the kernel seems to give no exit codes."""
     python, _, _, *arguments = command
     return [python, "-c", OLD_KERNEL, *arguments]
 
@@ -65,7 +65,7 @@ def run_k6(pod: Pod, seconds: int, folder: Path) -> None:
 def test_a_pod_whose_k6_would_be_started_again_is_refused(
     pod: Pod, namespace: Namespace, beside_k6: StartBeside, folder: Path, redis_node: Node
 ) -> None:
-    """Processes don't tell of restarts, so where the API tells of them nothing is swept."""
+    """If the API shows that the kubelet restarts k6, the sidecar refuses: processes do not show restarts."""
     namespace.create(a_pod("load-test", restartPolicy="OnFailure"))
     sidecar = beside_k6(namespace.account(READ_PODS))
     run_k6(pod, 3, folder)
@@ -76,20 +76,20 @@ def test_a_pod_whose_k6_would_be_started_again_is_refused(
 
 
 def test_the_pods_grace_period_is_learned(pod: Pod, namespace: Namespace, beside_k6: StartBeside, folder: Path) -> None:
-    """Without --grace-period, but with the API, SIGTERM leaves as much time as the pod has."""
+    """Without --grace-period the sidecar takes the pod's grace period from the API."""
     namespace.create(a_pod("load-test", terminationGracePeriodSeconds=8))
     sidecar = beside_k6(namespace.account(READ_PODS), "--timeout", "2", "--log-level", "debug")
     run_k6(pod, 60, folder)
     until(lambda: sidecar.says("k6 is running") and sidecar.says("own pod read"))
     sidecar.signal(signal.SIGTERM)
-    report = sidecar.report(timeout=15)  # by the assumed 30 seconds it would come after 26
+    report = sidecar.report(timeout=15)  # with the default of 30 seconds it comes after 26
     assert (report["status"], report["k6"]["ended"]) == ("incomplete", False)
 
 
-def test_the_api_tells_the_code_that_an_old_kernel_does_not(
+def test_the_api_gives_the_code_that_an_old_kernel_does_not(
     pod: Pod, namespace: Namespace, beside_k6: StartBeside, folder: Path
 ) -> None:
-    """Where the kernel doesn't tell, k6's code and the reason of its end come from the API."""
+    """If the kernel gives no exit code, the report has k6's code and reason from the API."""
     namespace.create(a_pod("load-test"))
     sidecar = beside_k6(namespace.account(READ_PODS), wrap=on_an_old_kernel)
     run_k6(pod, 1, folder)
@@ -103,7 +103,7 @@ def test_the_api_tells_the_code_that_an_old_kernel_does_not(
 def test_without_permission_the_code_is_left_out(
     pod: Pod, namespace: Namespace, beside_k6: StartBeside, folder: Path
 ) -> None:
-    """Nobody is bothered with a permission that is nice to have."""
+    """Without the permission to read k6's code from the API, the report has no code and no error."""
     namespace.create(a_pod("load-test"))
     sidecar = beside_k6(namespace.account([]), wrap=on_an_old_kernel)
     run_k6(pod, 1, folder)
@@ -115,7 +115,7 @@ def test_without_permission_the_code_is_left_out(
 def test_when_is_judged_by_the_api_on_an_old_kernel(
     pod: Pod, namespace: Namespace, beside_k6: StartBeside, folder: Path, redis_node: Node
 ) -> None:
-    """--when has its answer from the API before anything is swept."""
+    """On an old kernel --when uses the API's exit code before the sweep."""
     namespace.create(a_pod("load-test"))
     sidecar = beside_k6(namespace.account(READ_PODS), "--when", "success", wrap=on_an_old_kernel)
     run_k6(pod, 1, folder)
@@ -127,7 +127,7 @@ def test_when_is_judged_by_the_api_on_an_old_kernel(
 
 
 def test_when_without_kernel_and_api_is_refused(namespace: Namespace, beside_k6: StartBeside) -> None:
-    """Where nothing will tell how k6 ends, that is said at the start."""
+    """If neither the kernel nor the API gives k6's exit code, --when is refused at the start."""
     namespace.create(a_pod("load-test"))
     report = beside_k6(namespace.account([]), "--when", "success", wrap=on_an_old_kernel).report()
     assert report["status"] == "error"
@@ -136,7 +136,7 @@ def test_when_without_kernel_and_api_is_refused(namespace: Namespace, beside_k6:
 
 
 def alone(command: list[str]) -> list[str]:
-    """Be a container that shares its processes with none."""
+    """Wrap a command so that it runs in a container with its own processes only."""
     return ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *command]
 
 
@@ -161,7 +161,7 @@ def apart(namespace: Namespace, folder: Path, redis_url: str) -> Callable[..., S
 
 
 def test_auto_asks_the_api_where_processes_are_not_shared(namespace: Namespace, apart: StartBeside) -> None:
-    """In a pod without a shared namespace the API is taken, if it may be."""
+    """In a pod without shared processes `auto` uses the API if it has the permission."""
     namespace.create(a_pod("load-test"))
     sidecar = apart(namespace.account(READ_PODS))
     namespace.k6_is("load-test", RUNNING)
@@ -171,11 +171,11 @@ def test_auto_asks_the_api_where_processes_are_not_shared(namespace: Namespace, 
 
 
 def test_auto_names_the_ways_out(namespace: Namespace, apart: StartBeside, redis_node: Node) -> None:
-    """Where neither can work, the message has the lines to paste."""
+    """If no detector can work, the message has the lines to paste."""
     namespace.create(a_pod("load-test"))
     for account, native in ((namespace.account([]), True), (None, False)):
         sidecar = apart(account, *(["--native"] if native else []))
-        until(lambda: sidecar.status() == "error")  # noqa: B023  # called before the next one
+        until(lambda: sidecar.status() == "error")  # noqa: B023  # called before the next iteration
         if native:
             sidecar.process.kill()
         message = sidecar.message_file.read_text()
@@ -196,7 +196,7 @@ def test_auto_names_the_ways_out(namespace: Namespace, apart: StartBeside, redis
     ],
 )
 def test_the_event(options: tuple[str, ...], kind: str, reason: str, namespace: Namespace, watchers: Watchers) -> None:
-    """One Event on our pod has the story, where `kubectl describe pod` finds it."""
+    """The pod gets one Event with the result, which `kubectl describe pod` shows."""
     uid = namespace.create(a_pod("load-test"))["metadata"]["uid"]
     account = namespace.account([*READ_PODS, CREATE_EVENTS])
     namespace.k6_is("load-test", terminated(99))
@@ -210,7 +210,7 @@ def test_the_event(options: tuple[str, ...], kind: str, reason: str, namespace: 
 
 
 def test_an_event_that_may_not_be_created(namespace: Namespace, watchers: Watchers) -> None:
-    """A missing permission for the Event is a line in the log, and nothing more."""
+    """Without permission for the Event the sweep succeeds, and the log has a line about it."""
     namespace.create(a_pod("load-test"))
     namespace.k6_is("load-test", terminated(0))
     options = ("--detector", "kubernetes", "--emit-event")

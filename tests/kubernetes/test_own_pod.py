@@ -1,4 +1,4 @@
-"""The end of k6 in our own pod, told by the API server."""
+"""The watcher sees the end of k6 in its own pod by the API server."""
 
 import signal
 import time
@@ -13,14 +13,14 @@ from tests.support import until
 
 @pytest.fixture
 def watcher(namespace: Namespace, watchers: Watchers) -> Sidecar:
-    """A sidecar of the pod `load-test`, which has not started k6 yet."""
+    """A sidecar in the pod `load-test`, where k6 has not started yet."""
     namespace.create(pod("load-test", containers=("k6", "mesh"), terminationGracePeriodSeconds=40))
     account = namespace.account(READ_PODS)
     return watchers.start(account, "--detector", "kubernetes", pod_name="load-test")
 
 
 def test_it_waits_for_the_end_and_sweeps(namespace: Namespace, watcher: Sidecar, redis_node: Node) -> None:
-    """k6 runs, ends with failed thresholds, and then its keys are gone; the report has its code and when it ended."""
+    """After k6's end with failed thresholds its keys are gone, and the report has the code and the time."""
     namespace.k6_is("load-test", {"waiting": {"reason": "ContainerCreating"}}, phase="Pending")
     assert watcher.still_waits()
     namespace.k6_is("load-test", RUNNING)
@@ -41,7 +41,7 @@ def test_it_waits_for_the_end_and_sweeps(namespace: Namespace, watcher: Sidecar,
 
 
 def test_out_of_memory_is_named(namespace: Namespace, watcher: Sidecar) -> None:
-    """The API knows why a k6 was killed."""
+    """The report has the API's reason for k6's kill."""
     namespace.k6_is("load-test", RUNNING)
     namespace.k6_is("load-test", terminated(137, "OOMKilled"))
     report = watcher.report()
@@ -49,7 +49,7 @@ def test_out_of_memory_is_named(namespace: Namespace, watcher: Sidecar) -> None:
 
 
 def test_a_phase_that_is_final_counts_more_than_container_statuses(namespace: Namespace, watcher: Sidecar) -> None:
-    """An evicted pod has ended, whatever its container statuses were last."""
+    """An evicted pod has ended, whatever its last container statuses."""
     namespace.k6_is("load-test", RUNNING)
     until(lambda: watcher.says("k6 is running"))
     namespace.status("Pod", "load-test", {"phase": "Failed", "reason": "Evicted"})
@@ -59,7 +59,7 @@ def test_a_phase_that_is_final_counts_more_than_container_statuses(namespace: Na
 
 
 def test_a_k6_that_never_started_is_unseen(namespace: Namespace, watcher: Sidecar, redis_node: Node) -> None:
-    """A container whose program cannot be started wrote nothing, so nothing is deleted; the report has the reason."""
+    """After a StartError k6 has written no key, so no key is deleted, and the report has the reason."""
     namespace.k6_is("load-test", terminated(128, "StartError"))
     report = watcher.report()
     assert (watcher.process.returncode, report["status"]) == (6, "unseen")
@@ -70,7 +70,7 @@ def test_a_k6_that_never_started_is_unseen(namespace: Namespace, watcher: Sideca
 def test_a_pod_that_was_deleted_may_run_on_for_its_grace_period(
     namespace: Namespace, watchers: Watchers, redis_node: Node
 ) -> None:
-    """A pod that is gone without news of k6's end is waited for as long as it may live."""
+    """The watcher waits its grace period for a pod that is gone without an end of k6."""
     namespace.create(pod("load-test", terminationGracePeriodSeconds=4))
     account = namespace.account(READ_PODS)
     watcher = watchers.start(account, "--detector", "kubernetes", "--target", "pod/load-test")
@@ -84,7 +84,7 @@ def test_a_pod_that_was_deleted_may_run_on_for_its_grace_period(
 
 
 def test_a_replaced_pod_is_waited_for_too(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
-    """A new pod of the same name has a k6 as well."""
+    """The watcher waits for the k6 of a new pod with the same name."""
     namespace.create(pod("load-test", terminationGracePeriodSeconds=1))
     watcher = watchers.start(namespace.account(READ_PODS), "--target", "pod/load-test")
     namespace.k6_is("load-test", RUNNING)
@@ -119,7 +119,7 @@ def test_a_k6_that_will_be_started_again_has_not_ended(
     watchers: Watchers,
     redis_node: Node,
 ) -> None:
-    """After an end that the kubelet will follow by a new start, k6 is waited for; after one that it won't, swept."""
+    """The watcher waits after an end if the kubelet restarts k6, and sweeps after an end without restart."""
     manifest = pod("load-test")
     manifest["spec"] |= spec
     manifest["spec"]["containers"][0] |= container
@@ -136,10 +136,10 @@ def test_a_k6_that_will_be_started_again_has_not_ended(
     assert (report["status"], report["k6"]["exit_code"]) == ("complete", 0)
 
 
-def test_a_k6_that_ended_before_we_came_is_swept_after(
+def test_a_k6_that_ended_before_the_start_is_swept_after(
     namespace: Namespace, watchers: Watchers, redis_node: Node
 ) -> None:
-    """An end in the past is an end."""
+    """The watcher sweeps after a k6 that ended before the watcher's start."""
     namespace.create(pod("load-test"))
     namespace.k6_is("load-test", terminated(0))
     watcher = watchers.start(namespace.account(READ_PODS), "--detector", "kubernetes", pod_name="load-test")
@@ -148,7 +148,7 @@ def test_a_k6_that_ended_before_we_came_is_swept_after(
 
 
 def test_another_name_of_k6s_container(namespace: Namespace, watchers: Watchers) -> None:
-    """--k6-container says which one it is; without it, the names that there are get told."""
+    """--k6-container names k6's container; without it the error lists the pod's containers."""
     namespace.create(pod("load-test", containers=("tester", "sidecar")))
     account = namespace.account(READ_PODS)
     refused = watchers.start(account, "--detector", "kubernetes", pod_name="load-test").report()
@@ -161,7 +161,7 @@ def test_another_name_of_k6s_container(namespace: Namespace, watchers: Watchers)
 
 
 def test_the_tokens_claims_name_the_pod(namespace: Namespace, watchers: Watchers) -> None:
-    """Without the downward API the service account's own token says which pod this is."""
+    """Without the downward API the watcher takes the pod's name from its token."""
     namespace.create(pod("load-test", serviceAccountName="account-0"))
     account = namespace.account(READ_PODS, bound_to="load-test")
     watcher = watchers.start(account, "--detector", "kubernetes")
@@ -171,21 +171,21 @@ def test_the_tokens_claims_name_the_pod(namespace: Namespace, watchers: Watchers
 
 
 def test_a_pod_that_cannot_be_named(namespace: Namespace, watchers: Watchers) -> None:
-    """Where nothing names the pod, the message has the lines that do."""
+    """If nothing gives the pod's name, the message has the lines that do."""
     report = watchers.start(namespace.account(READ_PODS), "--detector", "kubernetes").report()
     assert report["status"] == "error"
     assert "fieldPath: metadata.name" in report["errors"][0]
 
 
 def test_a_pod_that_is_misnamed(namespace: Namespace, watchers: Watchers) -> None:
-    """We run in our pod, so there is one: a name that the API doesn't know is a mistake, said at once."""
+    """A pod name that the API does not know is an error at once, because the watcher's own pod exists."""
     report = watchers.start(namespace.account(READ_PODS), "--detector", "kubernetes", pod_name="laod-test").report()
     assert report["status"] == "error"
     assert "check POD_NAME" in report["errors"][0]
 
 
 def test_k6_that_never_comes_is_unseen(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
-    """After --start-timeout nothing is deleted, and the report says in what state the pod was."""
+    """After --start-timeout no key is deleted, and the report has the pod's state."""
     namespace.create(pod("load-test"))
     namespace.k6_is("load-test", {"waiting": {"reason": "ImagePullBackOff"}}, phase="Pending")
     account = namespace.account(READ_PODS)
@@ -197,7 +197,7 @@ def test_k6_that_never_comes_is_unseen(namespace: Namespace, watchers: Watchers,
 
 
 def test_sigterm_while_k6_runs(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
-    """When the pod is deleted k6 may still tear down: it is waited for, for as long as the deletion allows."""
+    """After SIGTERM the watcher waits for k6's teardown as long as the pod's deletion allows."""
     namespace.create(pod("load-test", terminationGracePeriodSeconds=600))
     watcher = watchers.start(
         namespace.account(READ_PODS), "--detector", "kubernetes", "--timeout", "2", pod_name="load-test"
@@ -215,7 +215,7 @@ def test_sigterm_while_k6_runs(namespace: Namespace, watchers: Watchers, redis_n
 
 
 def test_sigterm_before_the_news_of_a_short_k6(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
-    """A native sidecar gets SIGTERM when k6 has ended, maybe before the API server knows that there was one."""
+    """A native sidecar may get SIGTERM before the news of k6's end; it waits for the news and sweeps."""
     namespace.create(pod("load-test", terminationGracePeriodSeconds=30))
     options = ("--detector", "kubernetes", "--native", "--timeout", "5")
     watcher = watchers.start(namespace.account(READ_PODS), *options, pod_name="load-test")
@@ -228,7 +228,7 @@ def test_sigterm_before_the_news_of_a_short_k6(namespace: Namespace, watchers: W
 
 
 def test_a_native_sidecar_in_a_pod_that_is_deleted(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
-    """The API tells of no container's end while a pod is being deleted, but a native sidecar is stopped after k6."""
+    """In a deleted pod the API reports no container's end, so SIGTERM, which comes after k6, starts the sweep."""
     namespace.create(pod("load-test", terminationGracePeriodSeconds=60))
     options = ("--detector", "kubernetes", "--native")
     watcher = watchers.start(namespace.account(READ_PODS), *options, pod_name="load-test")
@@ -244,7 +244,7 @@ def test_a_native_sidecar_in_a_pod_that_is_deleted(namespace: Namespace, watcher
 
 
 def test_a_second_sigterm_stops(namespace: Namespace, watcher: Sidecar, redis_node: Node) -> None:
-    """Told twice, it ends without a sweep of a k6 that still runs."""
+    """A second SIGTERM ends the watcher without a sweep while k6 runs."""
     namespace.k6_is("load-test", RUNNING)
     until(lambda: watcher.says("k6 is running"))
     watcher.process.send_signal(signal.SIGTERM)
@@ -256,7 +256,7 @@ def test_a_second_sigterm_stops(namespace: Namespace, watcher: Sidecar, redis_no
 
 
 def test_a_native_sidecar_that_is_done_waits_for_sigterm(namespace: Namespace, watchers: Watchers) -> None:
-    """Ended early it would be started again: it stays, with its report in the message, and exits with its true code."""
+    """A native sidecar waits for SIGTERM with its report written, because the kubelet would restart it."""
     namespace.create(pod("load-test"))
     options = ("--detector", "kubernetes", "--native")
     watcher = watchers.start(namespace.account(READ_PODS), *options, pod_name="load-test")
@@ -273,7 +273,7 @@ def test_a_native_sidecar_that_is_done_waits_for_sigterm(namespace: Namespace, w
 def test_when_is_judged_by_the_apis_exit_code(
     code: int, when: str, status: str, namespace: Namespace, watchers: Watchers
 ) -> None:
-    """--when needs no word of the kernel here."""
+    """--when uses the API's exit code, without the kernel."""
     namespace.create(pod("load-test"))
     options = ("--detector", "kubernetes", "--when", when)
     watcher = watchers.start(namespace.account(READ_PODS), *options, pod_name="load-test")

@@ -1,4 +1,4 @@
-"""A watcher of its own: a Job with any number of pods, a TestRun, pods by their labels."""
+"""A separate watcher for a Job with any number of pods, a TestRun, or pods by their labels."""
 
 import itertools
 import signal
@@ -28,14 +28,14 @@ def job(**spec: object) -> Manifest:
 
 @dataclass
 class LoadTest:
-    """A Job's pods, its status, and whoever watches it."""
+    """A Job's pods, its status, and its watcher."""
 
     namespace: Namespace
     watcher: Sidecar
     redis: Node
 
     def pods(self, *names: str) -> None:
-        """Start pods of the Job, with a k6 that runs."""
+        """Start pods of the Job with a running k6."""
         uid = self.namespace.api.ask("GET", self.namespace.path("Job", "load-test"))["metadata"]["uid"]
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "load-test", "uid": uid, "controller": True}
         for name in names:
@@ -45,11 +45,11 @@ class LoadTest:
             self.namespace.k6_is(name, RUNNING)
 
     def goes_on(self, seconds: float = 1.0) -> bool:
-        """Whether nothing is swept for so long."""
+        """Return whether nothing is swept for these seconds."""
         return self.watcher.still_waits(seconds) and kept(self.redis)
 
     def is_over(self, condition: str, reason: str = "") -> None:
-        """Tell that the Job is Complete or Failed."""
+        """Set the Job's condition Complete or Failed."""
         moment = "2026-11-22T07:06:00Z"
         why = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}[condition]
         said = {"status": "True", "lastTransitionTime": moment, "reason": reason, "message": reason}
@@ -86,7 +86,7 @@ class Start:
 
 
 def test_a_job_of_three_pods(start: Start) -> None:
-    """The first to finish ends nothing; the last one does, Complete or not."""
+    """The Job is over once three pods succeeded, even before it is Complete."""
     test = start(parallelism=3, completions=3)
     test.pods("a", "b", "c")
     until(lambda: test.watcher.says("k6 is running"))
@@ -103,7 +103,7 @@ def test_a_job_of_three_pods(start: Start) -> None:
 
 
 def test_a_pod_that_other_containers_keep_alive(start: Start) -> None:
-    """A mesh that never ends keeps the Job from being Complete, and not the sweep from its work."""
+    """The watcher sweeps after k6, even if an endless mesh container keeps the Job from being Complete."""
     test = start(completions=1)
     test.pods("a")
     test.namespace.k6_is("a", terminated(0), phase="Running")
@@ -112,7 +112,7 @@ def test_a_pod_that_other_containers_keep_alive(start: Start) -> None:
 
 
 def test_failures_are_tried_again_up_to_the_limit(start: Start) -> None:
-    """While backoffLimit allows another pod the test is not over; after it, it is."""
+    """The test is over only after the last pod that backoffLimit allows."""
     test = start(backoffLimit=1)
     test.pods("a")
     test.namespace.k6_is("a", terminated(107), phase="Failed")
@@ -125,7 +125,7 @@ def test_failures_are_tried_again_up_to_the_limit(start: Start) -> None:
 
 
 def test_a_pod_that_failed_after_k6_is_tried_again_too(start: Start) -> None:
-    """k6's 0 is no success of a pod whose other container failed: the Job starts another."""
+    """A failed pod is no success, even if its k6 exited with 0: the Job starts another one."""
     test = start(backoffLimit=3)
     test.pods("a")
     test.namespace.k6_is("a", terminated(0), phase="Failed")
@@ -136,7 +136,7 @@ def test_a_pod_that_failed_after_k6_is_tried_again_too(start: Start) -> None:
 
 
 def test_a_failed_job_without_a_second_try(start: Start) -> None:
-    """With backoffLimit 0 the first failure is the end, and --when success is not met."""
+    """With backoffLimit 0 the first failure ends the test, and --when success sweeps nothing."""
     test = start("--when", "success", backoffLimit=0)
     test.pods("a")
     test.namespace.k6_is("a", terminated(99))
@@ -146,7 +146,7 @@ def test_a_failed_job_without_a_second_try(start: Start) -> None:
 
 
 def test_complete_counts_more_than_a_failed_try(start: Start) -> None:
-    """A Job that is Complete has passed, failures on the way included."""
+    """A Complete Job counts as success, even with failed pods before."""
     test = start("--when", "success", backoffLimit=3)
     test.pods("a", "b")
     test.namespace.k6_is("a", terminated(107), phase="Failed")
@@ -157,7 +157,7 @@ def test_complete_counts_more_than_a_failed_try(start: Start) -> None:
 
 
 def test_failed_by_its_own_rules(start: Start) -> None:
-    """With a policy that we don't follow, the Job itself says when no more pods come."""
+    """Under a pod failure policy the Job's condition decides if more pods come."""
     rules = [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [99]}}]
     test = start("--when", "failure", backoffLimit=6, podFailurePolicy={"rules": rules})
     test.pods("a")
@@ -170,7 +170,7 @@ def test_failed_by_its_own_rules(start: Start) -> None:
 
 @pytest.mark.parametrize("limit", [0, 6])
 def test_a_suspended_job_is_not_over(limit: int, start: Start) -> None:
-    """Its pods are deleted, which is no failure, and it may be resumed: at any backoffLimit it is waited for."""
+    """The watcher waits for a suspended Job at any backoffLimit: deleted pods are no failures."""
     test = start(suspend=True, backoffLimit=limit)
     assert test.goes_on()
     test.namespace.api.patch(test.namespace.path("Job", "load-test"), {"spec": {"suspend": False}})
@@ -189,7 +189,7 @@ def test_a_suspended_job_is_not_over(limit: int, start: Start) -> None:
 
 
 def test_the_watchers_own_end_is_none_of_k6(start: Start) -> None:
-    """A watcher that is drained while k6 runs elsewhere sweeps nothing, and says so; its Job makes another."""
+    """A watcher that gets SIGTERM while k6 runs elsewhere sweeps nothing, and reports it."""
     test = start("--grace-period", "4", "--timeout", "1")
     test.pods("a")
     until(lambda: test.watcher.says("k6 is running"))
@@ -201,7 +201,7 @@ def test_the_watchers_own_end_is_none_of_k6(start: Start) -> None:
 
 
 def test_a_deleted_job(start: Start) -> None:
-    """A Job that is gone starts no more pods; those that it had may run on for their grace period."""
+    """After a Job's deletion the watcher waits for the remaining pods and their grace period."""
     test = start()
     test.pods("a")
     until(lambda: test.watcher.says("k6 is running"))
@@ -213,8 +213,8 @@ def test_a_deleted_job(start: Start) -> None:
     assert (report["status"], report["k6"]["ended"]) == ("complete", True)
 
 
-def test_a_job_that_was_made_anew(start: Start) -> None:
-    """A new Job of the same name is the test that runs now: its data is not swept with the old one's."""
+def test_a_job_that_was_created_again(start: Start) -> None:
+    """A new Job with the same name is the current test, so the watcher waits for it before the sweep."""
     test = start(backoffLimit=0)
     test.pods("a")
     until(lambda: test.watcher.says("k6 is running"))
@@ -229,7 +229,7 @@ def test_a_job_that_was_made_anew(start: Start) -> None:
 
 
 def test_a_job_that_is_over_while_a_k6_runs_on(start: Start) -> None:
-    """Failed by a deadline, a Job may still have a pod that runs: it is waited for."""
+    """The watcher waits for a pod that still runs after its Job failed by a deadline."""
     test = start(backoffLimit=0)
     test.pods("a")
     until(lambda: test.watcher.says("k6 is running"))
@@ -240,8 +240,8 @@ def test_a_job_that_is_over_while_a_k6_runs_on(start: Start) -> None:
     assert (report["status"], report["k6"]["exit_code"]) == ("complete", 137)
 
 
-def test_a_job_that_was_gone_before_we_came(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
-    """The pods that it left tell that there was one: a watcher that was started again still ends."""
+def test_a_job_that_was_gone_before_the_start(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
+    """A restarted watcher knows a deleted Job by its pods, and ends after them."""
     namespace.create(pod("a", labels={"job-name": "load-test"}))
     namespace.k6_is("a", RUNNING)
     watcher = watchers.start(namespace.account(READ_JOBS), "--target", "job/load-test", "--start-timeout", "5")
@@ -253,7 +253,7 @@ def test_a_job_that_was_gone_before_we_came(namespace: Namespace, watchers: Watc
 
 
 def test_no_such_job(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
-    """A name that nothing has is told, after --start-timeout."""
+    """The report names a Job that does not exist, after --start-timeout."""
     account = namespace.account(READ_JOBS)
     report = watchers.start(account, "--target", "job/laod-test", "--start-timeout", "1").report()
     assert report["status"] == "unseen"
@@ -267,7 +267,7 @@ HELPER = {"app": "k6", "k6_cr": "load-test", "job-name": "load-test-initializer"
 
 @dataclass
 class Run:
-    """A TestRun, and whoever watches it."""
+    """A TestRun and its watcher."""
 
     namespace: Namespace
     watcher: Sidecar
@@ -275,7 +275,7 @@ class Run:
     numbers: "itertools.count[int]"
 
     def stage(self, name: str) -> None:
-        """Be k6-operator."""
+        """Set the stage, as k6-operator does."""
         self.namespace.status("TestRun", "load-test", {"stage": name})
 
     def runner(self) -> str:
@@ -286,12 +286,12 @@ class Run:
         return name
 
     def goes_on(self, seconds: float = 1.0) -> bool:
-        """Whether nothing is swept for so long."""
+        """Return whether nothing is swept for these seconds."""
         return self.watcher.still_waits(seconds) and kept(self.redis)
 
 
 @pytest.fixture
-def run(test_runs: None, namespace: Namespace, watchers: Watchers, redis_node: Node) -> Run:  # noqa: ARG001  # must be there first
+def run(test_runs: None, namespace: Namespace, watchers: Watchers, redis_node: Node) -> Run:  # noqa: ARG001  # must exist first
     namespace.create(
         {
             "apiVersion": "k6.io/v1alpha1",
@@ -305,7 +305,7 @@ def run(test_runs: None, namespace: Namespace, watchers: Watchers, redis_node: N
 
 
 def test_a_test_run_from_stage_to_stage(run: Run) -> None:
-    """The initializer's end is none; the test is over when its stage is final and the runners have ended."""
+    """A TestRun is over once its stage is final and its runners ended; the initializer does not count."""
     run.stage("initialization")
     run.namespace.create(pod("load-test-initializer-x", labels=HELPER))
     run.namespace.k6_is("load-test-initializer-x", RUNNING)
@@ -327,7 +327,7 @@ def test_a_test_run_from_stage_to_stage(run: Run) -> None:
 
 
 def test_a_test_run_that_is_deleted_when_it_is_done(run: Run) -> None:
-    """`cleanup: post` takes the TestRun away, and its pods with it."""
+    """The watcher sweeps after `cleanup: post` deletes the TestRun and its pods."""
     name = run.runner()
     run.stage("started")
     until(lambda: run.watcher.says("k6 is running"))
@@ -339,7 +339,7 @@ def test_a_test_run_that_is_deleted_when_it_is_done(run: Run) -> None:
 
 
 def test_a_test_run_that_failed_before_it_ran(run: Run) -> None:
-    """A TestRun in error that never had a runner wrote nothing: unseen, nothing deleted."""
+    """A TestRun in error that never had a runner is unseen, and no key is deleted."""
     run.stage("initialization")
     run.stage("error")
     report = run.watcher.report()
@@ -348,7 +348,7 @@ def test_a_test_run_that_failed_before_it_ran(run: Run) -> None:
 
 
 def test_pods_by_their_labels(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
-    """A selector's test is over when its pods have ended; older ones, k6-operator's helpers and others don't count."""
+    """A selector's test is over once its pods ended; older pods, k6-operator's helpers and others do not count."""
     namespace.create(pod("of-yesterday", labels={"app": "k6"}))
     namespace.k6_is("of-yesterday", terminated(99), phase="Failed")
     for name, labels in (("x-initializer", HELPER), ("x-1", RUNNER), ("x-2", RUNNER)):
@@ -368,7 +368,7 @@ def test_pods_by_their_labels(namespace: Namespace, watchers: Watchers, redis_no
 
 
 def test_a_selector_that_is_none(namespace: Namespace, watchers: Watchers) -> None:
-    """A malformed selector is told at once, in the server's words."""
+    """A malformed selector is an error at once, with the server's message."""
     report = watchers.start(namespace.account(READ_PODS), "--target", "selector:app in k6").report()
     assert report["status"] == "error"
     assert "unable to parse requirement" in report["errors"][0]

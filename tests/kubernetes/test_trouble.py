@@ -1,4 +1,4 @@
-"""The end of k6 is seen, and is not seen too early, whatever happens between us and the API server."""
+"""The watcher sees the end of k6, and not too early, with any trouble on the way to the API server."""
 
 import signal
 import time
@@ -22,7 +22,7 @@ PATIENCE = 60
 
 
 def start(namespace: Namespace, folder: Path, redis_url: str, port: int) -> tuple[Sidecar, Watchers, Path]:
-    """Start the watcher of a pod whose k6 runs."""
+    """Start the watcher of a pod with a running k6."""
     namespace.create(pod("load-test"))
     namespace.k6_is("load-test", RUNNING)
     account = namespace.account(READ_PODS)
@@ -54,7 +54,7 @@ def assert_swept(watcher: Sidecar, redis: Node) -> None:
 
 
 def test_a_black_holed_connection(namespace: Namespace, watcher: Sidecar, proxy: Proxy, redis_node: Node) -> None:
-    """A watch that says nothing any more is not peace: a new connection tells of the end."""
+    """If a watch stays silent, the watcher opens a new connection and sees the end there."""
     proxy.black_hole()
     namespace.k6_is("load-test", terminated(99))
     assert_swept(watcher, redis_node)
@@ -63,7 +63,7 @@ def test_a_black_holed_connection(namespace: Namespace, watcher: Sidecar, proxy:
 def test_a_network_that_is_gone_for_a_while(
     namespace: Namespace, watcher: Sidecar, proxy: Proxy, redis_node: Node
 ) -> None:
-    """While nothing passes at all it waits, says so, and finds the end once something does."""
+    """Without a network the watcher waits and reports it, and sees the end once the network is back."""
     proxy.silences_all = True
     namespace.k6_is("load-test", terminated(99))
     until(lambda: watcher.says("no news from the API server"), PATIENCE)
@@ -74,11 +74,11 @@ def test_a_network_that_is_gone_for_a_while(
 
 
 def test_connections_that_are_reset(namespace: Namespace, watcher: Sidecar, proxy: Proxy, redis_node: Node) -> None:
-    """A reset is followed by a new connection, again and again."""
+    """The watcher opens a new connection after each reset."""
     for _ in range(5):
         known = proxy.connections
         proxy.reset()
-        until(lambda known=known: proxy.connections > known, PATIENCE)  # type: ignore[misc]  # a default that binds
+        until(lambda known=known: proxy.connections > known, PATIENCE)  # type: ignore[misc]  # the default binds the value
     assert watcher.still_waits()
     namespace.k6_is("load-test", terminated(99))
     assert_swept(watcher, redis_node)
@@ -92,7 +92,7 @@ def own_namespace(own_api: KubeApi, tmp_path: Path) -> Namespace:
 def test_an_api_server_that_is_restarted(
     own_namespace: Namespace, folder: Path, redis_url: str, redis_node: Node
 ) -> None:
-    """A restart loses nothing: what happened meanwhile is listed afterwards."""
+    """After an API server's restart a new list brings the news of that time."""
     watcher, watchers, _ = start(own_namespace, folder, redis_url, own_namespace.api.port)
     own_namespace.api.restart(pause=3)
     assert watcher.still_waits()
@@ -103,7 +103,7 @@ def test_an_api_server_that_is_restarted(
 
 @pytest.mark.timeout(240)
 def test_an_api_server_that_is_frozen(own_namespace: Namespace, folder: Path, redis_url: str, redis_node: Node) -> None:
-    """A minute of silence is waited out; the end is seen afterwards."""
+    """The watcher waits through a minute of silence, and sees the end afterwards."""
     watcher, watchers, _ = start(own_namespace, folder, redis_url, own_namespace.api.port)
     own_namespace.api.process.send_signal(signal.SIGSTOP)
     assert watcher.still_waits(FROZEN_SECONDS)
@@ -115,12 +115,12 @@ def test_an_api_server_that_is_frozen(own_namespace: Namespace, folder: Path, re
 
 
 def test_a_token_that_is_rotated(own_namespace: Namespace, folder: Path, redis_url: str, redis_node: Node) -> None:
-    """The file is read for each request: the old token stops working, the new one takes its place."""
+    """The watcher reads the token file for each request, so it goes on with a new token after the old one ends."""
     own_namespace.create(pod("keeps-the-token", serviceAccountName="account-0"))
     watcher, watchers, account = start(own_namespace, folder, redis_url, own_namespace.api.port)
     own_namespace.new_token(account, bound_to="keeps-the-token")
-    time.sleep(15)  # until the next list, which takes the new one
-    own_namespace.delete("Pod", "keeps-the-token")  # and ends it: a 401 from here on
+    time.sleep(15)  # until the next list, which uses the new token
+    own_namespace.delete("Pod", "keeps-the-token")  # and ends the token: 401 from here on
     until(lambda: watcher.says("no news from the API server"), PATIENCE)
     assert "401" in watcher.message_file.read_text()
     assert watcher.still_waits()
@@ -132,7 +132,7 @@ def test_a_token_that_is_rotated(own_namespace: Namespace, folder: Path, redis_u
 
 
 def test_a_permission_that_is_taken_away(namespace: Namespace, watcher: Sidecar, redis_node: Node) -> None:
-    """In the middle of a test a missing permission is no reason to end: it is told, and waited for."""
+    """A permission that is lost during the test is reported, and the watcher waits until it is back."""
     binding = namespace.path("RoleBinding", "account-0-account-0").replace(
         "/api/v1", "/apis/rbac.authorization.k8s.io/v1"
     )
@@ -150,7 +150,7 @@ def test_a_permission_that_is_taken_away(namespace: Namespace, watcher: Sidecar,
 def test_ten_thousand_changes_leave_no_trace(
     namespace: Namespace, folder: Path, redis_url: str, redis_node: Node
 ) -> None:
-    """Memory is flat over 10,000 changes of the pod, and none of them is an end."""
+    """Ten thousand changes of the pod neither grow the memory nor look like an end."""
     watcher, watchers, _ = start(namespace, folder, redis_url, namespace.api.port)
     memory = []
     for change in range(EVENTS):

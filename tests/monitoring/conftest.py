@@ -1,4 +1,4 @@
-"""A machine without Prometheus or Helm says so."""
+"""Without Prometheus or Helm the tests are skipped with the reason."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.chart.helm import why_no_helm
 from tests.monitoring.servers import why_no_prometheus
 
 
-@pytest.fixture(autouse=True, scope="module")  # before the servers, which a module starts once
+@pytest.fixture(autouse=True, scope="module")  # before the servers that each module starts
 def _programs() -> None:
     if reason := why_no_prometheus() or why_no_helm():
         pytest.skip(reason)

@@ -20,14 +20,14 @@ PROGRAMS = ("prometheus", "promtool", "prometheus-pushgateway")
 
 
 def why_no_prometheus() -> str | None:
-    """Say what this machine lacks; None where it has all."""
+    """Return what this machine lacks, or None if it lacks nothing."""
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     return f"needs {', '.join(missing)} (Debian: prometheus, prometheus-pushgateway)" if missing else None
 
 
 @dataclass(frozen=True)
 class Web:
-    """A server that answers in JSON."""
+    """A server that answers with JSON."""
 
     port: int
 
@@ -55,7 +55,7 @@ def _running(folder: Path, program: str, *options: str) -> Iterator[Web]:
             [program, f"--web.listen-address=127.0.0.1:{web.port}", *options],
             stdout=log,
             stderr=log,
-            preexec_fn=end_with_parent,  # noqa: PLW1509  # it calls prctl, and nothing that takes a lock
+            preexec_fn=end_with_parent,  # noqa: PLW1509  # it only calls prctl, and takes no lock
         )
     try:
         until(lambda: web.is_up() or process.poll() is not None)
@@ -74,7 +74,7 @@ def pushgateway(folder: Path) -> Iterator[Web]:
 
 @contextlib.contextmanager
 def prometheus(folder: Path, targets: Mapping[int, Mapping[str, str]], rules: Mapping[str, Any]) -> Iterator[Web]:
-    """Scrape these ports every second, each with labels of its own, and evaluate the rules."""
+    """Run a Prometheus that scrapes these ports every second, each with its own labels, and evaluates the rules."""
     yaml = YAML(typ="safe")
     with (folder / "rules.yaml").open("w") as file:
         yaml.dump(dict(rules), file)
@@ -99,7 +99,7 @@ def prometheus(folder: Path, targets: Mapping[int, Mapping[str, str]], rules: Ma
 
 
 def promtool(*arguments: str, text: str = "") -> str:
-    """Return what promtool printed; it must be content."""
+    """Return promtool's output, and fail unless it succeeds."""
     done = subprocess.run(["promtool", *arguments], input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""What k6-sweep tells Prometheus, and what is made of it: pushes, scrapes, dashboard and alerts."""
+"""The metrics of k6-sweep work with Prometheus: pushes, scrapes, dashboard and alerts."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def redis_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 def queries() -> list[tuple[str, str]]:
-    """Return the dashboard's queries, with its variables filled in, each with its panel's title."""
+    """Return the dashboard's queries, with values for their variables, each with its panel's title."""
     found = []
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         for target in panel.get("targets", ()):
@@ -68,7 +68,7 @@ def queries() -> list[tuple[str, str]]:
 
 
 def _unknown(ours: object, theirs: Any, path: str = "") -> Iterator[str]:
-    """Yield where the second lacks what the first has."""
+    """Yield each place where the second value lacks what the first one has."""
     if isinstance(ours, dict):
         for name, value in ours.items():
             yield from _unknown(value, theirs[name], f"{path}.{name}") if name in theirs else [f"{path}.{name}"]
@@ -80,7 +80,7 @@ def _unknown(ours: object, theirs: Any, path: str = "") -> Iterator[str]:
 
 
 def test_the_dashboard_is_grafanas(manifests: Callable[[str], Manifest]) -> None:
-    """Grafana's own types know each of its fields, and the ConfigMap holds it as it is."""
+    """Grafana's own types know each field of the dashboard, and the ConfigMap holds the dashboard unchanged."""
     text = DASHBOARD.read_text()
     plugins.register_default_plugins()
     known = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(json.loads(text))))
@@ -93,7 +93,7 @@ def test_the_dashboard_is_grafanas(manifests: Callable[[str], Manifest]) -> None
 
 
 def test_a_run_is_pushed(gateway: Web, redis_node: Node) -> None:
-    """The counts of a run are in the gateway, in a group of its own; the next run has another."""
+    """A run pushes its counts in its own group of the gateway, and the next run has another group."""
     redis_node.ask("MSET", "test:1", "x", "test:2", "x")
     words = ("run", "--redis-url", f"redis://127.0.0.1:{redis_node.port}", "--pattern", "test:*")
     env = {"POD_NAMESPACE": "load", "POD_NAME": "test-1"}
@@ -109,7 +109,7 @@ def test_a_run_is_pushed(gateway: Web, redis_node: Node) -> None:
 
 
 def test_a_gateway_that_is_away_harms_nothing(redis_node: Node, tmp_path: Path) -> None:
-    """The sweep is what counts: that it could not be told is a line in the log."""
+    """An unreachable gateway does not harm the sweep; the failed push is a line in the log."""
     words = ("run", "--redis-url", f"redis://127.0.0.1:{redis_node.port}", "--pattern", "test:*")
     nobody = f"http://127.0.0.1:{free_port()}"
     ended = k6_sweep(*words, "--pushgateway-url", nobody, "--metrics-file", str(tmp_path / "no" / "such"))
@@ -119,7 +119,7 @@ def test_a_gateway_that_is_away_harms_nothing(redis_node: Node, tmp_path: Path) 
 
 
 def test_what_is_no_gateway_harms_nothing(redis_node: Node) -> None:
-    """Neither does an answer that is no HTTP."""
+    """A gateway that does not answer in HTTP does not harm the sweep."""
     words = ("run", "--redis-url", f"redis://127.0.0.1:{redis_node.port}", "--pattern", "test:*")
     ended = k6_sweep(*words, "--pushgateway-url", f"http://127.0.0.1:{redis_node.port}")
     assert (ended.code, ended.report["status"]) == (0, "complete")
@@ -127,8 +127,8 @@ def test_what_is_no_gateway_harms_nothing(redis_node: Node) -> None:
 
 
 @pytest.mark.parametrize("url", ["pushgateway:9091", "http://g:90x", "http://g/a b", "http://me:word@g", "http://"])
-def test_a_malformed_gateway_is_told_at_the_start(url: str) -> None:
-    """Before anything is swept, and without the login that must not be there."""
+def test_a_malformed_gateway_is_refused_at_the_start(url: str) -> None:
+    """A malformed gateway URL is refused before the sweep, and its login is not repeated."""
     ended = k6_sweep("run", "--redis-url", "redis://127.0.0.1:1", "--pattern", "test:*", "--pushgateway-url", url)
     assert (ended.code, ended.report["status"]) == (2, "error")
     assert "--pushgateway-url must" in ended.report["errors"][0]
@@ -136,7 +136,7 @@ def test_a_malformed_gateway_is_told_at_the_start(url: str) -> None:
 
 
 def test_a_run_writes_a_file(redis_node: Node, tmp_path: Path) -> None:
-    """node_exporter's collector gets what promtool finds well-formed."""
+    """A run writes a file for node_exporter's collector that promtool finds correct."""
     words = ("run", "--redis-url", f"redis://127.0.0.1:{redis_node.port}", "--pattern", "test:*")
     k6_sweep(*words, "--metrics-file", str(tmp_path / "k6-sweep.prom"))
     text = (tmp_path / "k6-sweep.prom").read_text()
@@ -160,7 +160,7 @@ def endpoint(small_cluster: LocalCluster) -> Iterator[Served]:
 def test_dashboard_and_alerts_on_what_happened(
     gateway: Web, endpoint: Served, manifests: Callable[[str], Manifest], tmp_path: Path
 ) -> None:
-    """A real Prometheus has data for each query of the dashboard, and fires just the alerts that it must."""
+    """A real Prometheus has data for each query of the dashboard, and fires exactly the expected alerts."""
     push(Report(Status.COMPLETE, sweep=SWEPT), gateway.url, {"run": "older", "namespace": "load-test"}, 5)
     left = replace(SWEPT, remaining_by_pattern={"a:*": 7})
     time.sleep(0.1)  # the newest run counts
@@ -261,7 +261,7 @@ OUTCOMES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_each_alert(outcome: str, manifests: Callable[[str], Manifest], tmp_path: Path) -> None:
-    """Prometheus's own tests of rules: what fires after each outcome, and nothing else does."""
+    """After each outcome Prometheus's own rule tests find exactly the expected alerts."""
     series, fires = OUTCOMES[outcome]
     spec = manifests("PrometheusRule")["spec"]
     (tmp_path / "rules.yaml").write_text(json.dumps(spec))
@@ -287,7 +287,7 @@ def test_each_alert(outcome: str, manifests: Callable[[str], Manifest], tmp_path
 
 
 def test_alerts_say_what_to_do(manifests: Callable[[str], Manifest]) -> None:
-    """Each has a summary, a description, and the severity that was asked for."""
+    """Each alert has a summary, a description, and the configured severity."""
     manifest = manifests("PrometheusRule")
     assert manifest["metadata"]["labels"]["release"] == "mine"
     for rule in manifest["spec"]["groups"][0]["rules"]:

@@ -141,7 +141,7 @@ def test_redis_py_breaks_a_connection_that_is_of_no_use(error: type[Exception], 
     )
 
 
-def test_redis_py_says_where_a_slot_is() -> None:
+def test_redis_py_gives_the_address_of_a_slot() -> None:
     """ASK and MOVED have a host and a port; MOVED is a subclass of ASK, so the code tests for it first."""
     for kind in (exceptions.AskError, exceptions.MovedError):
         error = kind("7 ::1:6380")
@@ -160,7 +160,7 @@ def test_redis_py_sends_what_is_packed() -> None:
     )
 
 
-def test_redis_py_says_nothing_by_itself() -> None:
+def test_redis_py_sends_nothing_by_itself() -> None:
     """A protocol 2 connection without login and driver_info sends no command of its own, which an ACL may forbid."""
     ours, theirs = socket.socketpair()
 
@@ -202,7 +202,7 @@ def test_hiredis_packs_words_of_three_kinds() -> None:
     )
 
 
-def test_hiredis_reads_as_it_is_told() -> None:
+def test_hiredis_reads_with_the_given_options() -> None:
     """The reader returns bytes, returns k6-sweep's own object if data is missing, and passes errors on as text."""
     more, errors = object(), list[str]()
 
@@ -230,7 +230,7 @@ def test_uvicorn_calls_what_is_overridden(name: str) -> None:
     )
 
 
-def test_uvicorn_tells_the_end_of_an_answer() -> None:
+def test_uvicorn_calls_the_overridden_end_of_a_cycle() -> None:
     """uvicorn looks up the method that ends a request's cycle on the protocol, so that it calls an override."""
     assert "on_response_complete" in names_in(H11Protocol.handle_events), (
         "uvicorn's H11Protocol no longer hands on_response_complete to a request's cycle: _Prompt in api/server.py "
@@ -304,7 +304,7 @@ async def to_nobody(_: MutableMapping[str, Any]) -> None:
     pass
 
 
-def test_fastapi_says_which_route_it_took() -> None:
+def test_fastapi_gives_the_route_that_it_took() -> None:
     """A request's scope has the route that answered it; k6-sweep counts requests by its path."""
     app, path = FastAPI(), "/sweeps/{sweep_id}"
     app.add_api_route(path, lambda sweep_id: sweep_id)
@@ -316,7 +316,7 @@ def test_fastapi_says_which_route_it_took() -> None:
     )
 
 
-def test_starlette_says_which_route_it_would_take() -> None:
+def test_starlette_gives_the_route_that_it_would_take() -> None:
     """A router's routes can be matched against a scope before the request is read."""
     router = APIRouter()
     router.add_api_route("/cleanup", lambda: None, methods=["POST"])
@@ -327,7 +327,7 @@ def test_starlette_says_which_route_it_would_take() -> None:
     )
 
 
-def test_fastapi_says_whether_a_route_has_a_body() -> None:
+def test_fastapi_shows_whether_a_route_has_a_body() -> None:
     """A route has the field of its body, and None if it takes no body."""
 
     def take(order: dict[str, int]) -> None:

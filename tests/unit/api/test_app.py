@@ -121,7 +121,7 @@ def endless() -> Iterator[Message]:
         yield {"type": "http.request", "body": CHUNK, "more_body": True}
 
 
-def test_what_the_document_says_of_the_token_is_so(app: FastAPI) -> None:
+def test_the_document_marks_the_operations_that_need_the_token(app: FastAPI) -> None:
     """Exactly the operations that the OpenAPI document marks refuse a request without the token."""
     for path, operations in app.openapi()["paths"].items():
         for method, operation in operations.items():
@@ -172,7 +172,7 @@ def test_a_body_that_breaks_off(app: FastAPI, headers: dict[str, str], code: int
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
 @pytest.mark.parametrize(("text", "code"), [(b"{}", 200), (b'{"dry_run": true, "dry_run": false}', 400), (b"", 400)])
-def test_a_body_is_json_whatever_its_type_says(app: FastAPI, kind: str, text: bytes, code: int) -> None:
+def test_a_body_is_json_with_any_content_type(app: FastAPI, kind: str, text: bytes, code: int) -> None:
     """The body is read as JSON with any Content-Type, or none."""
     assert ask(app, body(text), TOKEN | ({"Content-Type": kind} if kind else {})).code == code
 
@@ -198,7 +198,7 @@ def test_a_bad_body_is_named_in_our_words(app: FastAPI, text: bytes, error: str)
     assert ask(app, body(text)).error == error
 
 
-def test_a_fault_of_ours(app: FastAPI, logged: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_fault(app: FastAPI, logged: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     """An internal fault gets an answer without details, and the audit still logs the request."""
     monkeypatch.setattr(Sweeps, "begin", lambda *_: 1 / 0)
     asked = Asked(body(b"{}"))

@@ -137,7 +137,7 @@ def test_the_lock_cannot_be_asked(sweeps: Sweeps, lock: FakeLock, work: FakeWork
     assert lock.released == [sweep.id]  # perhaps Redis set it and only the answer was lost
 
 
-def test_a_fault_is_told(sweeps: Sweeps, work: FakeWork) -> None:
+def test_an_internal_fault_is_reported(sweeps: Sweeps, work: FakeWork) -> None:
     """An internal fault ends the sweep with the counts so far, and the next sweep can begin."""
     work.fault = RuntimeError("bug")
     report = sweeps.begin(PATTERNS, dry_run=False).ended.result(5)
@@ -148,7 +148,7 @@ def test_a_fault_is_told(sweeps: Sweeps, work: FakeWork) -> None:
     assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "complete"
 
 
-def test_a_cancelled_sweep_says_so(sweeps: Sweeps) -> None:
+def test_a_cancelled_sweep_is_reported_as_cancelled(sweeps: Sweeps) -> None:
     """The report of a cancelled sweep shows that a request ended it."""
     sweep = sweeps.begin(PATTERNS, dry_run=False)
     sweep.cancel()
@@ -165,7 +165,7 @@ def test_the_end_of_the_server(sweeps: Sweeps) -> None:
         sweeps.begin(PATTERNS, dry_run=False)
 
 
-def test_only_so_many_are_remembered(sweeps: Sweeps, work: FakeWork) -> None:
+def test_only_the_latest_sweeps_are_remembered(sweeps: Sweeps, work: FakeWork) -> None:
     """Only the latest sweeps are remembered; the oldest is forgotten."""
     work.may_end.set()
     done = []
@@ -176,7 +176,7 @@ def test_only_so_many_are_remembered(sweeps: Sweeps, work: FakeWork) -> None:
     assert sweeps.find(done[1].id) is done[1]
 
 
-def test_what_cannot_be_told_blocks_nothing(work: FakeWork, lock: FakeLock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_publication_blocks_nothing(work: FakeWork, lock: FakeLock, monkeypatch: pytest.MonkeyPatch) -> None:
     """If publishing a sweep's end fails, its waiters still get an answer, and the next sweep can begin."""
     faults: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", faults.append)

@@ -56,7 +56,7 @@ def test_the_lock_ends_by_itself() -> None:
     assert lock.take("second", 60) is None
 
 
-def test_somebody_elses_lock_is_left() -> None:
+def test_another_owners_lock_is_left() -> None:
     """An owner whose lock has expired does not release the next owner's; a missing lock is no error."""
     cluster = FakeCluster()
     lock = lock_of(cluster)

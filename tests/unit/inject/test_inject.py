@@ -370,7 +370,7 @@ def test_each_container_gets_what_its_command_takes() -> None:
     assert asked <= sidecar_env(made).keys()
 
 
-def test_a_check_is_not_told_how_long_to_wait_for_k6() -> None:
+def test_a_check_gets_no_setting_for_the_wait() -> None:
     """The `check` container gets no setting for the wait, because it does not wait for k6."""
     (made,) = out(JOB, "--preflight", "--max-wait", "60")
     check, sidecar = made["spec"]["template"]["spec"]["initContainers"]

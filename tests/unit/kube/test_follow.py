@@ -176,7 +176,7 @@ def test_the_token_is_read_for_each_request(scripted: Scripted) -> None:
     assert scripted.tokens == ["Bearer first", "Bearer second", "Bearer second"]
 
 
-def test_a_certificate_of_somebody_else_is_not_trusted(scripted: Scripted, tmp_path: Path) -> None:
+def test_a_certificate_of_another_authority_is_not_trusted(scripted: Scripted, tmp_path: Path) -> None:
     """A server without a certificate of the mounted authority gets no request and no token."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

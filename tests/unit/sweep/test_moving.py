@@ -39,7 +39,7 @@ def is_proven(counts: Tally) -> bool:
     return counts.finished == {SLOT}
 
 
-def test_the_source_says_where_a_slot_goes() -> None:
+def test_the_source_names_the_target_of_a_slot() -> None:
     """A moving slot's source names the target; a slot that has arrived, came back or never moved has none."""
     cluster = half_way()
     source = cluster.connect(Address("a", 6379))
@@ -153,7 +153,7 @@ def test_a_slot_that_turns_to_another_node_after_its_deletes_is_not_proven() -> 
     assert (counts.finished, counts.deleted) == (set(), 12)
 
 
-def test_a_target_that_owns_the_slot_by_now_proves_nothing() -> None:
+def test_a_target_that_already_owns_the_slot_proves_nothing() -> None:
     """A target that accepts the probe without ASKING already owns the slot, although the source does not know it."""
     cluster = FakeCluster()
     cluster.migrate(SLOT, "b")

@@ -320,7 +320,7 @@ def test_a_replica_of_a_slots_target_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("delete", [True, False])
-def test_no_replica_is_waited_for_in_vain(delete: bool) -> None:
+def test_no_replica_is_waited_for_without_need(delete: bool) -> None:
     """WAIT is not sent to a primary without replicas, nor if nothing is deleted."""
     cluster = filled(replicas=0 if delete else 1)
     run(cluster, orders_for(delete=delete))

@@ -95,7 +95,7 @@ def test_a_cut_file_is_noticed(size: int, tmp_path: Path) -> None:
         read_snapshot(tmp_path / "file")
 
 
-def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_missing_file_names_the_command_that_writes_it(tmp_path: Path) -> None:
     """Without the file nothing is deleted, and the command that writes it is named."""
     with pytest.raises(RefusedError, match="k6-sweep snapshot --out"):
         read_snapshot(tmp_path / "none")

@@ -39,7 +39,7 @@ def test_the_rate_of_late_writers_is_that_of_the_last_whole_pass() -> None:
     assert re.search(r"about 150 a second: a pass found 300 new keys", said)
 
 
-def test_nobody_is_accused_without_a_second_pass() -> None:
+def test_no_late_writer_is_named_without_a_second_pass() -> None:
     """If the first pass was not completed, the report names no late writers."""
     said = " ".join(errors([one_pass(0.0, 9000, {1, 2})], Ending(exact=True, verified=False)))
     assert "stopped early" in said

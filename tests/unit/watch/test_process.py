@@ -29,11 +29,10 @@ done.touch()
 
 
 def start_stand_in(name: str, folder: Path) -> tuple[Path, Path]:
-    """Start something that looks like `k6 run`, as nobody's child.
+    """Start a process that looks like `k6 run`, without a parent that reaps it.
 
     Returns:
-        The file that lets it end, and the one that it makes at its end.
-    """
+        The file that lets it end, and the file that it creates at its end."""
     go, done = folder / "go", folder / "done"
     command = f"exec -a {name} {shlex.join([sys.executable, '-c', STAND_IN, 'run', str(go), str(done)])}"
     subprocess.run(["setsid", "--fork", "bash", "-c", command], check=True)
@@ -47,7 +46,7 @@ def watch(name: str, hold: Callable[[psutil.Process], ProcessHandle], budget: Bu
 
 
 def test_without_pidfd_the_end_is_looked_for(tmp_path: Path) -> None:
-    """Where the kernel has no pidfd the end is seen all the same; the exit code is unknown."""
+    """On a kernel without pidfd the watch still sees k6's end, with an unknown exit code."""
     go, done = start_stand_in("k6-without-pidfd", tmp_path)
 
     def unsupported(_: psutil.Process) -> ProcessHandle:
@@ -82,7 +81,7 @@ def test_a_k6_that_was_missed_may_be_followed_by_another(tmp_path: Path) -> None
 
 
 def test_max_wait_ends_the_wait(tmp_path: Path) -> None:
-    """After --max-wait a k6 that still runs is called that."""
+    """After --max-wait the wait ends, and the outcome shows a k6 that still runs."""
     go, done = start_stand_in("k6-too-long", tmp_path)
     outcome = watch("k6-too-long", ProcessHandle.open, Budget(timeout=60, max_wait=0.5))
     assert not done.exists()

@@ -150,7 +150,7 @@ def test_a_former_jobs_k6_is_not_this_ones() -> None:
     assert (it.verdict(0).seen, it.verdict(0).ended) == (False, False)
 
 
-def test_the_first_cause_is_told_not_what_followed() -> None:
+def test_the_first_cause_is_reported_not_what_followed() -> None:
     """The outcome is that of the first failed pod, not of the pods that the Job deleted because of it."""
     deleted = [replace(ENDED, uid=uid, exit_code=105, deleted_by=SOON) for uid in "ab"]
     it = known("job/x")
@@ -181,7 +181,7 @@ def test_pods_that_the_job_deletes_are_no_failures() -> None:
     assert not it.verdict(70).ended
 
 
-def test_a_job_made_anew_doesnt_inherit() -> None:
+def test_a_job_that_is_created_again_does_not_inherit() -> None:
     """A Job created again has no success, failure or exit code of the former Job with its name."""
     former = [replace(pod, owner="1", exit_code=code) for pod, code in zip(TWO, (0, 105), strict=True)]
     it = known("job/x")
@@ -195,7 +195,7 @@ def test_a_job_made_anew_doesnt_inherit() -> None:
     assert it.outcome(2, seen=True, ended=True).exit_code == 0
 
 
-def test_what_is_waited_for_is_said() -> None:
+def test_the_description_names_what_is_waited_for() -> None:
     """The description names the running pods, or why more may come, or the known facts about the end."""
     it = known("job/x")
     assert it.waits_for(0) == "job/x has no pods"
