@@ -91,7 +91,7 @@ class Log:
 
 
 def _parts(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
-    """Return the event and its fields; a record of a library, such as uvicorn, becomes an event of ours."""
+    """Return the event and its fields; a record of a library, such as uvicorn, becomes one event of its own."""
     if record.name == LOGGER_NAME:
         return record.getMessage(), dict(getattr(record, "fields", {}))
     return LogEvent.SERVER_PROBLEM, {"problem": record.getMessage()}

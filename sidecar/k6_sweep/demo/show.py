@@ -67,9 +67,9 @@ def show() -> int:
     step = _steps(console)
     step(f"Starting a Redis Cluster of three primaries on this machine ({_version(server)})")
     with tempfile.TemporaryDirectory(prefix="k6-sweep-demo-") as name, local_cluster(server) as cluster:
-        step(f"Writing {OTHER_KEYS:,} keys that belong to somebody else and must survive")
+        step(f"Writing {OTHER_KEYS:,} keys of other applications, which must survive")
         write_keys(cluster, (f"{OTHERS[i % len(OTHERS)]}:{i}".encode() for i in range(OTHER_KEYS)))
-        step("Taking a snapshot, as an init container would: [cyan]k6-sweep snapshot[/] notes what exists already")
+        step("Taking a snapshot, as an init container would: [cyan]k6-sweep snapshot[/] records which keys exist")
         _take_snapshot(cluster, Path(name))
         shown = _main_job(cluster, k6, Path(name), step)
     _print(console, shown)
@@ -90,7 +90,7 @@ def _main_job(cluster: LocalCluster, k6: str, folder: Path, step: Callable[[str]
     try:
         step("Running a real k6: it writes seven kinds of keys for 5 seconds (and fails its threshold, as tests do)")
         ended, written = _load(cluster, k6, folder)
-        step("k6 has ended; the sidecar sweeps, then waits 2 seconds for stragglers and looks again")
+        step("k6 has ended; the sidecar sweeps, waits 2 seconds for late writes, and checks again")
         output, _ = watch.communicate(timeout=_PATIENCE)
     finally:
         watch.kill()
@@ -126,7 +126,7 @@ def _take_snapshot(cluster: LocalCluster, folder: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise SweepError(f"the snapshot was not taken: {done.stdout}{done.stderr}")
+        raise SweepError(f"the snapshot failed: {done.stdout}{done.stderr}")
 
 
 def _load(cluster: LocalCluster, k6: str, folder: Path) -> tuple[float, Counter[str]]:
@@ -146,7 +146,7 @@ def _load(cluster: LocalCluster, k6: str, folder: Path) -> tuple[float, Counter[
         metrics = json.loads(summary.read_text())["metrics"]
         return ended, Counter({kind: int(metrics[f"written_{kind}"]["count"]) for kind in KINDS})
     except (OSError, KeyError, ValueError) as error:
-        raise SweepError(f"k6 did not say what it wrote; its output:\n{(folder / 'k6.log').read_text()}") from error
+        raise SweepError(f"k6 reported no counts; its output:\n{(folder / 'k6.log').read_text()}") from error
 
 
 def _count(cluster: LocalCluster) -> Counter[str]:
@@ -159,7 +159,7 @@ def _time_of(event: str, log: Path) -> float:
         entry = json.loads(line)
         if entry["event"] == event:
             return datetime.fromisoformat(entry["time"]).timestamp()
-    raise SweepError(f"the sidecar's log never says {event!r}:\n{log.read_text()}")
+    raise SweepError(f"the sidecar's log has no event {event!r}:\n{log.read_text()}")
 
 
 def _version(server: str) -> str:
@@ -203,10 +203,10 @@ def _print(console: Console, shown: _Shown) -> None:
     k6 = report["k6"]
     console.print("\n[bold]The termination message[/], as `kubectl describe pod` would show it:")
     console.print(shown.message, style="cyan", markup=False)
-    ending = f"{k6['exit_code']} ({k6['reason']})" if k6["reason"] else "an exit code that this kernel doesn't tell"
+    ending = f"{k6['exit_code']} ({k6['reason']})" if k6["reason"] else "an exit code that this kernel does not report"
     console.print(
         f"\nk6 ended with {ending}; the sweep began [bold]{shown.began_after:.2f} s[/] later "
-        f"and took [bold]{report['seconds']:.2f} s[/], 2 s of it waiting for stragglers."
+        f"and took [bold]{report['seconds']:.2f} s[/], 2 s of it waiting for late writes."
     )
     if shown.succeeded:
         console.print(
@@ -214,4 +214,4 @@ def _print(console: Console, shown: _Shown) -> None:
             f"all {shown.before.total():,} others are there.[/]\n"
         )
     else:
-        console.print("[red bold]This is not what should have happened.[/] Please report it with the output above.\n")
+        console.print("[red bold]The result is wrong.[/] Please report it with the output above.\n")
