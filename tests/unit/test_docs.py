@@ -29,6 +29,10 @@ ELSEWHERE = {
     "--from-file",
     "--from-literal",
     "--insecure",
+    "--verb",
+    "--resource",
+    "--role",
+    "--serviceaccount",
 }
 
 
@@ -49,3 +53,10 @@ def test_links_lead_somewhere(page: Path) -> None:
     """Every link to a file of the project leads to an existing file."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_readme_is_three_screens() -> None:
+    """README.md has at most 120 lines of at most 100 columns."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 120
+    assert [line for line in lines if len(line) > 100] == []

@@ -39,8 +39,8 @@ def serve(context: Context) -> Report:
         SettingsError: The system refuses the address to listen on.
     """
     settings, log = context.settings, context.log
-    check_breadth(settings)
     check_namespace(settings.allowed_namespace, context.pod.namespace)
+    check_breadth(settings)
     lock = SweepLock(settings, lambda seconds: Connector(settings, lambda: seconds))
     metrics = ServerMetrics()
 

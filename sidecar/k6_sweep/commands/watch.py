@@ -47,8 +47,8 @@ def _watch(context: Context, events: Events) -> Report:
     from k6_sweep.watch.choose_detector import choose  # loads psutil, which other commands do not need
 
     settings, log = context.settings, context.log
-    check_breadth(settings)
     check_namespace(settings.allowed_namespace, context.pod.namespace)
+    check_breadth(settings)
     detector = choose(settings, context.pod, lambda: _why_not_readable(context))
     if settings.preserve_existing is not None:  # fail now, not after a long test
         from k6_sweep.sweep.snapshot import read_snapshot  # costs 6 MiB during the wait
