@@ -1,12 +1,12 @@
 """Writes the generated parts of the docs, from code and values; --check only reports whether they are up to date."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from docs import chart
-from k6_sweep.cli import COMMANDS
 from k6_sweep.inject.settings import InjectSettings
-from k6_sweep.settings.options import flag_name, options_of, variable_name
+from k6_sweep.settings.options import TakenBy, flag_name, options_of, variable_name
 from k6_sweep.settings.snapshot import SnapshotSettings
 
 TARGET = Path(__file__).parent / "settings.md"
@@ -16,13 +16,25 @@ HEAD = """\
 
 <!-- Generated from sidecar/k6_sweep/settings/ and sidecar/k6_sweep/inject/settings.py by `make docs`. -->
 
-Every option is also an environment variable; the option beats the variable. An empty variable counts as not set. Lists
-are repeated as options and separated by commas or newlines in variables. Times are seconds, or carry a unit: `500ms`,
-`60s`, `5m`, `1h`. A yes or no is `true` or `false`; as an option it may stand alone.
+Every setting is an option and an environment variable; secrets are a variable only. If both are set, k6-sweep uses the
+option. An empty variable counts as not set.
 
-All problems with the settings are reported at once, with exit code 2. A variable that begins with `SWEEP_` and is no
-setting is a problem too; those that Kubernetes adds for a Service named `sweep` are not.
+| value | how to write it |
+|---|---|
+| several values (repeatable) | repeat the option; in the variable, separate the values by commas or newlines |
+| a time (SECONDS) | a number of seconds, or a number with a unit: `500ms`, `60s`, `5m`, `1h` |
+| true or false | `true` or `false`; the option without a value means `true` |
+
+k6-sweep reports all problems with the settings at once, with exit code 2. An unknown variable that begins with `SWEEP_`
+is a problem too, but not those that Kubernetes adds for a Service named `sweep`.
+
+The column *commands* lists the commands that have the setting; "all" means `watch`, `run`, `serve`, `snapshot`, `check`
+and `inject`. If a setting belongs to `inject` and to other commands, `inject` writes it into the containers that it
+adds.
 """
+
+
+_ALL = {TakenBy.ALL: "all", TakenBy.IN_PLACE: "all but inject"}
 
 
 def render_settings() -> str:
@@ -32,12 +44,18 @@ def render_settings() -> str:
     for name, spec in (options_of(SnapshotSettings) | options_of(InjectSettings)).items():
         if spec.group != heading:
             heading = spec.group
-            lines += [f"\n## {heading}\n", "| option | variable | default | commands | |", "|---|---|---|---|---|"]
-        option = "(none)" if spec.secret else f"`{flag_name(name)}{'' if spec.flag else ' ' + spec.metavar}`"
+            columns = ("setting", "default", "commands", "what it does", "why this default")
+            lines += [f"\n## {heading}\n", _row(columns), "|" + "---|" * len(columns)]
+        option = f"`{flag_name(name)}{'' if spec.flag else ' ' + spec.metavar}`"
         option = f"`-{spec.letter}`, {option}" if spec.letter else option
-        commands = "all" if all(map(spec.serves, COMMANDS)) else ", ".join(sorted(spec.taken_by.value))
-        lines.append(f"| {option} | `{variable_name(name)}` | {spec.default_text} | {commands} | {spec.help} |")
+        setting = f"`{variable_name(name)}`" if spec.secret else f"{option}<br>`{variable_name(name)}`"
+        commands = _ALL.get(spec.taken_by) or ", ".join(spec.taken_by.value)
+        lines.append(_row([setting, spec.default_text, commands, spec.help, spec.why]))
     return "\n".join(lines) + "\n"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
 def main() -> int:

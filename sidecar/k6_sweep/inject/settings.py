@@ -13,7 +13,7 @@ from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.settings.values import seconds
 
 _MANIFESTS: Final = "Manifests"
-_FORM: Final = "What is added to them"
+_FORM: Final = "What inject adds"
 _KEY: Final = re.compile(r"(?P<name>[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?)(?:/(?P<key>[-._a-zA-Z0-9]+))?")
 
 
@@ -52,27 +52,37 @@ class InjectSettings(Settings):
     filename: tuple[str, ...] = option(
         _MANIFESTS,
         TakenBy.INJECT,
-        "A file of manifests, a folder of .yaml, .yml and .json files, or - for standard input (repeatable).",
+        "File with manifests, folder with .yaml, .yml and .json files, or - for standard input (repeatable).",
+        why="inject reads only the manifests that you name.",
         metavar="FILE",
         many=True,
         letter="f",
         required=True,
     )
-    uninject: bool = flag(_MANIFESTS, TakenBy.INJECT, "Take out what an earlier inject has added.")
+    uninject: bool = flag(
+        _MANIFESTS, TakenBy.INJECT, "Remove what an earlier inject added.", why="The usual task is to add k6-sweep."
+    )
     namespace: str | None = option(
         _MANIFESTS,
         TakenBy.INJECT,
-        "The namespace of manifests that name none; only what needs a Role asks for it.",
+        "Namespace of manifests that name none. inject asks for it only if it adds a Role.",
+        why="inject connects to no cluster, so it cannot know your current namespace.",
         metavar="NAME",
         letter="n",
     )
     image: str | None = option(
-        _FORM, TakenBy.INJECT, "k6-sweep's image.", metavar="IMAGE", shown_default="k6-sweep, of this version"
+        _FORM,
+        TakenBy.INJECT,
+        "Image of k6-sweep.",
+        why="The containers then understand every setting that this version of inject writes.",
+        metavar="IMAGE",
+        shown_default="k6-sweep with this version as its tag",
     )
     kube_version: tuple[int, int] | None = option(
         _FORM,
         TakenBy.INJECT,
-        "The cluster's version: before 1.29 the sidecar is an ordinary container.",
+        "Version of the cluster's Kubernetes. Before 1.29, the sidecar is an ordinary container.",
+        why="Kubernetes enables native sidecars by default since 1.29; inject connects to no cluster to ask.",
         parse=kube_version,
         metavar="VERSION",
         shown_default="1.29 or newer",
@@ -80,54 +90,65 @@ class InjectSettings(Settings):
     redis_password_secret: KeyIn | None = option(
         _FORM,
         TakenBy.INJECT,
-        "The Secret that holds Redis's password, under `password` or KEY; mounted as a file.",
+        "Secret with the password of Redis, under the key `password` or KEY. It is mounted as a file.",
+        why="Needed only if Redis requires a login.",
         parse=KeyIn.parse,
         metavar="NAME[/KEY]",
     )
     redis_ca_config_map: KeyIn | None = option(
         _FORM,
         TakenBy.INJECT,
-        "A ConfigMap with the authorities (PEM) to trust, under `ca.crt` or KEY.",
+        "ConfigMap with the certificate authorities (PEM) to trust, under the key `ca.crt` or KEY.",
+        why="Needed only if your own authority signed the certificate of Redis.",
         parse=KeyIn.parse,
         metavar="NAME[/KEY]",
     )
     redis_ca_secret: KeyIn | None = option(
         _FORM,
         TakenBy.INJECT,
-        "A Secret with the authorities (PEM) to trust, under `ca.crt` or KEY.",
+        "Secret with the certificate authorities (PEM) to trust, under the key `ca.crt` or KEY.",
+        why="Needed only if your own authority signed the certificate of Redis.",
         parse=KeyIn.parse,
         metavar="NAME[/KEY]",
     )
     redis_client_secret: str | None = option(
         _FORM,
         TakenBy.INJECT,
-        "A Secret of type kubernetes.io/tls with our own certificate, where the server asks for one.",
+        "Secret of type kubernetes.io/tls with k6-sweep's own certificate, if Redis asks for one.",
+        why="Needed only if Redis asks for a client certificate.",
         metavar="NAME",
     )
     preflight: bool = flag(
         _FORM,
         TakenBy.INJECT,
-        "Try Redis in an init container, so that a wrong password stops the test before it starts.",
+        "Test Redis in an init container, so that a wrong password stops the test before it starts.",
+        why="A Redis that is unreachable for a moment should not stop the load test; the sidecar only logs a warning.",
     )
     only_new: bool = flag(
         _FORM,
         TakenBy.INJECT,
-        "Delete only what the test made: an init container notes down before the test which keys exist already.",
+        "Delete only what the test made: before the test, an init container records which keys already exist.",
+        why="It delays the test, and a test with its own key prefix does not need it.",
     )
     fail_job: bool = flag(
         _FORM,
         TakenBy.INJECT,
-        "A failed sweep fails the Job. Adds the ordinary container: a Job ignores a native sidecar's exit code.",
+        "Let a failed sweep fail the Job. This uses the ordinary container, because a Job ignores the exit code of a "
+        "native sidecar.",
+        why="The result of the Job should be k6's result.",
     )
     no_guard: bool = flag(
         _FORM,
         TakenBy.INJECT,
-        "Accept that no guard is chosen: whatever matches the patterns goes, in whatever Redis the URL leads to.",
+        "Accept that there is no guard: k6-sweep deletes every key that matches the patterns, in any Redis that the "
+        "URL leads to.",
+        why="With a guard, a wrong URL cannot delete keys of another environment.",
     )
     k6_shutdown: float = option(
         _FORM,
         TakenBy.INJECT,
-        "How long k6 takes to end when its pod is deleted; its own limit for teardown() is 60.",
+        "Seconds that k6 needs to end when its pod is deleted. Raise it if your script raises teardownTimeout.",
+        why="60 s is k6's own limit for teardown().",
         parse=seconds,
         metavar="SECONDS",
         default=60.0,

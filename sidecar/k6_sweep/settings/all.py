@@ -14,7 +14,7 @@ KUBELET_TERMINATION_LOG: Final = Path("/dev/termination-log")
 SMALLEST_MESSAGE: Final = 512
 """Bytes that are always enough for status, totals and k6's end."""
 
-_OUTPUT = "What it tells"
+_OUTPUT = "Output"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +24,17 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
     termination_log: Path | None = option(
         _OUTPUT,
         TakenBy.IN_PLACE,
-        "The file for the termination message.",
+        "File for the termination message.",
+        why="The kubelet reads the message from this file; elsewhere there is no such file.",
         parse=Path,
         metavar="FILE",
-        shown_default=f"{KUBELET_TERMINATION_LOG} where it exists",
+        shown_default=f"{KUBELET_TERMINATION_LOG} if it exists",
     )
     message_limit: int = option(
         _OUTPUT,
         TakenBy.IN_PLACE,
-        "The termination message's size in bytes. Kubernetes keeps 4,096 of a container and 12,288 of a pod.",
+        "Maximum size of the termination message, in bytes. Kubernetes keeps 4,096 per container and 12,288 per pod.",
+        why="In a pod of up to six containers, Kubernetes keeps this much of each.",
         parse=whole_number(SMALLEST_MESSAGE, 4096),
         metavar="BYTES",
         default=2048,
@@ -40,28 +42,35 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
     emit_event: bool = flag(
         _OUTPUT,
         TakenBy.ONE_SWEEP,
-        "Tell the end in an Event on our own pod, for kubectl describe. Needs the permission to create events.",
+        "Report the result in an Event on k6-sweep's own pod, for `kubectl describe`. Needs permission to create "
+        "events.",
+        why="It needs a Role, which a pod does not have by default.",
     )
     pushgateway_url: str | None = option(
         _OUTPUT,
         TakenBy.ONE_SWEEP,
-        "A Prometheus Pushgateway to send the counts of the sweep to, grouped by job (k6-sweep) and run. Needs "
+        "Prometheus Pushgateway that gets the counts of the sweep, grouped by job (k6-sweep) and run. Needs "
         "k6-sweep[metrics].",
+        why="Only you know whether there is a Pushgateway, and where.",
         parse=http_url,
         metavar="URL",
     )
     metrics_file: Path | None = option(
         _OUTPUT,
         TakenBy.ONE_SWEEP_IN_PLACE,
-        "A file to write the same counts to, for node_exporter's textfile collector (it reads *.prom). Needs "
+        "File that gets the counts of the sweep, for node_exporter's textfile collector, which reads *.prom. Needs "
         "k6-sweep[metrics].",
+        why="It is of use only where node_exporter runs on the same machine.",
         parse=Path,
         metavar="FILE",
     )
     failure_policy: str = option(
         _OUTPUT,
         TakenBy.ENDING,
-        "fail: exit codes tell. ignore: exit 0 instead of 3 to 6, so that a Job doesn't fail; the message still tells.",
+        "fail: exit with the code of the result. ignore: exit 0 in place of 3 to 6, so that the Job does not fail; the "
+        "report is unchanged.",
+        why="A script must notice a failure. inject and the chart set `ignore` where the Job would run the load test "
+        "again.",
         parse=one_of("fail", "ignore"),
         metavar="POLICY",
         default="fail",
@@ -69,15 +78,17 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
     log_format: str | None = option(
         _OUTPUT,
         TakenBy.IN_PLACE,
-        "How the log on standard error is written: json or text.",
+        "Format of the log on standard error: json or text.",
+        why="People read terminals; programs that collect logs need fields.",
         parse=one_of("json", "text"),
         metavar="FORMAT",
-        shown_default="text on a terminal, else json",
+        shown_default="text on a terminal, otherwise json",
     )
     log_level: str = option(
         _OUTPUT,
         TakenBy.ALL,
-        "debug, info, warning or error.",
+        "Lowest level that is logged: debug, info, warning or error.",
+        why="It shows each step of a run, without the details of `debug`.",
         parse=one_of("debug", "info", "warning", "error"),
         metavar="LEVEL",
         default="info",

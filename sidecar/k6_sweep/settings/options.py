@@ -58,6 +58,8 @@ class Option:
     help: str
     """What it does, its unit, and the effect of leaving it out."""
     _: KW_ONLY
+    why: str
+    """The reason for the default, or for having none; shown in docs/settings.md only."""
     parse: Callable[[str], Any] = str
     """Converts the text to the value; raises ValueError with a clause such as "must be a number"."""
     metavar: str = "TEXT"
@@ -106,8 +108,8 @@ def _declares(describe: Callable[_Parts, Option]) -> Callable[_Parts, Any]:
     return declare
 
 
-def _flag(group: str, taken_by: TakenBy, help_text: str) -> Option:
-    return Option(group, taken_by, help_text, parse=boolean, metavar="BOOL", default=False, flag=True)
+def _flag(group: str, taken_by: TakenBy, help_text: str, *, why: str) -> Option:
+    return Option(group, taken_by, help_text, why=why, parse=boolean, metavar="BOOL", default=False, flag=True)
 
 
 option: Final = _declares(Option)

@@ -7,7 +7,7 @@ from k6_sweep.settings.options import TakenBy, option
 from k6_sweep.settings.redis_url import Secret
 from k6_sweep.settings.values import Address, readable_file
 
-_HTTP = "The HTTP endpoint"
+_HTTP = "HTTP endpoint"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,35 +17,46 @@ class ServeSettings:
     listen: Address = option(
         _HTTP,
         TakenBy.SERVE,
-        "Where to listen: HOST:PORT, an IPv6 address in brackets. 127.0.0.1 is for the containers of one pod.",
+        "Address to listen on; write an IPv6 address in brackets. Use 127.0.0.1 if all clients are in the same pod.",
+        why="Clients connect from outside the container.",
         parse=Address.parse,
-        metavar="ADDRESS",
+        metavar="HOST:PORT",
         default=Address("0.0.0.0", 8000),  # noqa: S104  # clients connect from outside the container
     )
     admin_token: Secret | None = option(
         _HTTP,
         TakenBy.SERVE,
-        "The token that callers send as X-Admin-Token; without one, or a file, serve refuses to start.",
+        "Token that clients send in the header X-Admin-Token. `serve` needs it, or --admin-token-file, to start.",
+        why="With a default token, any client could sweep. It has no option, because every process of the pod could "
+        "read it.",
         parse=Secret,
         secret=True,
     )
     admin_token_file: Path | None = option(
         _HTTP,
         TakenBy.SERVE,
-        "A file that holds the token; read again at each request, so it may be rotated.",
+        "File with the token that clients send in the header X-Admin-Token, instead of the variable SWEEP_ADMIN_TOKEN. "
+        "k6-sweep reads it again at each request, so you can rotate the token.",
+        why="With a default token, any client could sweep.",
         parse=readable_file,
         metavar="FILE",
     )
     tls_cert_file: Path | None = option(
         _HTTP,
         TakenBy.SERVE,
-        "The endpoint's own certificate (PEM), to serve HTTPS; read at the start.",
+        "File with the endpoint's certificate (PEM), to serve HTTPS. k6-sweep reads it at the start.",
+        why="HTTPS needs a certificate for the name by which your clients call the endpoint.",
         parse=readable_file,
         metavar="FILE",
         shown_default="plain HTTP",
     )
     tls_key_file: Path | None = option(
-        _HTTP, TakenBy.SERVE, "That certificate's key (PEM).", parse=readable_file, metavar="FILE", default=None
+        _HTTP,
+        TakenBy.SERVE,
+        "File with the private key (PEM) of the certificate in --tls-cert-file.",
+        why="Needed only with --tls-cert-file.",
+        parse=readable_file,
+        metavar="FILE",
     )
 
     def current_admin_token(self) -> bytes:

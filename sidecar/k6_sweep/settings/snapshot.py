@@ -7,7 +7,7 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.settings.options import TakenBy, option
 from k6_sweep.settings.values import whole_number
 
-_SNAPSHOT = "The snapshot"
+_SNAPSHOT = "Snapshot"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,9 @@ class SnapshotSettings(Settings):
     out: Path = option(
         _SNAPSHOT,
         TakenBy.SNAPSHOT,
-        "The file to write. In a pod an existing one of this pod's is kept; elsewhere it is refused.",
+        "Output file. If it exists, that is an error, except when this same pod wrote it (a restarted init container): "
+        "then it is kept.",
+        why="The sweep must read the same file: it is on a volume that both containers mount.",
         parse=Path,
         metavar="FILE",
         required=True,
@@ -25,7 +27,10 @@ class SnapshotSettings(Settings):
     snapshot_limit: int = option(
         _SNAPSHOT,
         TakenBy.SNAPSHOT,
-        "Refuse to note down more keys than this; each takes 8 bytes, in memory and in the file.",
+        "Maximum keys in the snapshot; if more keys match, k6-sweep refuses. Each key takes 8 bytes, in memory and in "
+        "the file.",
+        why="These keys take 80 MB, which the memory limit of the containers that inject and the chart add (256 MiB) "
+        "allows.",
         parse=whole_number(1),
         metavar="N",
         default=10_000_000,

@@ -17,8 +17,11 @@ class WatchSettings:
     detector: str = option(
         _K6,
         TakenBy.WAITING,
-        "How to see k6's end: process (the pod's containers share their processes), kubernetes (the API), signal "
-        "(trust the SIGTERM that a native sidecar gets), or auto: the first of process and kubernetes that can work.",
+        "How to detect k6's end. process: from the processes, which the pod's containers must share. kubernetes: from "
+        "the API. signal: from SIGTERM, which a native sidecar gets. auto: process or kubernetes, the first that can "
+        "work.",
+        why="It works without further settings. It never chooses `signal`, because SIGTERM comes also if k6 never "
+        "started.",
         parse=one_of("auto", "process", "kubernetes", "signal"),
         metavar="DETECTOR",
         default="auto",
@@ -26,22 +29,35 @@ class WatchSettings:
     target: Target | None = option(
         _K6,
         TakenBy.WAITING_IN_PLACE,
-        "Whose end to wait for, by the API: pod/NAME, job/NAME, testrun/NAME (k6-operator) or selector:LABELS. For a "
-        "watcher that runs beside the test, not in its pod.",
+        "Test to wait for, by the Kubernetes API: pod/NAME, job/NAME, testrun/NAME (k6-operator) or selector:LABELS. "
+        "For a watcher outside the test's pod.",
+        why="A sidecar waits for the k6 in its own pod.",
         parse=Target.parse,
         metavar="TARGET",
-        shown_default="our own pod",
+        shown_default="k6-sweep's own pod",
     )
     k6_container: str = option(
-        _K6, TakenBy.WAITING, "The name of k6's container, for the API.", metavar="NAME", default="k6"
+        _K6,
+        TakenBy.WAITING,
+        "Name of k6's container (kubernetes detector).",
+        why="The chart, the examples and k6-operator use this name.",
+        metavar="NAME",
+        default="k6",
     )
     k6_process: str = option(
-        _K6, TakenBy.WAITING, "The name of k6's executable, for the processes.", metavar="NAME", default="k6"
+        _K6,
+        TakenBy.WAITING,
+        "Name of k6's executable (process detector).",
+        why="The image and the packages of k6 use this name.",
+        metavar="NAME",
+        default="k6",
     )
     start_timeout: float = option(
         _K6,
         TakenBy.WAITING_IN_PLACE,
-        "How long to wait for k6 to appear. It never gives up as a native sidecar.",
+        "How long to wait for k6 to appear, in seconds. Raise it if your tests queue. Ignored with --native, which "
+        "waits until SIGTERM.",
+        why="The cluster needs time to pull k6's image, but a test that never starts must be reported as `unseen`.",
         parse=seconds,
         metavar="SECONDS",
         default=300.0,
@@ -49,15 +65,17 @@ class WatchSettings:
     max_wait: float | None = option(
         _K6,
         TakenBy.WAITING,
-        "How long to wait for k6 to end; after that, sweep and say `incomplete`.",
+        "How long to wait for k6 to end, in seconds. After that, k6-sweep sweeps and reports `incomplete`.",
+        why="A sweep before k6's end deletes keys that the test still uses.",
         parse=positive_seconds,
         metavar="SECONDS",
-        shown_default="as long as it takes",
+        shown_default="no limit",
     )
     when: str = option(
         _K6,
         TakenBy.WAITING,
         "Sweep only after this outcome of k6: always, success or failure.",
+        why="A test leaves keys behind whether it succeeds or fails.",
         parse=one_of("always", "success", "failure"),
         metavar="OUTCOME",
         default="always",
@@ -65,13 +83,17 @@ class WatchSettings:
     grace_period: float | None = option(
         _K6,
         TakenBy.UNTIL_SIGTERM,
-        "The pod's terminationGracePeriodSeconds: how long SIGTERM leaves to wait for k6, and to end the sweep.",
+        "The pod's terminationGracePeriodSeconds: the time after SIGTERM to wait for k6 and to end the sweep. Set it "
+        "if k6-sweep may not read its pod.",
+        why=f"{ASSUMED_GRACE_PERIOD:g} is Kubernetes' own default. The API reports what the pod really has.",
         parse=positive_seconds,
         metavar="SECONDS",
-        shown_default=f"{ASSUMED_GRACE_PERIOD:g}; in watch what the API tells",
+        shown_default=f"{ASSUMED_GRACE_PERIOD:g}; in watch, what the API reports",
     )
     native: bool = flag(
         _K6,
         TakenBy.WAITING_IN_PLACE,
-        "Run as a native sidecar (an initContainer with restartPolicy Always): when done, wait for SIGTERM to exit.",
+        "Run as a native sidecar (an init container with restartPolicy Always): after the sweep, wait for SIGTERM "
+        "before the exit.",
+        why="An ordinary container must exit after the sweep, because its pod waits for it.",
     )
