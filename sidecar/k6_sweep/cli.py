@@ -19,34 +19,33 @@ from k6_sweep.settings.read import Parser
 from k6_sweep.status import BAD_SETTINGS, Status
 
 COMMANDS: Final[Mapping[str, str]] = {
-    "watch": "wait until k6 has ended, then sweep: the sidecar",
-    "run": "sweep now, once",
-    "serve": "sweep when asked over HTTP: k6's teardown(), or an admin",
-    "snapshot": "note down, before the test, which keys exist already",
-    "check": "try everything that a sweep needs; delete nothing",
+    "watch": "wait until k6 has ended, then delete the test's keys: the sidecar",
+    "run": "delete the test's keys now, once",
+    "serve": "delete the test's keys on HTTP requests, from k6's teardown() or from an admin",
+    "snapshot": "record, before the test, which keys already exist",
+    "check": "test addresses, login, permissions and guards; delete nothing",
 }
 """The summary of each command that connects to Redis."""
-_DEMO: Final = "show it on this machine: a Redis Cluster, a k6, and the sweep"
+_DEMO: Final = "run a demonstration on this machine: a Redis Cluster, a k6 and a sweep"
 _INJECT: Final = "add the sidecar to the manifests of k6 tests, and print them"
 
 _HELP: Final = """\
 Usage: k6-sweep COMMAND [OPTIONS]
 
-Sweeps a k6 load test's keys from the whole Redis Cluster once the test has ended.
+Sweep a k6 load test's keys: delete them from the whole Redis Cluster when the test has ended.
 
 Commands:
 {commands}
 
-`k6-sweep COMMAND --help` lists a command's options. Each is also an environment variable, SWEEP_ and its name:
---redis-url is SWEEP_REDIS_URL. An option beats its variable.
+`k6-sweep COMMAND --help` lists the options of a command.
 
 Exit codes:
-  0  complete, dry-run, skipped (--when) or ready (check)
+  0  complete, dry-run, skipped (--when), ready (check) or stopped (serve)
   1  internal error
-  2  settings that cannot be used
-  3  incomplete: something may remain
+  2  invalid settings
+  3  incomplete: keys may remain
   4  refused by a guard; nothing was deleted
-  5  failed: Redis out of reach or permission denied; nothing was deleted
+  5  failed: Redis is unreachable or denied a command; nothing was deleted
   6  unseen: k6 never appeared; nothing was deleted
 """
 
@@ -80,7 +79,6 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
         prog=f"k6-sweep {command}",
         description=COMMANDS[command][0].upper() + COMMANDS[command][1:] + ".",
         usage=f"k6-sweep {command} [OPTIONS]",
-        epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL.",
         allow_abbrev=False,
     )
     settings, problems = parse(settings_of(command), command, parser, arguments, environ)
@@ -164,5 +162,8 @@ def _lacks(extra: str, error: ModuleNotFoundError) -> int:
 
 
 def _help() -> str:
+    from k6_sweep.settings.help import end_of_help
+
     summaries = {**COMMANDS, "inject": _INJECT, "demo": _DEMO}
-    return _HELP.format(commands="\n".join(f"  {name:10}{summary}" for name, summary in summaries.items()))
+    commands = "\n".join(f"  {name:10}{summary}" for name, summary in summaries.items())
+    return _HELP.format(commands=commands) + end_of_help("k6-sweep")

@@ -19,7 +19,7 @@ NO_MESSAGE = {
 HELP = {
     "cli.py",
     "inject/settings.py",
-    *(f"settings/{name}.py" for name in ("all", "serve", "snapshot", "sweep", "watch")),
+    *(f"settings/{name}.py" for name in ("all", "help", "serve", "snapshot", "sweep", "watch")),
 }
 """Modules whose constants are texts of the help."""
 PARTS = {

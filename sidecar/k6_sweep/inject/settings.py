@@ -170,7 +170,6 @@ def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Injec
         prog="k6-sweep inject",
         description="Add k6-sweep to the manifests of k6 tests, and print them.",
         usage="k6-sweep inject -f FILE [OPTIONS]",
-        epilog="Each option is also an environment variable: --redis-url is SWEEP_REDIS_URL.",
         allow_abbrev=False,
     )
     settings, texts, problems = read(InjectSettings, "inject", parser, argv, environ, others=SnapshotSettings)

@@ -25,6 +25,12 @@ class Parser(argparse.ArgumentParser):
         """Raise the error; argparse would exit."""
         raise _UsageError(message)
 
+    def format_help(self) -> str:
+        """Return the help; it ends with the examples of the program."""
+        from k6_sweep.settings.help import end_of_help
+
+        return super().format_help() + end_of_help(self.prog)
+
 
 def _add_options(parser: argparse.ArgumentParser, settings: type, command: str) -> None:
     """Add the options that the command takes to the parser, under their headings."""

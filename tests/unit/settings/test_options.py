@@ -160,7 +160,7 @@ def test_any_url_text_is_read_or_refused(text: str) -> None:
 def test_every_setting_is_named_in_the_help() -> None:
     """Every setting of a command is in its help, with the default."""
     for command in COMMANDS:
-        parser = Parser(formatter_class=argparse.HelpFormatter)
+        parser = Parser(f"k6-sweep {command}", formatter_class=argparse.HelpFormatter)
         parse(settings_of(command), command, parser, [], NEEDED)
         text = " ".join(parser.format_help().split())
         taken = {
