@@ -21,8 +21,8 @@ _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 class LogEvent(StrEnum):
     """What a log line reports: fixed phrases, which users search for. docs/operations.md gives each one's fields."""
 
-    API_RECOVERED = "Kubernetes API answers again"
-    API_SILENT = "Kubernetes API does not answer"
+    API_RECOVERED = "news from the Kubernetes API again"
+    API_SILENT = "no news from the Kubernetes API"
     CHECK_PASSED = "check passed"
     CHECK_WARNING = "check warning"
     CONNECTION_LOST = "connection to a primary lost"

@@ -42,14 +42,14 @@ SETTINGS: dict[str, tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = {
         ["--redis-password is not an option, because other processes can read it; set SWEEP_REDIS_PASSWORD"],
     ),
     "a value is missing": (["--timeout"], {}, ["--timeout", "expected one argument"]),
-    "malformed URLs": (["--redis-url", "http://me:geheim@h"], {}, ["--redis-url must begin with redis://"]),
+    "malformed URLs": (["--redis-url", "http://me:geheim@h"], {}, ["--redis-url must start with redis://"]),
     "a malformed port": (["--redis-url", "redis://:geheim@h:99999"], {}, ["--redis-url has an invalid host or port"]),
     "an unclosed bracket": (["--pattern", "test:[ab"], {}, ["'test:[ab' has a [ without a ]"]),
     "an empty pattern": (["--pattern", ""], {}, ["'' is empty"]),
     "a file that is not there": (
         ["--redis-password-file", "/no/such"],
         {},
-        ["--redis-password-file names a file that cannot be read"],
+        ["--redis-password-file is a file that cannot be read"],
     ),
     "two passwords": (
         ["--redis-url", "redis://:geheim@h", "--pattern", "test:*"],
@@ -120,7 +120,7 @@ def test_a_namespace_that_is_not_allowed_is_refused(namespace: str | None, good:
     for command in ("run", "watch", "check"):
         ended = k6_sweep(command, *good, "--allowed-namespace", "load-*", env=env)
         assert (ended.code, ended.report["status"]) == (4, "refused")
-        assert "--allowed-namespace permits only load-*" in ended.report["errors"][0]
+        assert "--allowed-namespace allows only load-*" in ended.report["errors"][0]
     assert redis_node.ask("DBSIZE") == 2
     assert k6_sweep("run", *good, "--allowed-namespace", "load-*", env={"POD_NAMESPACE": "load-test"}).code == 0
 

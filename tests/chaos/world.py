@@ -266,7 +266,7 @@ def judge(world: World, report: SweepReport, late: bool) -> None:
         said = " ".join(report.errors)
         named = {
             slot
-            for text in re.findall(r"(?:proven to be swept|vouch for them): ([\d,-]+)", said)
+            for text in re.findall(r"(?:not swept completely|incomplete for them): ([\d,-]+)", said)
             for slot in parse_ranges(text)
         }
         assert said, "incomplete, but it does not say why"

@@ -131,8 +131,8 @@ def test_when_without_kernel_and_api_is_refused(namespace: Namespace, beside_k6:
     namespace.create(a_pod("load-test"))
     report = beside_k6(namespace.account([]), "--when", "success", wrap=on_an_old_kernel).report()
     assert report["status"] == "error"
-    assert "this kernel doesn't tell" in report["errors"][0]
-    assert "may not list pods" in report["errors"][0]
+    assert "This kernel does not report it" in report["errors"][0]
+    assert "not allowed to list pods" in report["errors"][0]
 
 
 def alone(command: list[str]) -> list[str]:

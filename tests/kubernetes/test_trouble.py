@@ -66,9 +66,9 @@ def test_a_network_that_is_gone_for_a_while(
     """Without a network the watcher waits and reports it, and sees the end once the network is back."""
     proxy.silences_all = True
     namespace.k6_is("load-test", terminated(99))
-    until(lambda: watcher.says("no news from the API server"), PATIENCE)
+    until(lambda: watcher.says("no news from the Kubernetes API"), PATIENCE)
     assert watcher.still_waits()
-    assert "no news from the API server" in watcher.message_file.read_text()
+    assert "no news from the Kubernetes API" in watcher.message_file.read_text()
     proxy.silences_all = False
     assert_swept(watcher, redis_node)
 
@@ -121,11 +121,11 @@ def test_a_token_that_is_rotated(own_namespace: Namespace, folder: Path, redis_u
     own_namespace.new_token(account, bound_to="keeps-the-token")
     time.sleep(15)  # until the next list, which uses the new token
     own_namespace.delete("Pod", "keeps-the-token")  # and ends the token: 401 from here on
-    until(lambda: watcher.says("no news from the API server"), PATIENCE)
+    until(lambda: watcher.says("no news from the Kubernetes API"), PATIENCE)
     assert "401" in watcher.message_file.read_text()
     assert watcher.still_waits()
     own_namespace.new_token(account)
-    until(lambda: watcher.says("Kubernetes API answers again"), PATIENCE)
+    until(lambda: watcher.says("news from the Kubernetes API again"), PATIENCE)
     own_namespace.k6_is("load-test", terminated(99))
     assert_swept(watcher, redis_node)
     watchers.stop()
@@ -137,11 +137,11 @@ def test_a_permission_that_is_taken_away(namespace: Namespace, watcher: Sidecar,
         "/api/v1", "/apis/rbac.authorization.k8s.io/v1"
     )
     namespace.api.ask("DELETE", binding)
-    until(lambda: watcher.says("no news from the API server"), PATIENCE)
+    until(lambda: watcher.says("no news from the Kubernetes API"), PATIENCE)
     assert watcher.still_waits()
     assert "add this rule to its Role" in watcher.message_file.read_text()
     namespace.bind("account-0", "account-0")
-    until(lambda: watcher.says("Kubernetes API answers again"), PATIENCE)
+    until(lambda: watcher.says("news from the Kubernetes API again"), PATIENCE)
     namespace.k6_is("load-test", terminated(99))
     assert_swept(watcher, redis_node)
 

@@ -129,7 +129,7 @@ def _by_kubernetes(context: Context, events: Events, board: Board) -> Wait:
         _budget(settings),
         events,
         context.log,
-        lambda trouble: board.tell("api", (f"the Kubernetes API does not answer: {trouble}",) if trouble else ()),
+        lambda trouble: board.tell("api", (f"no news from the Kubernetes API: {trouble}",) if trouble else ()),
     ).run
 
 

@@ -121,5 +121,5 @@ def http_url(text: str) -> str:
     if not sound or not text.isprintable() or " " in text:
         raise ValueError("must be a URL such as http://HOST:PORT or https://HOST")
     if "@" in parts.netloc:
-        raise ValueError("must not contain a user or password, because manifests and logs show it")
+        raise ValueError("must not contain a login, because manifests and logs show it")
     return text
