@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+# The ServiceAccount admission controller of every cluster mounts the token here.
 FOLDER: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -42,6 +43,7 @@ class Account:
         Raises:
             OSError: The token cannot be read.
         """
+        # Not cached: the token expires, and a long test outlives it. With an old one, the API server answers 401.
         return (self.folder / "token").read_text(encoding="utf-8").strip()
 
     def pod(self) -> tuple[str | None, str | None]:
@@ -50,6 +52,8 @@ class Account:
         Source: https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/ (bound tokens).
         """
         try:
+            # The signature is not verified: the file comes from the kubelet, and the claims only name the own pod.
+            # JWTs omit the padding of base64 (RFC 7515, section 2), and Python's decoder requires it.
             body = self.token().split(".")[1]
             claims: Any = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
             pod = claims["kubernetes.io"]["pod"]

@@ -15,10 +15,15 @@ from k6_sweep.kube.account import Account
 from k6_sweep.kube.roles import Resource, rule
 
 WATCH_SECONDS: Final = 12
-"""How long one watch runs: after that k6-sweep lists the objects again, no matter what the watch reported."""
+"""How long one watch runs: after that k6-sweep lists the objects again, no matter what the watch reported.
+
+A watch can go silent, so this limits how late k6-sweep sees k6's end; a list of one pod every 12 seconds is no load for
+an API server. See docs/decisions/0006-raw-json-from-the-kubernetes-api.md.
+"""
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 8.0
 _WATCH_MARGIN: Final = 2.0
+"""Seconds by which the read timeout is longer, so that a healthy server ends the watch first, without an error."""
 _PAGE: Final = 100
 """Objects in one answer, which limits it to a few MiB even for large pods."""
 
@@ -50,6 +55,7 @@ class ApiServer:
         self._account = account
         self._namespace = namespace
         self._limit = limit
+        # urllib3's own three retries would make a request last four times its time limit.
         self._pool = urllib3.PoolManager(num_pools=1, ca_certs=str(account.ca_file), retries=False)
 
     def list(self, resource: Resource, selector: Mapping[str, str]) -> tuple[list[Any], str]:
@@ -82,6 +88,7 @@ class ApiServer:
             try:
                 for line in response:
                     event = json.loads(line)
+                    # 410 Gone comes in this form too, after status 200: only a new list helps then.
                     if event["type"] == "ERROR":
                         raise ApiError(f"the watch of {resource.plural} ended: {_message(event.get('object'))}")
                     yield event["type"], event["object"]
@@ -117,7 +124,7 @@ class ApiServer:
                 json=body,
                 headers=headers,
                 timeout=urllib3.Timeout(connect=min(_CONNECT_SECONDS, self._limit), read=read or self._limit),
-                preload_content=False,
+                preload_content=False,  # else urllib3 returns a watch only after its end
                 redirect=False,
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
@@ -142,6 +149,7 @@ class ApiServer:
             )
         if response.status in {400, 404}:
             return MistakenError(f"cannot {what}: {said}; check that it is installed in this cluster, and its spelling")
+        # Retry-After may also be a date (RFC 9110, section 10.2.3): then k6-sweep's own pauses apply.
         after = response.headers.get("Retry-After", "")
         return ApiError(
             f"cannot {what}: the Kubernetes API answered {response.status} ({said})",

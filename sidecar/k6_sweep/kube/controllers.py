@@ -13,6 +13,7 @@ _FAILURE: Final = frozenset({"Failed", "FailureTarget"})
 """A Job's conditions; Kubernetes sets the second of each pair first, while the Job's pods are still ending."""
 _FINAL_STAGES: Final = frozenset({"finished", "stopped", "error"})
 _RUNNING_STAGES: Final = frozenset({"started", "stopped", "finished"})
+"""Not `error`: a TestRun may get there before it has runners."""
 
 
 class Controller(Protocol):
@@ -64,6 +65,7 @@ class Job:
     def read(cls, raw: object) -> Self:
         """Read a Job of the API."""
         spec, status = dig(raw, "spec"), dig(raw, "status")
+        # With these fields, one failure may end the Job, or count only for its index.
         own_way = dig(spec, "podFailurePolicy") or dig(spec, "backoffLimitPerIndex") is not None
         return cls(
             uid=_uid(raw),
@@ -101,8 +103,12 @@ class Job:
             return False
         if self.conditions.keys() & _SUCCESS:
             return True
+        # The pods count too: an endless mesh container keeps a Job from ever being Complete.
         counted = [pod for pod in pods if pod.ended and pod.deleted_by is None]
+        # A Job counts pods, not containers: it replaces a failed pod even if k6 exited with 0.
         good = [pod.exit_code == 0 and not pod.failed for pod in counted]
+        # The limit comes first: with parallelism, one pod may succeed in a Job that has failed.
+        # The larger number counts: the status lags behind the pods, and pods may be deleted after it counted them.
         if self.backoff_limit is not None and max(self.failures, good.count(False)) > self.backoff_limit:
             return False
         wanted = 1 if self.completions is None else self.completions
@@ -112,6 +118,7 @@ class Job:
         """Whether it may start more pods; true if that is not certain."""
         if self.over:
             return False
+        # Parallelism 0 pauses a Job, as `suspend` does.
         return self.suspended or not self.parallelism or self.passed(pods) is None
 
 

@@ -119,10 +119,12 @@ class Follower:
 
     def start(self) -> None:
         """Start the thread that follows the objects."""
+        # A daemon: a request may hang until its time limit, and k6-sweep's exit must not wait for that.
         threading.Thread(target=self._run, name=f"follow-{self.resource.plural}", daemon=True).start()
 
     def look(self) -> None:
         """List once, immediately, in a separate thread; if the list fails, nothing is reported."""
+        # The follower's own thread and connection are in the middle of a watch.
         threading.Thread(target=self._look, name=f"look-{self.resource.plural}", daemon=True).start()
 
     def _run(self) -> None:
@@ -142,6 +144,7 @@ class Follower:
             self._follow(api, self._list(api))
         except ApiError as error:
             refused = isinstance(error, ForbiddenError | MistakenError)
+            # A permission that is lost during a test may come back: only refusals before the first success are final.
             if self._refusals is not None:
                 self._refusals = self._refusals + 1 if refused else 0
             lasting = self._refusals is not None and self._refusals >= _BELIEVED_REFUSALS
@@ -162,6 +165,7 @@ class Follower:
             self._refusals = None
             if kind in {"ADDED", "MODIFIED", "DELETED"}:
                 self._mailbox.put(Changed(self.resource, thing, kind == "DELETED"))
+            # The read timeout ends no watch whose server ignores timeoutSeconds and keeps sending.
             if time.monotonic() > until:
                 return
 

@@ -31,6 +31,7 @@ class OwnPod:
         name, uid = account.pod() if account else (None, None)
         return cls(
             inside=bool(environ.get("KUBERNETES_SERVICE_HOST")),
+            # Not the hostname: `spec.hostname` and `hostNetwork` change it.
             name=environ.get("POD_NAME") or name,
             namespace=environ.get("POD_NAMESPACE") or mounted_namespace(),
             uid=environ.get("POD_UID") or uid or _mounted_uid(),
@@ -43,5 +44,6 @@ def _mounted_uid() -> str | None:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
     except OSError:
         return None
+    # The kubelet mounts /etc/hosts and the termination log from /var/lib/kubelet/pods/UID: no permission is needed.
     found = re.search(r"/pods/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/", mounts)
     return found[1] if found else None

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any, Final
 
 _DEFAULT_GRACE: Final = 30.0
+"""Kubernetes' default of `terminationGracePeriodSeconds`."""
 _NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
-"""Reasons of containers that ended before their process ran."""
+"""Reasons of containers that ended before their process ran: this k6 has written no keys."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,12 @@ def read_pod(raw: object, k6_container: str) -> K6Pod:
     running = isinstance(dig(status, "state", "running"), dict)
     code = _number(end, "exitCode")
     phase = _text(raw, "status", "phase")
+    # The phase outranks the container statuses: in an evicted pod they may stay `running`.
     over = phase in {"Succeeded", "Failed"}
     deleted_by = _time(raw, "metadata", "deletionTimestamp")
     going = deleted_by is not None
     owners = [dig(each, "uid") for each in _list(raw, "metadata", "ownerReferences") if dig(each, "controller") is True]
+    # The kubelet restarts no container of a pod that is being deleted.
     restarted = bool(end) and not going and _will_restart(raw, k6, code)
     told = _text(raw, "status", "reason") if over and not end else None
     grace = _number(raw, "spec", "terminationGracePeriodSeconds")
@@ -71,6 +74,7 @@ def read_pod(raw: object, k6_container: str) -> K6Pod:
         name=str(_text(raw, "metadata", "name") or ""),
         containers=tuple(str(dig(each, "name")) for each in containers),
         has_k6=k6 is not None,
+        # A container that waits for its next start (CrashLoopBackOff) shows only in lastState that it ran.
         ran=running or _lived(end) or _lived(before),
         ended=over or (bool(end) and not restarted),
         failed=phase == "Failed",
@@ -101,6 +105,7 @@ def _will_restart(raw: object, container: object, code: int | None) -> bool:
 
     Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts
     """
+    # KEP-5307 (Kubernetes 1.34). The action may also be RestartAllContainers (KEP-5532), which includes k6.
     for rule in _list(container, "restartPolicyRules"):
         values = _list(rule, "exitCodes", "values")
         matches = code is None or (code in values) == (dig(rule, "exitCodes", "operator") == "In")
@@ -127,6 +132,7 @@ def _text(raw: object, *path: str) -> str | None:
 
 def _number(raw: object, *path: str) -> int | None:
     found = dig(raw, *path)
+    # In Python, a bool is an int.
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 

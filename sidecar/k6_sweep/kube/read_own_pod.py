@@ -49,6 +49,7 @@ def read_own_pod(pod: OwnPod, k6_container: str, limit: float) -> K6Pod:
         raise ApiError("the pod has no service account mounted")
     if not pod.name or not pod.namespace:
         raise ApiError("the pod's name is unknown")
+    # A list and not a get, so that the Role needs no verb beyond those of a watch.
     found, _ = ApiServer(pod.account, pod.namespace, limit).list(PODS, {"fieldSelector": f"metadata.name={pod.name}"})
     if not found:
         raise ApiError(f"namespace {pod.namespace} has no pod {pod.name}")

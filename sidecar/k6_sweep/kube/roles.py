@@ -25,7 +25,12 @@ TEST_RUNS: Final = Resource("k6.io", "v1alpha1", "testruns")
 EVENTS: Final = Resource("", "v1", "events")
 
 VERBS: Final = {PODS: ("list", "watch"), JOBS: ("list", "watch"), TEST_RUNS: ("list", "watch"), EVENTS: ("create",)}
-"""The only verbs that k6-sweep uses on each resource."""
+"""The only verbs that k6-sweep uses on each resource.
+
+There is no `get`: RBAC applies a rule's resourceNames also to a list and a watch with the selector metadata.name=NAME.
+
+Source: https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources
+"""
 
 
 def rule(resource: Resource) -> str:
