@@ -30,12 +30,14 @@ def choose(
         return settings.detector
     if settings.target:
         return "kubernetes"
+    # Processes first: they need no permission, show the end within milliseconds, and need no API server.
     if not pod.inside or not alone():
         return "process"
     why_not = why_not_readable()
     if why_not is None:
         return "kubernetes"
     ways = [SHARE_THE_NAMESPACE, f"give the pod's service account a Role with `rules: [{rule(PODS)}]`"]
+    # Only named, never chosen: SIGTERM also comes if the pod is deleted before k6 ran.
     ways += ["use --detector signal, which takes the native sidecar's SIGTERM as k6's end"] if settings.native else []
     blind = "k6's process is not visible: the containers do not share a process namespace"
     raise SettingsError([f"{blind}, and the Kubernetes API cannot be used: {why_not}. Either {', or '.join(ways)}"])

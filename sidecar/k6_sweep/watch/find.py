@@ -15,9 +15,11 @@ _SUBCOMMANDS: Final = frozenset(
     | {"pause", "resume", "run", "scale", "stats", "status", "version", "x"}
 )
 _CAP_SYS_PTRACE: Final = 1 << 19
+"""The bit in CapEff of the capability that sees all processes despite hidepid: linux/capability.h."""
 _TESTING: Final = frozenset({"run", "cloud"})
 _INFRA: Final = frozenset({"pause", "pod", "catatonit"})
-"""Names of a pod's first process, if its containers share one process namespace."""
+"""Names of a pod's first process, if its containers share one process namespace: that of the kubelet's usual image, of
+OpenShift, and of Podman."""
 
 SHARE_THE_NAMESPACE: Final = "set `shareProcessNamespace: true` in the pod's spec"
 
@@ -32,10 +34,13 @@ class Found:
 
 def is_k6(name: str, cmdline: Iterable[str], k6_process: str) -> bool:
     """Whether a process is a k6 that runs a test: `k6 run` or `k6 cloud`, not a shell with that text as argument."""
+    # Not the executable: /proc/PID/exe of another user is not readable, and psutil then guesses it (proc(5)).
     words = list(cmdline)
     called = PurePath(words[0]).name if words else ""
     if k6_process not in {name, called}:
         return False
+    # Not the first word: options and their values may precede the subcommand, as in `k6 --config x.json run`.
+    # All subcommands are known, so that `k6 archive run` is not a test.
     return next((word for word in words[1:] if word in _SUBCOMMANDS), None) in _TESTING
 
 
@@ -85,6 +90,7 @@ def _leader(top: psutil.Process, own_pids: frozenset[int]) -> psutil.Process | N
         _refuse_to_be_a_guest(top)
         return None  # k6's parent is now the pod's first process, which runs longer than k6
     try:
+        # The parent of a container's first process is outside of this namespace: pid_namespaces(7) shows it as 0.
         return top if top.ppid() == 0 else None
     except psutil.NoSuchProcess:
         return None
@@ -114,12 +120,14 @@ def check_namespace_of_processes(in_pod: bool) -> None:
         RefusedError: All processes of the machine are visible (hostPID), including the k6 of other pods.
         SettingsError: Only the processes of the own container or the own user are visible, so k6 never is.
     """
+    # Outside a pod, all processes of the machine are visible, and k6 is among them.
     if not in_pod:
         return
     if option := _hiding_option():
         hidden = f"/proc is mounted with {option}, which hides other users' processes; mount it without"
         raise SettingsError([f"k6's process is not visible: {hidden}"])
     try:
+        # The kernel's threads are visible only in the first process namespace, which hostPID shares.
         if psutil.Process(2).name() == "kthreadd":
             raise RefusedError(
                 "this pod sees all processes of the node (hostPID), so the k6 of another pod looks like its own; "

@@ -19,7 +19,10 @@ from k6_sweep.watch.outcome import K6Outcome
 from k6_sweep.watch.target_state import TargetState
 
 LATE_NEWS: Final = 10.0
-"""Seconds that the kubelet may take to report a change to the API server."""
+"""Seconds that the kubelet may take to report a change to the API server: it repeats a failed report after 10 s.
+
+Source: syncPeriod in pkg/kubelet/status/status_manager.go of Kubernetes.
+"""
 
 
 @dataclass
@@ -43,11 +46,13 @@ class KubernetesWatch:
 
     def __post_init__(self) -> None:
         self._is_own_pod = self._target == Target("pod", self._own_pod or "")
+        # If the watcher of another pod is drained, its k6 runs on: a sweep would delete keys that the test still uses.
         self._budget = replace(self._budget, late_news=LATE_NEWS, k6_dies_with_us=self._is_own_pod)
         self._troubles: dict[Resource, str] = {}
         """Why there is currently no news of a resource."""
         self._mailbox = Mailbox(self._events.wake)
         self._began = time.monotonic()
+        # `kubectl replace --force` deletes a Job before it creates the new one: for a while, absence proves nothing.
         self._known = TargetState(self._target, self._began + (self._budget.start_timeout or 0.0))
         self._strangers: set[str] = set()
         """The containers of pods that have no container of k6's name."""
@@ -82,6 +87,7 @@ class KubernetesWatch:
                 thought = None
             elif thought is None:
                 thought = now
+                # The regular list may be WATCH_SECONDS away.
                 if not self._target.is_one_pod:
                     self._look()
             if verdict.seen and facts.seen is None:
@@ -166,6 +172,7 @@ class KubernetesWatch:
         now = time.monotonic()
         if isinstance(news, Listed):
             pods = self._k6_pods(news.objects)
+            # The own pod exists while k6-sweep runs in it, so its name is wrong, and no wait can correct that.
             if not news.objects and self._is_own_pod and not self._known.pods:
                 raise SettingsError([f"own pod {self._own_pod} not found; check POD_NAME and POD_NAMESPACE"])
             if self._earlier is None:
@@ -202,6 +209,7 @@ class KubernetesWatch:
             pod = read_pod(raw, self._k6_container)
             if is_helper(raw):
                 continue
+            # `kubectl delete --grace-period` may change the grace period at any time.
             if pod.name == self._own_pod:
                 self._budget = replace(
                     self._budget, grace_period=pod.grace_period, killed_at=on_our_clock(pod.deleted_by)
@@ -210,6 +218,7 @@ class KubernetesWatch:
                 found.append(pod)
                 continue
             self._strangers.update(pod.containers)
+            # Labels may match pods of other programs as well; the pods of any other target must run k6.
             if self._target.kind != "selector":
                 raise SettingsError([f"pod {pod.name} of {self._target}: {self._lacking()}"])
         return found

@@ -13,7 +13,9 @@ _PIDFD_GET_INFO: Final = 0xC0_40_FF_0B
 """_IOWR(0xFF, 11, 64 bytes); see linux/pidfd.h."""
 _INFO_EXIT: Final = 1 << 3
 _INFO_SIZE: Final = 64
+"""Size of struct pidfd_info in its first version, which ends with the exit code; newer kernels still accept it."""
 _REAP_PATIENCE_MS: Final = 1000
+"""The kernel has the exit code only after the parent has reaped the process; some parents never do."""
 
 
 class Gone(Exception):  # noqa: N818  # an ordinary outcome
@@ -44,8 +46,10 @@ class ProcessHandle:
         except ProcessLookupError:
             raise Gone from None
         except OSError as error:
+            # ENOSYS: Linux before 5.3, or gVisor. EPERM: a seccomp profile that does not know the call.
             if error.errno in {errno.ENOSYS, errno.EPERM}:
                 raise PidfdUnsupportedError from error
+            # The process was reaped during the call: its pid still exists, but without a process (kernel/fork.c).
             if error.errno == errno.EINVAL:
                 raise Gone from None
             raise
@@ -71,6 +75,7 @@ class ProcessHandle:
         Source: https://docs.kernel.org/filesystems/proc.html and linux/pidfd.h (PIDFD_GET_INFO, PIDFD_INFO_EXIT).
         """
         poller = select.poll()
+        # POLLIN comes at the process's end, POLLHUP after it was reaped; poll() reports POLLHUP without a flag.
         poller.register(self._descriptor, 0)
         poller.poll(_REAP_PATIENCE_MS)
         request = bytearray(_INFO_SIZE)
@@ -88,11 +93,13 @@ class ProcessHandle:
 
 def kernel_tells_exit_codes() -> bool:
     """Test with a child process whether this kernel returns the exit code of an ended process."""
+    # A version number does not show what a distribution has backported, or what a seccomp profile forbids.
     expected = 7
     child = os.fork()
     if not child:
         os._exit(expected)
     try:
+        # Before waitpid(), which frees the pid.
         descriptor = os.pidfd_open(child)
     except OSError:
         os.waitpid(child, 0)

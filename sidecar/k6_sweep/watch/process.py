@@ -17,9 +17,11 @@ from k6_sweep.watch.pidfd import Gone, PidfdUnsupportedError, ProcessHandle
 _SHORTEST_LOOK: Final = 0.1
 """Minimum seconds between two searches for a k6 that has not appeared."""
 _PATIENCE_AFTER_A_MISS: Final = 2.0
+"""Seconds for the shell of a missed k6 to start the next one."""
 _LOOK_SHARE: Final = 20
 """Searches use at most one part in this number of a CPU's time; they do not become rarer on a busy machine."""
 _LOOK_WITHOUT_PIDFD: Final = 1.0
+"""Seconds between two looks at the known processes on a kernel without pidfd."""
 
 Hold = Callable[[psutil.Process], ProcessHandle]
 """Opens the handle of a process; raises Gone, or PidfdUnsupportedError if the kernel cannot do it."""
@@ -76,6 +78,7 @@ class ProcessWatch:
 
     def _appeared(self) -> bool:
         while True:
+            # CPU time: by wall time, the pauses grew on a busy machine, and a k6 of 1.5 s was missed.
             began = time.process_time()
             if self._look():
                 return True
@@ -86,6 +89,7 @@ class ProcessWatch:
 
     def _another_appears(self) -> bool:
         """Search again, for some seconds if a k6 was missed and another may follow; return whether one was found."""
+        # With a leader, its whole container has ended, so that no k6 can follow.
         until = time.monotonic() + (_PATIENCE_AFTER_A_MISS if self._missed and not self._leaders else 0)
         while not self._look():
             if time.monotonic() >= until:
@@ -105,6 +109,7 @@ class ProcessWatch:
         return new
 
     def _hold(self, found: Found) -> None:
+        # A set: if the image's entrypoint is k6, k6 is its own leader.
         for process in {found.k6, found.leader or found.k6}:
             if process in self._alive or process in self._codes:
                 continue
@@ -155,6 +160,7 @@ class ProcessWatch:
 
 def _lives(process: psutil.Process) -> bool:
     try:
+        # psutil's wait() never returns for a process that its parent does not reap, and no signal interrupts it.
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -23,4 +23,5 @@ class SignalWatch:
         """Wait for the first signal."""
         while self._events.first_signal is None:
             self._events.wait([], None)
+        # Assumed, not observed: with this detector, the user decides that SIGTERM means both.
         return K6Outcome(seen=True, ended=True, detector="signal", ended_at=datetime.now(UTC)), self._budget

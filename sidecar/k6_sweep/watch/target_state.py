@@ -11,7 +11,10 @@ from k6_sweep.settings.target import Target
 from k6_sweep.watch.outcome import K6Outcome
 
 LINGER: Final = 60.0
-"""Seconds, in addition to the grace period, that k6 may run after its Job or TestRun is over; then it is overdue."""
+"""Seconds, in addition to the grace period, that k6 may run after its Job or TestRun is over; then it is overdue.
+
+A pod on a lost node never reports its end: without a limit, the watch would never end.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class TargetState:
         if before and before.ended and not pod.ended:
             return
         if before:
+            # `kubectl delete job --cascade=orphan` removes the owner from the pods.
             pod = replace(pod, ran=pod.ran or before.ran, owner=pod.owner or before.owner)
         self.pods[pod.uid] = pod
 
@@ -102,6 +106,7 @@ class TargetState:
         """Return the outcome of k6, as far as it is known."""
         pods = self._own_pods()
         passed = self._controller.passed(pods) if self._controller else None
+        # A Job that passed may have failed attempts before.
         ended_pods = [pod for pod in pods if pod.ended and not (passed and pod.exit_code != 0)]
         # A pod that the Job deleted ended because of another pod: its code counts last.
         bad = sorted((pod for pod in ended_pods if pod.exit_code), key=lambda pod: pod.deleted_by is not None)
@@ -164,4 +169,6 @@ class TargetState:
 
 
 def _may_run_on(pod: K6Pod) -> float:
+    # A forced deletion (grace period 0) removes the pod from the API before the kubelet has ended its containers.
+    # Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-forced
     return max(pod.grace_period, pod.own_grace_period)
