@@ -16,10 +16,11 @@ from k6_sweep.settings.values import Address
 _PATIENCE: Final = 5.0
 """A server that is silent for this number of seconds counts as lost; the sweep retries within its deadline."""
 _LEAST_PATIENCE: Final = 0.2
+"""Seconds, even after the deadline: Python takes a socket timeout of 0 as "do not block", and refuses negative ones."""
 _TRY_TLS: Final = " (if the server accepts only TLS, start --redis-url with rediss://)"
 _TRY_PLAIN: Final = " (if the server has no TLS, start --redis-url with redis://)"
 _PASSING_TLS_ERRORS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-"""The errors of a server that is starting or stopping."""
+"""The errors of a server that is starting or stopping; other TLS errors are final, because a retry changes nothing."""
 
 
 class _Tcp(PipelinedConnection, Connection):
@@ -60,6 +61,7 @@ class Connector:
         sentinel = address in url.sentinels
         try:
             try:
+                # A Sentinel has no databases and refuses SELECT.
                 connection = self._connected(address, login | ({} if sentinel else {"db": url.database}))
             except exceptions.AuthenticationError:
                 if not sentinel:
@@ -96,8 +98,10 @@ class Connector:
             from k6_sweep.cluster.iam import token  # loads botocore
 
             return token(settings.redis_iam, settings.username or "")
+        # At each login: the password may be rotated while a test runs.
         if settings.redis_password_file is not None:
             try:
+                # Only the line end, which editors add: a password may end with a space.
                 return settings.redis_password_file.read_text(encoding="utf-8").rstrip("\r\n")
             except (OSError, UnicodeDecodeError) as error:
                 raise UnreachableError(f"cannot log in: --redis-password-file cannot be read: {error}") from error
@@ -137,5 +141,6 @@ def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
         ) from error
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSING_TLS_ERRORS):
         raise DeniedError(f"the TLS handshake with {name} failed: {cause}{_TRY_PLAIN}") from error
+    # A refused connection has reached no server, so TLS is not the cause.
     hint = "" if isinstance(cause, ConnectionRefusedError) else _TRY_PLAIN if settings.redis_url.tls else _TRY_TLS
     raise UnreachableError(f"cannot reach {name}: {text_of(error)}{hint}") from error

@@ -17,6 +17,7 @@ from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.settings.redis_url import IamCache
 
 _SECONDS_VALID: Final = 900
+"""The longest validity that AWS accepts for this token."""
 
 
 @functools.cache
@@ -47,6 +48,7 @@ def _signed(cache: IamCache, user: str, session: Session) -> str:
         what = "an AWS identity (such as a service account's role)" if region else "a region (AWS_DEFAULT_REGION)"
         raise DeniedError(f"cannot make an IAM token for {cache.name}: {what} is missing")
     events = session.get_component("event_emitter")
+    # botocore makes such tokens for RDS, but not for caches; only its signer serves for both.
     signer = RequestSigner(ServiceId(cache.service), region, cache.service, "v4", credentials, events)
     query = {"Action": "connect", "User": user} | ({"ResourceType": "ServerlessCache"} if cache.serverless else {})
     request = {

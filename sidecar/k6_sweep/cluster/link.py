@@ -33,6 +33,7 @@ class PipelinedConnection(AbstractConnection):
     redis-py connects, logs in, speaks TLS and names the errors; hiredis parses the replies after that directly.
     """
 
+    # redis-py's pipelines take 10 µs for each key, and its GETKEYSINSLOT fails for keys that are not text.
     _reader: hiredis.Reader | None = None
 
     def exchange(self, commands: Sequence[bytes]) -> list[Any]:
@@ -65,6 +66,7 @@ class PipelinedConnection(AbstractConnection):
         receive = socket.recv
         replies: list[Any] = []
         while len(replies) < count:
+            # False: no decoding, because a key may have any bytes.
             reply = get(False)
             if reply is not _MORE:
                 replies.append(reply)
@@ -94,6 +96,7 @@ class Link:
     def close(self) -> None:
         """End the connection, even while another thread uses it."""
         self.closed = True
+        # Without the lock: its holder may hang in a read, which ends only by this.
         self._connection.disconnect()
 
     def ask(self, *command: bytes | str | int) -> Any:  # a reply has any shape

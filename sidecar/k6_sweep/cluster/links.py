@@ -7,7 +7,9 @@ from k6_sweep.cluster.link import Connect, Link
 from k6_sweep.settings.values import Address
 
 _FIRST_WRITE: Final = 250
+"""Keys in the first write, before any round trip shows how fast the server is."""
 _LEAST_WRITE: Final = 16
+"""Keys in a write to even the slowest server, so that its sweep goes on."""
 
 
 class WriteSize:

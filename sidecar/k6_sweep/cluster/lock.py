@@ -55,16 +55,20 @@ class SweepLock:
 
     def take(self, owner: str, seconds: float) -> str | None:
         """Take the lock, which expires after `seconds`; return None, or the owner if another sweep holds it."""
+        # Redis refuses PX 0.
         milliseconds = max(1, int(seconds * 1000))
         for _ in range(_HOPS):
             if self._ask(_PATIENCE, b"SET", owner, b"NX", b"PX", milliseconds) is not None:
                 return None
+            # The lock may expire between SET and GET: then the next SET takes it.
             if (holder := self._holder(_PATIENCE)) is not None:
                 return holder
         raise UnreachableError("could not take the sweep lock: it kept changing hands; retry")
 
     def release(self, owner: str) -> None:
         """Release the lock if the owner still holds it."""
+        # Two commands, and no script: if the lock changes hands between them, two sweeps run, which does no harm.
+        # See docs/decisions/0008-one-endpoint-not-a-controller.md.
         if self._holder(_LAST_PATIENCE) == owner:
             self._ask(_LAST_PATIENCE, b"SET", owner, b"XX", b"PX", 1)  # the key expires: only a sweep deletes keys
 
@@ -83,6 +87,7 @@ class SweepLock:
         for _ in range(_HOPS):
             link = connect(address)
             try:
+                # ASKING holds for the next command of its connection only.
                 reply = link.pipeline([pack((b"ASKING",))] * asking + [pack((command, self.key, *more))])[-1]
             finally:
                 link.close()

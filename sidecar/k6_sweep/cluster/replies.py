@@ -9,6 +9,8 @@ from redis import exceptions
 from k6_sweep.errors import DeniedError
 from k6_sweep.settings.values import Address
 
+# READONLY: a failover has made the primary a replica. NOREPLICAS: too few replicas for min-replicas-to-write.
+# MISCONF: the server cannot save its data. BUSY: a script blocks it. MASTERDOWN: a replica without its primary.
 _COME_BACK: Final = ("CLUSTERDOWN", "MASTERDOWN", "READONLY", "NOREPLICAS", "MISCONF", "BUSY", "LOADING", "TRYAGAIN")
 """Error codes of temporary states.
 
@@ -45,10 +47,12 @@ def judge(reply: Any) -> ErrorReply | None:  # any reply
     if not isinstance(reply, Exception):
         return None
     text = text_of(reply)
+    # The target is not used: after one slot, others have usually moved too, so that the whole map is read again.
     if isinstance(reply, exceptions.MovedError):  # before AskError, because MovedError derives from it
         return ErrorReply(ReplyKind.LATER, text)
     if isinstance(reply, exceptions.AskError):
         return ErrorReply(ReplyKind.MOVING, text, Address(reply.host, reply.port))
+    # Some keys of the command are here and some on the target; a command with one key never gets this reply.
     if isinstance(reply, exceptions.TryAgainError):
         return ErrorReply(ReplyKind.MOVING, text)
     return ErrorReply(ReplyKind.LATER if text.startswith(_COME_BACK) else ReplyKind.DENIED, text)
@@ -64,4 +68,5 @@ def is_denied(reply: Any) -> bool:  # any reply
     """Whether the server forbids the command or does not know it."""
     if not isinstance(reply, exceptions.ResponseError):
         return False
+    # An older server, or a managed one without the command, answers "unknown command" or "unknown subcommand".
     return isinstance(reply, exceptions.NoPermissionError) or "unknown" in str(reply).lower()

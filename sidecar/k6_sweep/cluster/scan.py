@@ -54,12 +54,14 @@ def scan_slot(link: Link, slot: int, size: WriteSize) -> Iterator[list[bytes]]:
     while int(cursor) % SLOT_COUNT == slot:
         cursor, page = _scan(link, cursor, size)
         mine = [key for key in page if key_slot(key) == slot]
+        # Keys of other slots are in order only on the last page, whose cursor has left the slot.
         if len(mine) < len(page) and int(cursor) % SLOT_COUNT == slot:
             raise SlotCursorError
         missing -= len(mine)
         yield mine
         if cursor == b"0":
             break
+    # SCAN may return a key twice, so this count can prove only that keys are missing.
     if missing > 0:
         raise SlotCursorError
 
@@ -67,6 +69,7 @@ def scan_slot(link: Link, slot: int, size: WriteSize) -> Iterator[list[bytes]]:
 def _scan(link: Link, cursor: bytes, size: WriteSize) -> tuple[bytes, list[bytes]]:
     began = time.monotonic()
     # Half of a write: in a table that was emptied, SCAN reads ten buckets for each key of its COUNT.
+    # Without MATCH, which takes one pattern: each further pattern would cost a scan.
     following, page = link.ask(b"SCAN", cursor, b"COUNT", max(1, size.keys // 2))
     size.learn(time.monotonic() - began)
     return following, page

@@ -25,6 +25,7 @@ def seeds(url: RedisUrl, connect: Connect) -> Iterator[Address]:
         yield url.address
         return
     failures: list[UnreachableError | DeniedError] = []
+    # All of them, although one answer would do: a Sentinel that is cut off from the others names a former primary.
     for sentinel in url.sentinels:
         try:
             primary = _primary(sentinel, url.master, connect)

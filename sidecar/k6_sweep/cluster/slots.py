@@ -17,8 +17,10 @@ def key_slot(key: bytes) -> int:
     start = key.find(b"{")
     if start >= 0:
         end = key.find(b"}", start + 1)
+        # With an empty tag `{}`, the specification hashes the whole key.
         if end > start + 1:
             key = key[start + 1 : end]
+    # CRC16 with the polynomial 0x1021, as the specification has it, in C.
     return crc_hqx(key, 0) % SLOT_COUNT
 
 

@@ -84,10 +84,12 @@ def read_topology(link: Link, address: Address) -> Topology:
     if facts.get("mode") == "sentinel":
         raise DeniedError(f"{link.name} is a Sentinel; write --redis-url as redis+sentinel://HOST:PORT/MASTER")
     if facts.get("mode") != "cluster":
+        # Not final: a failover may make this replica the primary.
         if facts.get("role") != "master":
             raise UnreachableError(f"{link.name} is a read-only replica; set --redis-url to its primary or Sentinels")
         return Topology(clustered=False, shards=(Shard(address, str(address), _replicas_of(link), ALL_SLOTS),))
     try:
+        # Not CLUSTER SHARDS, which Redis 6.2 does not have.
         entries = link.ask(b"CLUSTER", b"SLOTS")
     except exceptions.NoPermissionError as error:
         raise denial(link.name, text_of(error)) from error
@@ -122,6 +124,7 @@ def importing(link: Link) -> frozenset[int]:
     have already arrived on this node.
     """
     own = next((node for node in _nodes(link) if "myself" in node[2].split(",")), [])
+    # After eight fixed fields come the slots; only the node's own line has its migrations, as [slot-<-node].
     return frozenset(int(word[1:].partition("-")[0]) for word in own[8:] if word.startswith("[") and "-<-" in word)
 
 
@@ -140,6 +143,7 @@ def _shards(entries: Iterable[Any], address: Address, failed: Counter[str]) -> l
     last: dict[str, tuple[Address, int, tuple[str, ...]]] = {}
     for first, end, primary, *replicas in entries:
         host, port, node_id = primary[0], primary[1], primary[2].decode()
+        # A node that must announce its host name, but has none, announces `?`.
         where = Address(host.decode() if host and host != b"?" else address.host, port)
         slots.setdefault(node_id, []).extend(range(first, end + 1))
         last[node_id] = where, len(replicas) + failed[node_id], tuple(replica[2].decode() for replica in replicas)
