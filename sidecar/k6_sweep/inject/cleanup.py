@@ -23,12 +23,17 @@ _SNAPSHOT: Final = "k6-sweep-snapshot"
 OUR_VOLUMES: Final = frozenset({_FILES, _SNAPSHOT})
 OUR_LABEL: Final = ("app.kubernetes.io/managed-by", "k6-sweep")
 USER: Final = 64001
-"""A user that neither k6 nor another container has."""
+"""A user that neither k6 nor another container has: with shared processes, a process of the same user can read the
+password in /proc."""
 
 _RESERVE: Final = 10
 """Seconds of the grace period that are kept in reserve."""
 _POD_MESSAGES: Final = 12288
 _LARGEST_MESSAGE: Final = 4096
+"""Bytes of termination messages that Kubernetes keeps: of a pod, divided equally among its containers; of a container.
+
+Source: https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
+"""
 _FIRST_WITH_NATIVE: Final = (1, 29)
 """The first version of Kubernetes with native sidecars and podReplacementPolicy enabled by default."""
 _SECURITY: Final[Manifest] = {
@@ -40,6 +45,7 @@ _SECURITY: Final[Manifest] = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+# Measured: 18 MiB while it waits, 48 in a sweep, 105 with a snapshot of 10,000,000 keys.
 _RESOURCES: Final[Manifest] = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}}
 _OUR_POD: Final = [
     {"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.{field}"}}}
@@ -117,6 +123,7 @@ class Cleanup:
             **more,
             "args": list(args),
             "env": [
+                # The kubelet replaces $$ with $, and $(NAME) with another variable's value.
                 {"name": each, "value": env[each].replace("$", "$$")}
                 for each, spec in _VARIABLES.items()
                 if each in env and spec.serves(args[0])
@@ -180,6 +187,7 @@ class Cleanup:
         """Return the Job that waits for all pods of a test, and its permissions; `ttl` is the test's own."""
         target = f"{ {JOBS: 'job', TEST_RUNS: 'testrun'}[resource] }/{name}"
         env = {key: value for key, value in self.env.items() if key != "SWEEP_DETECTOR"}  # a target has only one
+        # A watcher follows the test's pods, so the API does not give it the grace period of its own.
         env["SWEEP_GRACE_PERIOD"] = str(self.own_grace_period)
         container = self._container(CONTAINER, ["watch", "--target", target], env, 1, in_pod=False)
         volumes = self.volumes(in_pod=False)
@@ -197,6 +205,7 @@ class Cleanup:
             "kind": "Job",
             "metadata": _metadata(beside(name), namespace),
             "spec": {
+                # A watcher that is stopped while k6 runs sweeps nothing: the Job starts another.
                 "backoffLimit": 3,
                 **({} if ttl is None else {"ttlSecondsAfterFinished": ttl}),
                 "template": template,

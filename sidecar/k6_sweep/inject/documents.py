@@ -18,6 +18,7 @@ from k6_sweep.inject.cleanup import OUR_LABEL
 
 _SUFFIXES: Final = {".yaml", ".yml", ".json"}
 _FIRST_LIST: Final = re.compile(r"^(?P<key> *)[^\s#-].*:[ \t]*\n(?: *#.*\n)*(?P<list> *)- ", re.MULTILINE)
+"""The first list of a file: ruamel.yaml writes all lists with one indentation, so they get that of this one."""
 _USUAL_OFFSET: Final = 2
 _SHORT: Final = 90
 _NO_TEXT_TO_OTHERS: Final = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)
@@ -25,6 +26,7 @@ _NO_TEXT_TO_OTHERS: Final = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)
 _SPOILT_BY_SHORTNESS: Final = re.compile(r'\\n|\[{"[^"]*": [{[]')
 """Values that flow style would spoil: multi-line texts, and lists of mappings with one key, which lose braces."""
 _NO_WRAPPING: Final = 1 << 20
+"""Columns: by default, ruamel.yaml folds long lines at 80, which would change lines that inject does not touch."""
 
 
 class UnreadableError(Exception):
@@ -83,6 +85,7 @@ def _texts(name: str, standard_input: TextIO) -> Iterator[tuple[str, str]]:
 
 
 def _parse(source: str, text: str) -> Iterator[Document]:
+    # JSON is not read as YAML, which takes a surrogate pair (\ud83d\ude00) for two characters.
     if text.lstrip().startswith("{"):
         with contextlib.suppress(ValueError):  # it may be YAML
             yield Document(source, json.loads(text), _USUAL_OFFSET)

@@ -19,6 +19,8 @@ def inject(workload: Workload, cleanup: Cleanup, namespace: str | None) -> list[
     pod, before = workload.pod, dict[str, Any]()
 
     def put(place: Manifest, field: str, value: object, /) -> None:
+        # A new field comes last: ruamel.yaml attaches a comment to the field before it, so that no comment moves.
+        # See docs/decisions/0007-one-container-written-twice.md.
         before[field] = place.get(field)
         place[field] = value
 
@@ -27,15 +29,19 @@ def inject(workload: Workload, cleanup: Cleanup, namespace: str | None) -> list[
         put(pod, "shareProcessNamespace", True)
     put(pod, "terminationGracePeriodSeconds", grace_period)
     if workload.job and cleanup.knows_native:
+        # Else the next pod starts while this one ends, and the sweep deletes its keys.
         put(workload.job, "podReplacementPolicy", "Failed")
     beside_it = _permissions(workload, cleanup, namespace, put)
     theirs = len(pod["containers"]) + len(pod.get("initContainers") or [])
+    # Init containers count too when the kubelet divides the space for messages.
     containers = theirs + 1 + len(cleanup.before_the_test(theirs))
     sidecar = cleanup.sidecar(grace_period, workload.backoff_limit, containers)
+    # The sidecar comes last: the snapshot is complete then, and the sidecar of a mesh runs.
     init = cleanup.before_the_test(containers) + ([sidecar] if cleanup.native else [])
     if init:
         pod.setdefault("initContainers", []).extend(map(in_short, init))
     if not cleanup.native:
+        # The kubelet starts containers in their order, so k6-sweep is not later than k6.
         pod["containers"].insert(0, in_short(sidecar))
     if volumes := cleanup.volumes(in_pod=True):
         pod.setdefault("volumes", []).extend(map(in_short, volumes))
@@ -64,6 +70,7 @@ def uninject(workload: Workload) -> None:
     pod = workload.pod
     for field, ours in {"initContainers": OUR_CONTAINERS, "containers": OUR_CONTAINERS, "volumes": OUR_VOLUMES}.items():
         entries = pod.get(field) or []
+        # In place: a new list would lose the comments that ruamel.yaml keeps in this one.
         for position in reversed(range(len(entries))):
             if entries[position].get("name") in ours:
                 del entries[position]

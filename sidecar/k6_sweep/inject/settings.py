@@ -15,6 +15,7 @@ from k6_sweep.settings.values import seconds
 _MANIFESTS: Final = "Manifests"
 _FORM: Final = "What inject adds"
 _KEY: Final = re.compile(r"(?P<name>[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?)(?:/(?P<key>[-._a-zA-Z0-9]+))?")
+"""A Secret's name is a DNS subdomain of at most 253 characters."""
 
 
 @dataclass(frozen=True)

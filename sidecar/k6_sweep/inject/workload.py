@@ -22,6 +22,7 @@ _POD_AT: Final[Mapping[str, tuple[str, ...]]] = {
 BEFORE: Final = "k6-sweep/before"
 """The annotation that keeps the original fields of a workload, so that they can be restored; null means absent."""
 _LONGEST_JOB_NAME: Final = 63
+"""Characters: the Job controller puts the name into a label of the pods."""
 _THAT_END: Final = frozenset({"Pod", "Job", "CronJob"})
 
 
@@ -183,6 +184,7 @@ def _watcher_reasons(workload: Workload, cleanup: Cleanup) -> Iterator[str]:
 def _place_reasons(workload: Workload, cleanup: Cleanup, namespace: str | None) -> Iterator[str]:
     if namespace:
         try:
+            # In the pod, k6-sweep would refuse this as well, but only once the test has started.
             check_namespace(cleanup.settings.allowed_namespace, namespace)
         except RefusedError as error:
             yield str(error)
@@ -196,6 +198,7 @@ def _place_reasons(workload: Workload, cleanup: Cleanup, namespace: str | None) 
 
 def _pod_reasons(workload: Workload, cleanup: Cleanup) -> Iterator[str]:
     pod, settings = workload.pod, cleanup.settings
+    # The API's default.
     policy = pod.get("restartPolicy") or "Always"
     if policy != "Never":
         yield f"restartPolicy is {policy}, so the kubelet would restart k6 after its end; set it to Never"
