@@ -53,6 +53,7 @@ _REFUSAL: Final = _said("The token is not valid, or a pattern is not within a co
 guarded: Final = APIRouter(route_class=StrictRoute, dependencies=[TOKEN], responses={403: _REFUSAL})
 """The routes that need the admin token."""
 unguarded: Final = APIRouter()
+"""The routes of the kubelet and Prometheus, which send no token; a NetworkPolicy can restrict them."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Service:
     metrics: ServerMetrics
 
 
+# async, although it waits for nothing: FastAPI runs any other dependency in a thread pool.
 async def _service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
@@ -82,6 +84,7 @@ async def _known(sweep_id: str, request: Request, service: Serving) -> Sweep:
 Known = Annotated[Sweep, Depends(_known)]
 
 
+# Two paths: scripts for teardown() usually call the first, admins the second, and neither has to change.
 @guarded.post("/internal/redis/cleanup", name="cleanup", responses=SWEPT)
 @guarded.post("/internal/admin/redis/cleanup", name="cleanup as admin", responses=SWEPT)
 async def clean(order: Order, request: Request, response: Response, service: Serving) -> SweepAnswer:
@@ -93,8 +96,10 @@ async def clean(order: Order, request: Request, response: Response, service: Ser
     asked_by = {"address": request.client.host if request.client else None, "token": audit["token"]}
     sweep = service.sweeps.begin(wanted, order.counts_only, asked_by)
     audit["sweep"] = sweep.id
+    # Also with respond-async: a sweep of another replica is a 409 at once, not a failure that the caller finds later.
     await asyncio.shield(asyncio.wrap_future(sweep.admitted))  # a client that disconnects stops nothing
     failed_at_once = sweep.ended.done() and _code(sweep) >= HTTPStatus.INTERNAL_SERVER_ERROR
+    # A 202 would hide that Redis is unreachable.
     if _prefers_async(request) and not failed_at_once:
         response.status_code = HTTPStatus.ACCEPTED
         response.headers.update({"Location": f"/sweeps/{sweep.id}", "Preference-Applied": "respond-async"})
@@ -178,6 +183,7 @@ async def _answer(_: Request, error: Exception) -> Response:
 
 def make_app(service: Service, log: Log) -> FastAPI:
     """Return the application."""
+    # FastAPI's own page of the document loads its scripts from the internet.
     app: FastAPI = FastAPIOffline(
         title="k6-sweep",
         version="1",

@@ -10,7 +10,7 @@ from k6_sweep.log import Log, LogEvent
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Routes that are called every few seconds; they are logged at level debug only."""
 _MOST: Final = 200
-"""Characters of a method or a path that are logged."""
+"""Characters of a method or a path that are logged: a client chooses both, and must not fill the log."""
 
 
 class Audited:
@@ -36,6 +36,7 @@ class Audited:
         try:
             await self._app(scope, receive, send_on)
         finally:
+            # Prometheus keeps a time series for each value: the route and known methods only, not what a client sends.
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in {"GET", "POST", "DELETE"} else "other"
             self._note(method, route, status)

@@ -24,6 +24,7 @@ class StrictRoute(APIRoute):
 
         async def handle_strictly(request: Request) -> Response:
             if self.body_field:
+                # FastAPI parses only JSON's own types, but `curl -d` sends that of a form, and scripts often send none.
                 MutableHeaders(scope=request.scope)["Content-Type"] = "application/json"
                 _check_object(await request.body())  # Starlette caches the body, so FastAPI can read it again
             return await handle(request)
@@ -46,6 +47,7 @@ def _check_object(text: bytes) -> None:
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
+    # RFC 8259, section 4: parsers differ in which of two equal names they take.
     if len(found) < len(pairs):
         raise HTTPException(400, "duplicate field in the body")
     return found

@@ -36,7 +36,10 @@ def same_token(given: bytes, expected: bytes) -> bool:
 
 
 class Gate:
-    """ASGI middleware that accepts or refuses a request by its headers, before any code reads the body."""
+    """ASGI middleware that accepts or refuses a request by its headers, before any code reads the body.
+
+    It is no FastAPI dependency, because FastAPI reads the body before it calls dependencies.
+    """
 
     def __init__(self, app: ASGIApp, guarded: Sequence[BaseRoute], settings: Settings, log: Log) -> None:
         self._app = app
@@ -58,10 +61,12 @@ class Gate:
 
     async def _refusal(self, scope: Scope, receive: Receive) -> Response | None:
         headers = Headers(scope=scope)
+        # RFC 9112, section 6.3: such a message may smuggle a second request past a proxy.
         if {"content-length", "transfer-encoding"} <= set(headers.keys()):
             return problem(400, "both Content-Length and Transfer-Encoding are set; send one", headers=_CLOSE)
         given = [each.encode("latin-1") for each in headers.getlist(TOKEN_HEADER)]
         scope["state"]["audit"]["token"] = ",".join(fingerprint(each) for each in given[:2])
+        # Of two tokens, a proxy may have checked the other one.
         if len(given) == 1 and self._is_valid(given[0]):
             return None
         # An unread body makes the server reset the connection, perhaps before the client has read the answer.
@@ -75,10 +80,12 @@ class Gate:
 
     def _is_valid(self, given: bytes) -> bool:
         try:
+            # From its file at each request: a rotated token counts at once.
             expected = self._settings.current_admin_token()
         except OSError as error:
             self._log.error(LogEvent.TOKEN_UNREADABLE, problem=str(error))
             return False
+        # An empty file must not accept an empty header.
         return same_token(given, expected) and bool(expected)
 
 

@@ -35,6 +35,7 @@ class Readiness:
 
     def _ask(self) -> str | None:
         kept, self._link = self._link, None
+        # The server may have closed the kept link, for example after its `timeout`: only a new one shows a problem.
         for link in (kept, None):
             try:
                 fresh = link or self._connect(next(seeds(self._url, self._connect)))

@@ -17,7 +17,10 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.settings.values import Address
 
 REQUEST_SECONDS: Final = 10.0
-"""Time limit in seconds for receiving a whole request with its body, from its connection or its first byte."""
+"""Time limit in seconds for receiving a whole request with its body, from its connection or its first byte.
+
+uvicorn has none: clients that send a byte a second would hold their connections for ever.
+"""
 _KEEP_ALIVE: Final = 5
 """Seconds that a connection may be idle between requests."""
 _LAST_ANSWERS: Final = 1
@@ -53,6 +56,7 @@ class _Prompt(H11Protocol):
         if state is not h11.SEND_BODY and not (state is h11.IDLE and begun):
             self._unwatch()
         elif self._overdue is None and not self.transport.is_closing():
+            # Not close(), which first sends what is left, and so waits for the client.
             self._overdue = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
 
     def _unwatch(self) -> None:
@@ -92,7 +96,7 @@ def make_server(app: Any, settings: Settings, may_end: Callable[[], bool]) -> Se
         ws="none",
         lifespan="off",
         log_config=None,
-        access_log=False,
+        access_log=False,  # `Audited` logs each request
         proxy_headers=False,  # else any client could choose the address that the audit logs
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE,

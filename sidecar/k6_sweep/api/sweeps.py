@@ -74,6 +74,7 @@ class Sweep:
 
     def take_in(self, progress: Progress) -> None:
         """Store the progress."""
+        # A new object, because the event loop's thread reads it without a lock.
         self._now = replace(self._now, progress=progress)
 
 
@@ -106,6 +107,7 @@ class Sweeps:
             BusyError: A sweep is running on this server.
             StoppingError: The server is shutting down.
         """
+        # `or`: no request can make a server with --dry-run delete.
         settings = replace(self._settings, pattern=patterns, dry_run=dry_run or self._settings.dry_run)
         with self._one_at_a_time:
             if self.stopping:
@@ -114,6 +116,7 @@ class Sweeps:
                 raise BusyError(self._running.id)
             sweep = Sweep(settings)
             log = self._log.bind(run=sweep.id, **asked_by)
+            # A thread: a sweep blocks (docs/decisions/0003-threads.md), and the event loop must answer meanwhile.
             thread = threading.Thread(target=self._run, args=(sweep, settings, log), name="sweep")
             thread.start()  # before the sweep counts as running: start() may fail
             self._thread, self._running, self._latest[sweep.id] = thread, sweep, sweep
@@ -187,6 +190,7 @@ class Sweeps:
             log_end(log, report)
             self._on_end(report)
         finally:
+            # In this order: a client that sees the end may start the next sweep at once, and must not get 409.
             self.totals = Counts(totals.deleted + counts.deleted, totals.matched + counts.matched)
             with self._one_at_a_time:
                 self._running = None

@@ -20,7 +20,8 @@ class Order(BaseModel):
     """What to sweep."""
 
     model_config = ConfigDict(
-        extra="forbid",
+        extra="forbid",  # a misspelled dry_run must not delete
+        # What _make_sense() checks: the OpenAPI document must not allow what the endpoint refuses.
         json_schema_extra={
             "anyOf": [
                 {"not": {"required": ["dry_run", "dryRun"]}},
@@ -38,6 +39,7 @@ class Order(BaseModel):
         max_length=100,
         description="Key patterns to sweep, each within a configured pattern. Default: the configured patterns.",
     )
+    # Strict: pydantic otherwise reads "off" and 0 as false, and the sweep would delete.
     dry_run: StrictBool | None = Field(default=None, description="Count the keys; delete nothing.")
     dryRun: StrictBool | None = Field(  # noqa: N815  # the spelling that some callers use
         default=None, description="Another spelling of dry_run; if both are set, they must agree."
