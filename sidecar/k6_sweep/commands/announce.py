@@ -13,6 +13,7 @@ _LIMIT: Final = 1.0
 
 def announce(context: Context, report: Report) -> None:
     """Publish the report; a failure to do so is logged and is not fatal."""
+    # First, because SIGKILL may come while the API server or a Pushgateway answers.
     context.tell(report)
     emit_event(context, report)
     settings, pod = context.settings, context.pod

@@ -27,10 +27,12 @@ def background(
     Returns:
         A function that waits for the answer, up to the given number of seconds.
     """
+    # A process and not a thread: what `work` imports (redis: 21 MiB) ends with it, and the wait may be long.
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         _work(work, writer)
+    # Else the pipe stays open after the child's end, and read() never returns.
     os.close(writer)
 
     def on_readable() -> None:
@@ -48,6 +50,7 @@ def background(
     try:
         yield wait
     finally:
+        # A late answer must not change a message that is already written.
         if events.forget(reader):
             os.close(reader)
             os.kill(child, signal.SIGKILL)
@@ -57,6 +60,7 @@ def background(
 def _work(work: Callable[[], Any], writer: int) -> None:
     """Run in the child: do the work, write the whole answer and exit."""
     try:
+        # A fork shares the parent's handlers and wake-up socket: a signal to the child would wake the parent.
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
@@ -64,4 +68,5 @@ def _work(work: Callable[[], Any], writer: int) -> None:
         with os.fdopen(writer, "wb") as pipe:
             pipe.write(answer)
     finally:
+        # Not sys.exit(), which would run the parent's exit handlers. After an error, the parent reads no answer.
         os._exit(0)

@@ -43,6 +43,7 @@ def _budget(settings: Settings) -> Budget:
     return Budget(
         timeout=settings.timeout,
         grace_period=settings.grace_period or ASSUMED_GRACE_PERIOD,
+        # A native sidecar starts before k6, whose image may take any time to pull; SIGTERM ends this wait.
         start_timeout=None if settings.native else settings.start_timeout,
         max_wait=settings.max_wait,
     )
@@ -62,6 +63,7 @@ def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa
         f"--when {settings.when} needs k6's exit code. This kernel does not report it (Linux 6.15 and newer do), and "
         "the Kubernetes API cannot be used: "
     )
+    # At the start, because after the test it is too late to mount one.
     if not pod.account and needs_the_api:
         raise SettingsError([f"{untold}the pod has no service account mounted"])
 

@@ -64,4 +64,5 @@ def sentence(report: Report) -> str:
     if report.k6 and report.k6.exit_code is not None:
         parts.append(f"k6 ended with {report.k6.exit_code} ({report.k6.reason})")
     parts += report.problems[:1]
+    # ASCII, so that a number of characters is the same number of bytes.
     return "; ".join(parts).encode("ascii", "replace").decode()[:_LONGEST]

@@ -20,6 +20,7 @@ from k6_sweep.sweep.result import OnProgress, Progress
 from k6_sweep.watch.outcome import K6Outcome
 
 _MESSAGE_EVERY: Final = 1.0
+"""Seconds between two writes of the termination message: after a SIGKILL, its counts are about that old."""
 
 
 def run(context: Context) -> Report:

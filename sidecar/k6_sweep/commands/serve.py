@@ -29,7 +29,7 @@ from k6_sweep.sweep.preflight import problems
 from k6_sweep.sweep.result import OnProgress, Progress
 
 _PROBE_PATIENCE: Final = 1.0
-"""Seconds that Redis may take for each step of a readiness probe."""
+"""Seconds that Redis may take for each step of a readiness probe; the chart's probe waits 5 s for all steps."""
 
 
 def serve(context: Context) -> Report:
@@ -59,6 +59,7 @@ def serve(context: Context) -> Report:
     with bind(settings.listen) as listening, _signals_to(settings, sweeps):
         host, port = listening.getsockname()[:2]
         log.info(LogEvent.LISTENING, host=host, port=port, tls=settings.tls_cert_file is not None)
+        # Beside the server: without Redis, /healthz must still answer.
         threading.Thread(target=_try_redis, args=(context,), daemon=True).start()
         asyncio.run(make_server(app, settings, lambda: sweeps.may_end).serve([listening]))
         sweeps.join()

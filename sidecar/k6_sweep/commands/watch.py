@@ -75,6 +75,7 @@ def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> R
         k6 = _ask_for_the_code(context, events, budget, k6)
         if report := _against(settings, k6):
             return report
+    # The kubernetes detector has it from its watch, and an ordinary container gets SIGTERM together with k6.
     if settings.native and k6.detector == "process":
         budget = _ask_for_our_end(context, budget)
     report = sweep_in_time(context, events, budget, k6)
@@ -149,6 +150,7 @@ def _own_pod(context: Context) -> K6Pod | None:
 def _on_preflight(context: Context, board: Board, answer: Any) -> None:
     """Log the problems that the preflight found, and show them in the termination message."""
     problems = ["the test of Redis ended without an answer"] if answer is None else answer
+    # Only shown, not fatal: Redis may be reachable again when k6 has ended.
     for problem in problems:
         context.log.warning(LogEvent.PREFLIGHT_FAILED, problem=problem)
     board.tell("redis", tuple(problems))
