@@ -1,5 +1,6 @@
 """`k6-sweep watch` beside a real k6, in a pod whose containers share a process namespace."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -194,9 +195,10 @@ def test_a_late_k6_is_waited_for(pod: Pod, sidecar_in: StartSidecar, folder: Pat
 
 def test_several_k6_in_several_containers(pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node) -> None:
     """The sidecar waits for all k6 of all containers, and reports the bad exit code."""
-    sidecar = sidecar_in()
     first = pod.container("sh", "-c", f"{shlex.join(k6_run(folder))} & {shlex.join(k6_run(folder))} & wait")
     second = pod.container(*k6_run(folder), uid=1002, env=os.environ | {"SECONDS": "600"})
+    until(lambda: _named_k6(pod) == 3)  # the sidecar's first look must find all three: it looks again after their end
+    sidecar = sidecar_in()
     until(lambda: sum("k6 is running" in event for event in sidecar.events()) == 3)
     assert first.wait() == 0
     assert second.poll() is None
@@ -206,6 +208,15 @@ def test_several_k6_in_several_containers(pod: Pod, sidecar_in: StartSidecar, fo
     report = sidecar.report()
     assert_swept(report, redis_node)
     assert report["k6"]["exit_code"] == code(137)
+
+
+def _named_k6(pod: Pod) -> int:
+    """Count the pod's k6 processes; one that ends while it is looked at counts as none."""
+    count = 0
+    for process in pod.processes().values():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            count += process.cmdline()[:1] == [K6]
+    return count
 
 
 def test_k6_as_pid_1_is_refused(folder: Path, redis_url: str, redis_node: Node) -> None:
