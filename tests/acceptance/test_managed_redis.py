@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -127,16 +128,26 @@ def test_an_endpoint_and_shards_that_are_names(
     ]
 
 
+@contextmanager
+def certificate_of(node: Node, certificate: Path) -> Iterator[None]:
+    """Let a node serve with another certificate, and with its own one again afterwards."""
+    own = node.ask("CONFIG", "GET", "tls-cert-file")[1]
+    node.ask("CONFIG", "SET", "tls-cert-file", str(certificate))
+    try:
+        yield
+    finally:
+        node.ask("CONFIG", "SET", "tls-cert-file", own)
+
+
 def test_a_shard_with_another_name_is_not_swept(
     named_cluster: LocalCluster, authority: Authority, tmp_path: Path
 ) -> None:
     """k6-sweep does not sweep a shard whose certificate has another name, and reports that name."""
-    node = named_cluster.nodes[2]
-    node.ask("CONFIG", "SET", "tls-cert-file", str(authority.issue("impostor", ENDPOINT)))
     write_keys(named_cluster, (b"test:%d" % i for i in range(500)))
     url = f"rediss://{ENDPOINT}:{tls_port(named_cluster.nodes[0])}"
     trust = ["--redis-ca-file", str(authority.file)]
-    done = run_with_names(tmp_path, ["run", "--redis-url", url, "--pattern", "test:*", "--timeout", "5", *trust])
+    with certificate_of(named_cluster.nodes[2], authority.issue("impostor", ENDPOINT)):
+        done = run_with_names(tmp_path, ["run", "--redis-url", url, "--pattern", "test:*", "--timeout", "5", *trust])
     report = json.loads(done.stdout)
     assert (done.returncode, report["status"]) == (3, "incomplete")
     assert "the certificate of shard-2.k6-sweep.test" in report["errors"][0]
