@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from k6_sweep.commands.context import ContextOf, failure
 from k6_sweep.errors import SettingsError, SweepError
+from k6_sweep.files.message import TerminationMessage
 from k6_sweep.kube.own_pod import OwnPod
 from k6_sweep.lifecycle import forbid_inspection
 from k6_sweep.log import Log, LogEvent, open_log
-from k6_sweep.message import TerminationMessage
 from k6_sweep.report import Report, log_end
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.parse import parse, settings_of

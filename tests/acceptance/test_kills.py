@@ -14,7 +14,7 @@ import pytest
 
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster
-from k6_sweep.message import TerminationMessage
+from k6_sweep.files.message import TerminationMessage
 from tests.acceptance.pod import Sidecar, private_k6, start_sidecar
 from tests.acceptance.scripts import k6_scripts
 from tests.support import keys_of, until

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from k6_sweep.message import TerminationMessage
+from k6_sweep.files.message import TerminationMessage
 
 
 def test_a_shorter_message_covers_a_longer_one(tmp_path: Path) -> None:
