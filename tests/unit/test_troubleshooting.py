@@ -10,7 +10,7 @@ CODE = ROOT / "sidecar" / "k6_sweep"
 CHART = (ROOT / "charts" / "k6-sweep" / "templates" / "_decisions.tpl").read_text()
 
 NO_MESSAGE = {
-    *("option", "flag", "Parser"),
+    *("option", "flag", "Parser", "ArgumentParser"),
     *("APIKeyHeader", "FastAPI", "Field", "_said"),
     *("Counter", "Histogram", "_gauge", "_labelled"),
     "compile",

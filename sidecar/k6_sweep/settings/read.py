@@ -131,13 +131,14 @@ def _unknown_option(text: str, specs: Mapping[str, Option], command: str) -> str
     if not name.startswith("-"):
         return "unexpected argument (not shown: it may be a secret)"
     options = [flag_name(field) for field, spec in specs.items() if spec.serves(command) and not spec.secret]
-    return f"unknown option {name}" + _suggestion(name, options)
+    return f"unknown option {name}" + suggestion(name, options)
 
 
 def _unknown_variable(name: str, specs: Mapping[str, Option]) -> str:
-    return f"unknown variable {name}" + _suggestion(name, [variable_name(field) for field in specs])
+    return f"unknown variable {name}" + suggestion(name, [variable_name(field) for field in specs])
 
 
-def _suggestion(name: str, candidates: Sequence[str]) -> str:
+def suggestion(name: str, candidates: Sequence[str]) -> str:
+    """Return a clause with the candidate that is most like this name; empty if none is."""
     near = difflib.get_close_matches(name, candidates, n=1)
     return f"; did you mean {near[0]}?" if near else ""
