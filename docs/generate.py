@@ -28,6 +28,9 @@ option. An empty variable counts as not set.
 k6-sweep reports all problems with the settings at once, with exit code 2. An unknown variable that begins with `SWEEP_`
 is a problem too, but not those that Kubernetes adds for a Service named `sweep`.
 
+The column *role* shows what a mistake can do. A setting that *selects* says what is swept. One that *protects* limits
+what is swept, when, and for whom: a mistake in it could delete keys of others.
+
 The column *commands* lists the commands that have the setting; "all" means `watch`, `run`, `serve`, `snapshot`, `check`
 and `inject`. If a setting belongs to `inject` and to other commands, `inject` writes it into the containers that it
 adds.
@@ -44,13 +47,13 @@ def render_settings() -> str:
     for name, spec in (options_of(SnapshotSettings) | options_of(InjectSettings)).items():
         if spec.group != heading:
             heading = spec.group
-            columns = ("setting", "default", "commands", "what it does", "why this default")
+            columns = ("setting", "role", "default", "commands", "what it does", "why this default")
             lines += [f"\n## {heading}\n", _row(columns), "|" + "---|" * len(columns)]
         option = f"`{flag_name(name)}{'' if spec.flag else ' ' + spec.metavar}`"
         option = f"`-{spec.letter}`, {option}" if spec.letter else option
         setting = f"`{variable_name(name)}`" if spec.secret else f"{option}<br>`{variable_name(name)}`"
         commands = _ALL.get(spec.taken_by) or ", ".join(spec.taken_by.value)
-        lines.append(_row([setting, spec.default_text, commands, spec.help, spec.why]))
+        lines.append(_row([setting, spec.role.value, spec.default_text, commands, spec.help, spec.why]))
     return "\n".join(lines) + "\n"
 
 

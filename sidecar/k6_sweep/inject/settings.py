@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from k6_sweep.settings.all import Settings
-from k6_sweep.settings.options import TakenBy, flag, flag_name, option, options_of, variable_name
+from k6_sweep.settings.options import Role, TakenBy, flag, flag_name, option, options_of, variable_name
 from k6_sweep.settings.parse import contradictions
 from k6_sweep.settings.read import Parser, missing, read
 from k6_sweep.settings.snapshot import SnapshotSettings
@@ -54,6 +54,7 @@ class InjectSettings(Settings):
         _MANIFESTS,
         TakenBy.INJECT,
         "File with manifests, folder with .yaml, .yml and .json files, or - for standard input (repeatable).",
+        role=Role.SELECTS,
         why="inject reads only the manifests that you name.",
         metavar="FILE",
         many=True,
@@ -61,12 +62,17 @@ class InjectSettings(Settings):
         required=True,
     )
     uninject: bool = flag(
-        _MANIFESTS, TakenBy.INJECT, "Remove what an earlier inject added.", why="The usual task is to add k6-sweep."
+        _MANIFESTS,
+        TakenBy.INJECT,
+        "Remove what an earlier inject added.",
+        role=Role.NEITHER,
+        why="The usual task is to add k6-sweep.",
     )
     namespace: str | None = option(
         _MANIFESTS,
         TakenBy.INJECT,
         "Namespace of manifests that name none. inject asks for it only if it adds a Role.",
+        role=Role.NEITHER,
         why="inject connects to no cluster, so it cannot know your current namespace.",
         metavar="NAME",
         letter="n",
@@ -75,6 +81,7 @@ class InjectSettings(Settings):
         _FORM,
         TakenBy.INJECT,
         "Image of k6-sweep.",
+        role=Role.NEITHER,
         why="The containers then understand every setting that this version of inject writes.",
         metavar="IMAGE",
         shown_default="k6-sweep with this version as its tag",
@@ -83,6 +90,7 @@ class InjectSettings(Settings):
         _FORM,
         TakenBy.INJECT,
         "Version of the cluster's Kubernetes. Before 1.29, the sidecar is an ordinary container.",
+        role=Role.NEITHER,
         why="Kubernetes enables native sidecars by default since 1.29; inject connects to no cluster to ask.",
         parse=kube_version,
         metavar="VERSION",
@@ -92,6 +100,7 @@ class InjectSettings(Settings):
         _FORM,
         TakenBy.INJECT,
         "Secret with the password of Redis, under the key `password` or KEY. It is mounted as a file.",
+        role=Role.NEITHER,
         why="Needed only if Redis requires a login.",
         parse=KeyIn.parse,
         metavar="NAME[/KEY]",
@@ -100,6 +109,7 @@ class InjectSettings(Settings):
         _FORM,
         TakenBy.INJECT,
         "ConfigMap with the certificate authorities (PEM) to trust, under the key `ca.crt` or KEY.",
+        role=Role.PROTECTS,
         why="Needed only if your own authority signed the certificate of Redis.",
         parse=KeyIn.parse,
         metavar="NAME[/KEY]",
@@ -108,6 +118,7 @@ class InjectSettings(Settings):
         _FORM,
         TakenBy.INJECT,
         "Secret with the certificate authorities (PEM) to trust, under the key `ca.crt` or KEY.",
+        role=Role.PROTECTS,
         why="Needed only if your own authority signed the certificate of Redis.",
         parse=KeyIn.parse,
         metavar="NAME[/KEY]",
@@ -116,6 +127,7 @@ class InjectSettings(Settings):
         _FORM,
         TakenBy.INJECT,
         "Secret of type kubernetes.io/tls with k6-sweep's own certificate, if Redis asks for one.",
+        role=Role.NEITHER,
         why="Needed only if Redis asks for a client certificate.",
         metavar="NAME",
     )
@@ -123,12 +135,14 @@ class InjectSettings(Settings):
         _FORM,
         TakenBy.INJECT,
         "Test Redis in an init container, so that a wrong password stops the test before it starts.",
+        role=Role.NEITHER,
         why="A Redis that is unreachable for a moment should not stop the load test; the sidecar only logs a warning.",
     )
     only_new: bool = flag(
         _FORM,
         TakenBy.INJECT,
         "Delete only what the test made: before the test, an init container records which keys already exist.",
+        role=Role.PROTECTS,
         why="It delays the test, and a test with its own key prefix does not need it.",
     )
     fail_job: bool = flag(
@@ -136,6 +150,7 @@ class InjectSettings(Settings):
         TakenBy.INJECT,
         "Let a failed sweep fail the Job. This uses the ordinary container, because a Job ignores the exit code of a "
         "native sidecar.",
+        role=Role.NEITHER,
         why="The result of the Job should be k6's result.",
     )
     no_guard: bool = flag(
@@ -143,12 +158,14 @@ class InjectSettings(Settings):
         TakenBy.INJECT,
         "Accept that there is no guard: k6-sweep deletes every key that matches the patterns, in any Redis that the "
         "URL leads to.",
+        role=Role.PROTECTS,
         why="With a guard, a wrong URL cannot delete keys of another environment.",
     )
     k6_shutdown: float = option(
         _FORM,
         TakenBy.INJECT,
         "Seconds that k6 needs to end when its pod is deleted. Raise it if your script raises teardownTimeout.",
+        role=Role.NEITHER,
         why="60 s is k6's own limit for teardown().",
         parse=seconds,
         metavar="SECONDS",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from k6_sweep.settings.options import TakenBy, flag, option
+from k6_sweep.settings.options import Role, TakenBy, flag, option
 from k6_sweep.settings.serve import ServeSettings
 from k6_sweep.settings.sweep import SweepSettings
 from k6_sweep.settings.values import http_url, one_of, whole_number
@@ -25,6 +25,7 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         _OUTPUT,
         TakenBy.IN_PLACE,
         "File for the termination message.",
+        role=Role.NEITHER,
         why="The kubelet reads the message from this file; elsewhere there is no such file.",
         parse=Path,
         metavar="FILE",
@@ -34,6 +35,7 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         _OUTPUT,
         TakenBy.IN_PLACE,
         "Maximum size of the termination message, in bytes. Kubernetes keeps 4,096 per container and 12,288 per pod.",
+        role=Role.NEITHER,
         why="In a pod of up to six containers, Kubernetes keeps this much of each.",
         parse=whole_number(SMALLEST_MESSAGE, 4096),
         metavar="BYTES",
@@ -44,6 +46,7 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         TakenBy.ONE_SWEEP,
         "Report the result in an Event on k6-sweep's own pod, for `kubectl describe`. Needs permission to create "
         "events.",
+        role=Role.NEITHER,
         why="It needs a Role, which a pod does not have by default.",
     )
     pushgateway_url: str | None = option(
@@ -51,6 +54,7 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         TakenBy.ONE_SWEEP,
         "Prometheus Pushgateway that gets the counts of the sweep, grouped by job (k6-sweep) and run. Needs "
         "k6-sweep[metrics].",
+        role=Role.NEITHER,
         why="Only you know whether there is a Pushgateway, and where.",
         parse=http_url,
         metavar="URL",
@@ -60,6 +64,7 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         TakenBy.ONE_SWEEP_IN_PLACE,
         "File that gets the counts of the sweep, for node_exporter's textfile collector, which reads *.prom. Needs "
         "k6-sweep[metrics].",
+        role=Role.NEITHER,
         why="It is of use only where node_exporter runs on the same machine.",
         parse=Path,
         metavar="FILE",
@@ -69,6 +74,7 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         TakenBy.ENDING,
         "fail: exit with the code of the result. ignore: exit 0 in place of 3 to 6, so that the Job does not fail; the "
         "report is unchanged.",
+        role=Role.NEITHER,
         why="A script must notice a failure. inject and the chart set `ignore` where the Job would run the load test "
         "again.",
         parse=one_of("fail", "ignore"),
@@ -79,6 +85,7 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         _OUTPUT,
         TakenBy.IN_PLACE,
         "Format of the log on standard error: json or text.",
+        role=Role.NEITHER,
         why="People read terminals; programs that collect logs need fields.",
         parse=one_of("json", "text"),
         metavar="FORMAT",
@@ -88,6 +95,7 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         _OUTPUT,
         TakenBy.ALL,
         "Lowest level that is logged: debug, info, warning or error.",
+        role=Role.NEITHER,
         why="It shows each step of a run, without the details of `debug`.",
         parse=one_of("debug", "info", "warning", "error"),
         metavar="LEVEL",

@@ -48,6 +48,18 @@ class TakenBy(Enum):
     """The setting concerns the manifests; `inject` does not pass it on."""
 
 
+class Role(Enum):
+    """What a mistake in a setting can do. Each setting declares one; docs/settings.md shows it."""
+
+    SELECTS = "selects"
+    """It says what is swept: a mistake sweeps too little, or is stopped by what protects."""
+    PROTECTS = "protects"
+    """It limits what is swept, when, and for whom: with a mistake, k6-sweep could delete keys of others. So it is
+    read strictly: an empty or doubtful value is a problem, and never "not set"."""
+    NEITHER = ""
+    """No mistake in it can delete a key that must stay. An empty variable counts as not set."""
+
+
 @dataclass(frozen=True)
 class Option:
     """The option and the variable of a settings field."""
@@ -58,6 +70,8 @@ class Option:
     help: str
     """What it does, its unit, and the effect of leaving it out."""
     _: KW_ONLY
+    role: Role
+    """What a mistake in it can do."""
     why: str
     """The reason for the default, or for having none; shown in docs/settings.md only."""
     parse: Callable[[str], Any] = str
@@ -108,8 +122,10 @@ def _declares(describe: Callable[_Parts, Option]) -> Callable[_Parts, Any]:
     return declare
 
 
-def _flag(group: str, taken_by: TakenBy, help_text: str, *, why: str) -> Option:
-    return Option(group, taken_by, help_text, why=why, parse=boolean, metavar="BOOL", default=False, flag=True)
+def _flag(group: str, taken_by: TakenBy, help_text: str, *, role: Role, why: str) -> Option:
+    return Option(
+        group, taken_by, help_text, role=role, why=why, parse=boolean, metavar="BOOL", default=False, flag=True
+    )
 
 
 option: Final = _declares(Option)

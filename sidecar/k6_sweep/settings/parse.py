@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TypeVar
 
+from k6_sweep.settings import redis
 from k6_sweep.settings.all import KUBELET_TERMINATION_LOG, Settings
 from k6_sweep.settings.read import Parser, read
 from k6_sweep.settings.snapshot import SnapshotSettings
@@ -39,35 +40,7 @@ def parse(
 
 def contradictions(settings: Settings) -> list[str]:
     """Return a sentence for each contradiction between settings."""
-    url, problems = settings.redis_url, []
-    passwords = [
-        name
-        for name, given in (
-            ("the URL", url and url.password),
-            ("SWEEP_REDIS_PASSWORD", settings.redis_password),
-            ("--redis-password-file", settings.redis_password_file),
-        )
-        if given
-    ]
-    if len(passwords) > 1:
-        problems.append(f"the password is set in {' and in '.join(passwords)}; keep one")
-    if url and url.username and settings.redis_username not in {None, url.username}:
-        problems.append("--redis-username and --redis-url name different users; keep one")
-    if settings.redis_iam:
-        problems += _iam_problems(settings, passwords)
-    tls = {
-        "--redis-ca-file": settings.redis_ca_file,
-        "--redis-cert-file": settings.redis_cert_file,
-        "--redis-key-file": settings.redis_key_file,
-        "--redis-tls-insecure": settings.redis_tls_insecure,
-    }
-    without_tls = [name for name, given in tls.items() if given]
-    if url and not url.tls and without_tls:
-        problems.append(f"{', '.join(without_tls)} needs TLS: start --redis-url with rediss://")
-    if settings.redis_tls_insecure and settings.redis_ca_file:
-        problems.append("--redis-tls-insecure turns off the check that --redis-ca-file is for; keep one of them")
-    if bool(settings.redis_cert_file) != bool(settings.redis_key_file):
-        problems.append("--redis-cert-file and --redis-key-file must be set together; one is missing")
+    problems = list(redis.contradictions(settings))
     problems += [
         f"pattern {pattern.text!r} is in both --pattern and --keep; remove it from one of them"
         for pattern in settings.pattern
@@ -77,17 +50,6 @@ def contradictions(settings: Settings) -> list[str]:
         problems.append("--settle needs the passes that --no-verify turns off; keep one of them")
     problems += _detector_problems(settings)
     return problems
-
-
-def _iam_problems(settings: Settings, passwords: Sequence[str]) -> Iterator[str]:
-    if find_spec("botocore") is None:
-        yield "--redis-iam needs the extra `aws`; run: pip install 'k6-sweep[aws]'"
-    if passwords:
-        yield f"--redis-iam replaces the password; remove the password from {' and from '.join(passwords)}"
-    if settings.redis_url and not settings.username:
-        yield "--redis-iam needs a user name; set --redis-username"
-    if settings.redis_url and not settings.redis_url.tls:
-        yield "--redis-iam needs TLS: start --redis-url with rediss://"
 
 
 def _detector_problems(settings: Settings) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from k6_sweep.settings.options import TakenBy, option
+from k6_sweep.settings.options import Role, TakenBy, option
 from k6_sweep.settings.redis_url import Secret
 from k6_sweep.settings.values import Address, readable_file
 
@@ -18,6 +18,7 @@ class ServeSettings:
         _HTTP,
         TakenBy.SERVE,
         "Address to listen on; write an IPv6 address in brackets. Use 127.0.0.1 if all clients are in the same pod.",
+        role=Role.PROTECTS,
         why="Clients connect from outside the container.",
         parse=Address.parse,
         metavar="HOST:PORT",
@@ -27,6 +28,7 @@ class ServeSettings:
         _HTTP,
         TakenBy.SERVE,
         "Token that clients send in the header X-Admin-Token. `serve` needs it, or --admin-token-file, to start.",
+        role=Role.PROTECTS,
         why="With a default token, any client could sweep. It has no option, because every process of the pod could "
         "read it.",
         parse=Secret,
@@ -37,6 +39,7 @@ class ServeSettings:
         TakenBy.SERVE,
         "File with the token that clients send in the header X-Admin-Token, instead of the variable SWEEP_ADMIN_TOKEN. "
         "k6-sweep reads it again at each request, so you can rotate the token.",
+        role=Role.PROTECTS,
         why="With a default token, any client could sweep.",
         parse=readable_file,
         metavar="FILE",
@@ -45,6 +48,7 @@ class ServeSettings:
         _HTTP,
         TakenBy.SERVE,
         "File with the endpoint's certificate (PEM), to serve HTTPS. k6-sweep reads it at the start.",
+        role=Role.PROTECTS,
         why="HTTPS needs a certificate for the name by which your clients call the endpoint.",
         parse=readable_file,
         metavar="FILE",
@@ -54,6 +58,7 @@ class ServeSettings:
         _HTTP,
         TakenBy.SERVE,
         "File with the private key (PEM) of the certificate in --tls-cert-file.",
+        role=Role.PROTECTS,
         why="Needed only with --tls-cert-file.",
         parse=readable_file,
         metavar="FILE",

@@ -1,105 +1,30 @@
-"""The settings of a sweep: its Redis, its keys, its guards and its pace."""
+"""The settings of a sweep: its keys, its guards and its pace."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from k6_sweep.patterns import MIN_LITERAL_START, Pattern
-from k6_sweep.settings.options import TakenBy, flag, option
-from k6_sweep.settings.redis_url import IamCache, RedisUrl, Secret
-from k6_sweep.settings.values import pattern_of, positive_seconds, readable_file, seconds, whole_number
+from k6_sweep.settings.options import Role, TakenBy, flag, option
+from k6_sweep.settings.redis import RedisSettings
+from k6_sweep.settings.values import pattern_of, positive_seconds, seconds, whole_number
 
 SETTLE_AFTER_K6: Final = 2.0
 
-_REDIS = "Redis"
 _KEYS = "Keys to delete"
 _GUARDS = "Guards (if one refuses, nothing is deleted; exit code 4)"
 _SWEEP = "Sweep"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepSettings:
+class SweepSettings(RedisSettings):
     """The settings of a sweep. Durations are in seconds; `None` means that a feature is off."""
-
-    redis_url: RedisUrl = option(
-        _REDIS,
-        TakenBy.ALL,
-        "Address of Redis: redis://HOST[:PORT][/DB], rediss://… for TLS, unix:///PATH, or "
-        "redis+sentinel://HOST:PORT,HOST:PORT/MASTER. One node, or the configuration endpoint, is enough to find the "
-        "whole cluster.",
-        why="k6-sweep never deletes keys from a Redis that you did not name.",
-        parse=RedisUrl.parse,
-        metavar="URL",
-        required=True,
-    )
-    redis_username: str | None = option(
-        _REDIS,
-        TakenBy.ALL,
-        "ACL user to log in as.",
-        why="Without a name, Redis uses its user `default`. --redis-url can contain the name, too.",
-        metavar="NAME",
-    )
-    redis_password: Secret | None = option(
-        _REDIS,
-        TakenBy.IN_PLACE,
-        "Password of Redis. A file (--redis-password-file) is safer.",
-        why="Needed only if Redis requires a login. It has no option, because every process of the pod could read it.",
-        parse=Secret,
-        secret=True,
-    )
-    redis_password_file: Path | None = option(
-        _REDIS,
-        TakenBy.IN_PLACE,
-        "File with the password of Redis, instead of the variable SWEEP_REDIS_PASSWORD. k6-sweep reads it again at "
-        "each login, so you can rotate the password.",
-        why="Needed only if Redis requires a login.",
-        parse=readable_file,
-        metavar="FILE",
-    )
-    redis_ca_file: Path | None = option(
-        _REDIS,
-        TakenBy.IN_PLACE,
-        "File with the certificate authorities (PEM) to trust for TLS, instead of the system's.",
-        why="Needed only if your own authority signed the certificate of Redis.",
-        parse=readable_file,
-        metavar="FILE",
-    )
-    redis_cert_file: Path | None = option(
-        _REDIS,
-        TakenBy.IN_PLACE,
-        "File with k6-sweep's own certificate (PEM), if Redis asks for one.",
-        why="Needed only if Redis asks for a client certificate.",
-        parse=readable_file,
-        metavar="FILE",
-    )
-    redis_key_file: Path | None = option(
-        _REDIS,
-        TakenBy.IN_PLACE,
-        "File with the private key (PEM) of the certificate in --redis-cert-file.",
-        why="Needed only with --redis-cert-file.",
-        parse=readable_file,
-        metavar="FILE",
-    )
-    redis_iam: IamCache | None = option(
-        _REDIS,
-        TakenBy.IN_PLACE,
-        "AWS cache to log in to by IAM, without a password: elasticache:NAME, elasticache-serverless:NAME or "
-        "memorydb:NAME. Needs k6-sweep[aws].",
-        why="Only caches of AWS have this login.",
-        parse=IamCache.parse,
-        metavar="CACHE",
-    )
-    redis_tls_insecure: bool = flag(
-        _REDIS,
-        TakenBy.ALL,
-        "Do not check the server's certificate. Anyone on the network path can then read the password.",
-        why="TLS protects the password only with this check.",
-    )
 
     pattern: tuple[Pattern, ...] = option(
         _KEYS,
         TakenBy.ALL,
         "Pattern of the test's keys, in the syntax of Redis's MATCH (repeatable). Nothing is deleted by default.",
+        role=Role.SELECTS,
         why="Only you know which keys are test data.",
         parse=pattern_of,
         metavar="GLOB",
@@ -110,6 +35,7 @@ class SweepSettings:
         _KEYS,
         TakenBy.SWEEPING_OR_CHECK,
         "Pattern of keys to spare, even if they match --pattern (repeatable).",
+        role=Role.PROTECTS,
         why="Good patterns match test data only; this is for exceptions.",
         parse=pattern_of,
         metavar="GLOB",
@@ -119,6 +45,7 @@ class SweepSettings:
         _KEYS,
         TakenBy.SWEEPING,
         "Only count the matching keys; delete nothing.",
+        role=Role.PROTECTS,
         why="k6-sweep is there to delete; the patterns and the guards limit what it deletes.",
     )
 
@@ -126,6 +53,7 @@ class SweepSettings:
         _GUARDS,
         TakenBy.ALL,
         f"Accept patterns with fewer than {MIN_LITERAL_START} literal leading characters.",
+        role=Role.PROTECTS,
         why="A pattern such as `*` also matches keys that are not the test's.",
     )
     allowed_namespace: tuple[str, ...] = option(
@@ -133,6 +61,7 @@ class SweepSettings:
         TakenBy.ALL,
         "Sweep only from a Kubernetes namespace that matches this glob (repeatable). An unknown namespace does not "
         "match.",
+        role=Role.PROTECTS,
         why="k6-sweep cannot know which namespaces are for tests. inject and the chart ask for at least one guard.",
         metavar="GLOB",
         many=True,
@@ -141,6 +70,7 @@ class SweepSettings:
         _GUARDS,
         TakenBy.ALL,
         "Sweep only a Redis that contains this key. k6-sweep never deletes this key.",
+        role=Role.PROTECTS,
         why="You must first put such a key into each Redis that k6-sweep may sweep.",
         metavar="KEY",
     )
@@ -148,6 +78,7 @@ class SweepSettings:
         _GUARDS,
         TakenBy.SWEEPING_IN_PLACE,
         "File written by `k6-sweep snapshot`. The keys in it are spared: only keys that came after it are deleted.",
+        role=Role.PROTECTS,
         why="It needs a command before the test, and a test with its own key prefix does not need it.",
         parse=Path,
         metavar="FILE",
@@ -156,6 +87,7 @@ class SweepSettings:
         _GUARDS,
         TakenBy.SWEEPING_OR_CHECK,
         "Refuse to sweep if more keys than this match. k6-sweep counts them first.",
+        role=Role.PROTECTS,
         why="How many keys are normal depends on the test.",
         parse=whole_number(1),
         metavar="N",
@@ -165,6 +97,7 @@ class SweepSettings:
         _SWEEP,
         TakenBy.ALL,
         "Time limit for the whole sweep or snapshot, in seconds. Raise it if it makes a sweep `incomplete`.",
+        role=Role.NEITHER,
         why="A sweep of 10,000,000 keys took 14.9 s ([redis.md](redis.md#what-it-costs-the-server)); the rest is for "
         "failovers and retries.",
         parse=positive_seconds,
@@ -176,6 +109,7 @@ class SweepSettings:
         TakenBy.SWEEPING,
         "Keep sweeping until no new matching key has appeared for this many seconds: the application may still be "
         "processing k6's last requests.",
+        role=Role.NEITHER,
         why="When `watch` begins its sweep, k6 has just ended. The other commands are started later.",
         parse=seconds,
         metavar="SECONDS",
@@ -185,12 +119,14 @@ class SweepSettings:
         _SWEEP,
         TakenBy.SWEEPING,
         "Skip the second pass, which proves that no key remains.",
+        role=Role.NEITHER,
         why="Only this pass finds keys that were written during the first one.",
     )
     batch_size: int = option(
         _SWEEP,
         TakenBy.ALL,
         "Maximum keys per UNLINK and per group of slots.",
+        role=Role.NEITHER,
         why="Cleanups written by hand use 1,000, too. If Redis is slow, --latency-budget makes it fewer.",
         parse=whole_number(1, 10_000),
         metavar="N",
@@ -200,6 +136,7 @@ class SweepSettings:
         _SWEEP,
         TakenBy.SWEEPING,
         "Maximum keys deleted per second, over all shards.",
+        role=Role.NEITHER,
         why="--latency-budget already protects the other clients of Redis.",
         parse=whole_number(1),
         metavar="N",
@@ -210,6 +147,7 @@ class SweepSettings:
         TakenBy.ALL,
         "How long one write may keep a Redis server busy, in seconds. Its other clients wait for that long. If round "
         "trips take longer, k6-sweep puts fewer keys into a write.",
+        role=Role.NEITHER,
         why="In our measurements with it, another client's 99th percentile was at most 4.5 ms "
         "([redis.md](redis.md#what-it-costs-the-server)).",
         parse=positive_seconds,
@@ -220,16 +158,12 @@ class SweepSettings:
         _SWEEP,
         TakenBy.ALL,
         "Maximum primaries swept in parallel.",
+        role=Role.NEITHER,
         why="Each primary takes a thread, and a cluster may have hundreds of primaries.",
         parse=whole_number(1, 1000),
         metavar="N",
         default=16,
     )
-
-    @property
-    def username(self) -> str | None:
-        """The user to log in as, from --redis-username or the URL."""
-        return self.redis_username or self.redis_url.username
 
     @property
     def broad_patterns(self) -> tuple[Pattern, ...]:

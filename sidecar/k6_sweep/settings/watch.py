@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD
-from k6_sweep.settings.options import TakenBy, flag, option
+from k6_sweep.settings.options import Role, TakenBy, flag, option
 from k6_sweep.settings.target import Target
 from k6_sweep.settings.values import one_of, positive_seconds, seconds
 
@@ -20,6 +20,7 @@ class WatchSettings:
         "How to detect k6's end. process: from the processes, which the pod's containers must share. kubernetes: from "
         "the API. signal: from SIGTERM, which a native sidecar gets. auto: process or kubernetes, the first that can "
         "work.",
+        role=Role.NEITHER,
         why="It works without further settings. It never chooses `signal`, because SIGTERM comes also if k6 never "
         "started.",
         parse=one_of("auto", "process", "kubernetes", "signal"),
@@ -31,6 +32,7 @@ class WatchSettings:
         TakenBy.WAITING_IN_PLACE,
         "Test to wait for, by the Kubernetes API: pod/NAME, job/NAME, testrun/NAME (k6-operator) or selector:LABELS. "
         "For a watcher outside the test's pod.",
+        role=Role.PROTECTS,
         why="A sidecar waits for the k6 in its own pod.",
         parse=Target.parse,
         metavar="TARGET",
@@ -40,6 +42,7 @@ class WatchSettings:
         _K6,
         TakenBy.WAITING,
         "Name of k6's container (kubernetes detector).",
+        role=Role.PROTECTS,
         why="The chart, the examples and k6-operator use this name.",
         metavar="NAME",
         default="k6",
@@ -48,6 +51,7 @@ class WatchSettings:
         _K6,
         TakenBy.WAITING,
         "Name of k6's executable (process detector).",
+        role=Role.PROTECTS,
         why="The image and the packages of k6 use this name.",
         metavar="NAME",
         default="k6",
@@ -57,6 +61,7 @@ class WatchSettings:
         TakenBy.WAITING_IN_PLACE,
         "How long to wait for k6 to appear, in seconds. Raise it if your tests queue. Ignored with --native, which "
         "waits until SIGTERM.",
+        role=Role.NEITHER,
         why="The cluster needs time to pull k6's image, but a test that never starts must be reported as `unseen`.",
         parse=seconds,
         metavar="SECONDS",
@@ -66,6 +71,7 @@ class WatchSettings:
         _K6,
         TakenBy.WAITING,
         "How long to wait for k6 to end, in seconds. After that, k6-sweep sweeps and reports `incomplete`.",
+        role=Role.NEITHER,
         why="A sweep before k6's end deletes keys that the test still uses.",
         parse=positive_seconds,
         metavar="SECONDS",
@@ -75,6 +81,7 @@ class WatchSettings:
         _K6,
         TakenBy.WAITING,
         "Sweep only after this outcome of k6: always, success or failure.",
+        role=Role.PROTECTS,
         why="A test leaves keys behind whether it succeeds or fails.",
         parse=one_of("always", "success", "failure"),
         metavar="OUTCOME",
@@ -85,6 +92,7 @@ class WatchSettings:
         TakenBy.UNTIL_SIGTERM,
         "The pod's terminationGracePeriodSeconds: the time after SIGTERM to wait for k6 and to end the sweep. Set it "
         "if k6-sweep may not read its pod.",
+        role=Role.NEITHER,
         why=f"{ASSUMED_GRACE_PERIOD:g} is Kubernetes' own default. The API reports what the pod really has.",
         parse=positive_seconds,
         metavar="SECONDS",
@@ -95,5 +103,6 @@ class WatchSettings:
         TakenBy.WAITING_IN_PLACE,
         "Run as a native sidecar (an init container with restartPolicy Always): after the sweep, wait for SIGTERM "
         "before the exit.",
+        role=Role.NEITHER,
         why="An ordinary container must exit after the sweep, because its pod waits for it.",
     )
