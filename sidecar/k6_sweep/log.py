@@ -24,7 +24,6 @@ class LogEvent(StrEnum):
     API_RECOVERED = "news from the Kubernetes API again"
     API_SILENT = "no news from the Kubernetes API"
     CHECK_PASSED = "check passed"
-    CHECK_WARNING = "check warning"
     CONNECTION_LOST = "connection to a primary lost"
     CONTAINER_ENDED = "k6 container has ended"
     DONE = "done"
@@ -59,6 +58,7 @@ class LogEvent(StrEnum):
     WAITING_FOR_CONTAINER = "waiting for the k6 container to end"
     WAITING_FOR_K6 = "waiting for k6"
     WAITING_FOR_SIGTERM = "waiting for SIGTERM"
+    WARNING = "warning"
     WAIT_OVER = "wait is over, k6 is still running"
 
 

@@ -48,6 +48,7 @@ class LastSweep(Collector):
             yield _gauge("k6_exit_code", "Exit code of k6 in the last run.", report.k6.exit_code)
         if sweep is None:
             return
+        yield _gauge("warnings", "Number of warnings in the report of the last run.", len(report.all_warnings))
         # One UNLINK has keys of several patterns, and its reply is one number: deleted keys are known only by shard.
         yield _labelled("deleted_keys", "Keys that the last sweep deleted.", "shard", sweep.shards)
         yield _labelled("matched_keys", "Matching keys that the last sweep found.", "pattern", sweep.patterns)

@@ -37,6 +37,8 @@ class Report:
     totals: Counts = Counts()
     """The counts of all sweeps of a server, used if there is neither a sweep nor progress."""
     errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What is probably a mistake, although the status is right."""
     code: int | None = None
     """The exit code, if the status alone does not decide it."""
 
@@ -59,6 +61,11 @@ class Report:
     def problems(self) -> tuple[str, ...]:
         """All problems, those of the sweep last."""
         return self.errors + (self.sweep.errors if self.sweep else ())
+
+    @property
+    def all_warnings(self) -> tuple[str, ...]:
+        """All warnings, those of the sweep last."""
+        return self.warnings + (self.sweep.warnings if self.sweep else ())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report as a dict that JSON can encode."""
@@ -98,6 +105,7 @@ class Report:
                 "ended_at": at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z" if at else None,
             }
         body["errors"] = list(self.problems)
+        body["warnings"] = list(self.all_warnings)
         return body
 
     def line(self) -> str:
@@ -107,8 +115,8 @@ class Report:
     def message(self, limit: int) -> bytes:
         """Return the report in at most `limit` bytes of JSON, leaving out detail: errors, then shards, then patterns.
 
-        The first error stays longest, shortened. The limit is at least settings.SMALLEST_MESSAGE, which is always
-        enough for status, totals and k6's end.
+        The first error and the first warning stay longest, shortened. The limit is at least settings.SMALLEST_MESSAGE,
+        which is always enough for status, totals and k6's end.
         """
         for body in _shorter_and_shorter(self.as_dict()):
             text = _json(body).encode()
@@ -123,6 +131,8 @@ def log_end(log: Log, report: Report) -> None:
     body = report.as_dict()
     for problem in body.pop("errors"):
         say(LogEvent.PROBLEM, problem=problem)
+    for problem in body.pop("warnings"):
+        log.warning(LogEvent.WARNING, problem=problem)
     say(LogEvent.DONE, **body)
 
 
@@ -138,11 +148,13 @@ def _json(body: Mapping[str, Any]) -> str:
 def _shorter_and_shorter(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the whole report, then versions with less and less detail."""
     yield body
-    if errors := body["errors"]:
-        more = [f"and {len(errors) - 1} more"] if len(errors) > 1 else []
-        body |= {"errors": [errors[0][:_SHORT_ERROR], *more]}
-        yield body
+    for sentences in ("errors", "warnings"):
+        if len(found := body[sentences]) > 1 or len("".join(found)) > _SHORT_ERROR:
+            more = [f"and {len(found) - 1} more"] if len(found) > 1 else []
+            body |= {sentences: [found[0][:_SHORT_ERROR], *more]}
+            yield body
     for detail in ("by_shard", "patterns"):
         body.pop(detail, None)
         yield body
-    yield body | {"errors": []}
+    yield body | {"warnings": []}
+    yield body | {"errors": [], "warnings": []}

@@ -73,6 +73,7 @@ def test_a_run_in_full(file: Path) -> None:
         (f"{last}remaining_keys", "a:*"): 0,
         (f"{last}remaining_keys", 'q"\n\\:*'): 0,
         (f"{last}duration_seconds", ""): 1.5,
+        (f"{last}warnings", ""): 0,
         (f"{last}passes", ""): 2,
         (f"{last}retries", ""): 1,
         (f"{last}exact", ""): 1,

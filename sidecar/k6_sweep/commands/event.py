@@ -38,7 +38,7 @@ def emit_event(context: Context, report: Report) -> None:
             "namespace": pod.namespace,
             "uid": pod.uid,
         },
-        "type": status.event_type,
+        "type": "Warning" if report.all_warnings else status.event_type,
         "reason": status.event_reason,
         "message": sentence(report),
         "source": {"component": "k6-sweep"},
@@ -63,6 +63,6 @@ def sentence(report: Report) -> str:
     parts += [f"{counts.slots} slots"] if counts.slots else []
     if report.k6 and report.k6.exit_code is not None:
         parts.append(f"k6 ended with {report.k6.exit_code} ({report.k6.reason})")
-    parts += report.problems[:1]
+    parts += [*report.problems, *report.all_warnings][:1]
     # ASCII, so that a number of characters is the same number of bytes.
     return "; ".join(parts).encode("ascii", "replace").decode()[:_LONGEST]

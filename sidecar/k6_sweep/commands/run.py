@@ -9,6 +9,7 @@ from k6_sweep.budget import Budget
 from k6_sweep.commands.announce import announce
 from k6_sweep.commands.context import Context
 from k6_sweep.commands.progress import shown
+from k6_sweep.commands.show_keys import Sample, terminal
 from k6_sweep.errors import RedisError, RefusedError
 from k6_sweep.lifecycle import Events
 from k6_sweep.log import Log, LogEvent
@@ -16,7 +17,7 @@ from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
 from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_namespace
-from k6_sweep.sweep.result import OnProgress, Progress
+from k6_sweep.sweep.result import OnFound, OnProgress, Progress
 from k6_sweep.watch.outcome import K6Outcome
 
 _MESSAGE_EVERY: Final = 1.0
@@ -25,13 +26,23 @@ _MESSAGE_EVERY: Final = 1.0
 
 def run(context: Context) -> Report:
     """Sweep now, once."""
+    settings = context.settings
+    sample = Sample(settings.pattern, settings.show_keys, terminal()) if settings.show_keys else None
     with Events() as events:
-        report = sweep_in_time(context, events, Budget(context.settings.timeout))
+        report = sweep_in_time(context, events, Budget(settings.timeout), on_found=sample.add if sample else None)
+        if sample:
+            sample.show()
         announce(context, report)
         return report
 
 
-def sweep_in_time(context: Context, events: Events, budget: Budget, k6: K6Outcome | None = None) -> Report:
+def sweep_in_time(
+    context: Context,
+    events: Events,
+    budget: Budget,
+    k6: K6Outcome | None = None,
+    on_found: OnFound | None = None,
+) -> Report:
     """Sweep within the time that --timeout and signals leave, and show the progress."""
     settings = context.settings
     deadline = time.monotonic() + settings.timeout
@@ -53,7 +64,7 @@ def sweep_in_time(context: Context, events: Events, budget: Budget, k6: K6Outcom
                 context.tell(Report(Status.SWEEPING, dry_run=settings.dry_run, progress=progress, k6=k6))
 
         context.tell(Report(Status.SWEEPING, dry_run=settings.dry_run, k6=k6))
-        report = sweep_once(settings, context.pod.namespace, context.log, remaining, on_progress)
+        report = sweep_once(settings, context.pod.namespace, context.log, remaining, on_progress, on_found=on_found)
     report = replace(report, k6=k6)
     if report.sweep is None or k6 is None or k6.ended:
         return report
@@ -69,6 +80,7 @@ def sweep_once(
     remaining: Callable[[], float],
     on_progress: OnProgress,
     own_keys: frozenset[bytes] = frozenset(),
+    on_found: OnFound | None = None,
 ) -> Report:
     """Sweep and return the report; it gives the reason if the sweep was refused or failed.
 
@@ -79,6 +91,7 @@ def sweep_once(
         remaining: Returns the seconds left; it may drop at any time.
         on_progress: Called a few times a second, on the calling thread.
         own_keys: k6-sweep's own keys: they are neither swept nor counted.
+        on_found: In a dry run, gets the keys that a sweep would delete.
     """
     from k6_sweep.cluster.connector import Connector  # loads redis, which waiting does not need
     from k6_sweep.sweep.sweeper import sweep
@@ -86,7 +99,7 @@ def sweep_once(
     log.info(LogEvent.SWEEP_STARTED, dry_run=settings.dry_run)
     try:
         check_namespace(settings.allowed_namespace, namespace)
-        result = sweep(settings, Connector(settings, remaining), remaining, log, on_progress, own_keys)
+        result = sweep(settings, Connector(settings, remaining), remaining, log, on_progress, own_keys, on_found)
     except (RefusedError, RedisError) as error:
         return Report(error.status, dry_run=settings.dry_run, errors=(str(error),))
     for pattern, matched in result.patterns.items():

@@ -36,6 +36,8 @@ class TakenBy(Enum):
     """Only `watch` waits for k6; `inject` reads these from the manifest, or leaves them at their defaults."""
     UNTIL_SIGTERM = ("watch", "serve")
     """These commands run until the kubelet ends them; `inject` computes how long that may take."""
+    RUN = ("run",)
+    """Only `run` is started by a person who reads its terminal."""
     ONE_SWEEP = ("watch", "run", "inject")
     """These commands end with one sweep and report it; `serve` shows the counts of its sweeps at /metrics."""
     ONE_SWEEP_IN_PLACE = ("watch", "run")

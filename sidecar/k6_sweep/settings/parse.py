@@ -48,6 +48,8 @@ def contradictions(settings: Settings) -> list[str]:
     ]
     if settings.no_verify and settings.settle:
         problems.append("--settle needs the passes that --no-verify turns off; keep one of them")
+    if settings.show_keys and not settings.dry_run:
+        problems.append("--show-keys needs --dry-run: it shows what a sweep would delete")
     problems += _detector_problems(settings)
     return problems
 

@@ -48,6 +48,15 @@ class SweepSettings(RedisSettings):
         role=Role.PROTECTS,
         why="k6-sweep is there to delete; the patterns and the guards limit what it deletes.",
     )
+    show_keys: int | None = option(
+        _KEYS,
+        TakenBy.RUN,
+        "With --dry-run: print the names of up to this number of keys for each pattern, on the terminal only.",
+        why="Names of keys may be personal data.",
+        role=Role.NEITHER,
+        parse=whole_number(1, 1000),
+        metavar="COUNT",
+    )
 
     allow_broad_patterns: bool = flag(
         _GUARDS,

@@ -8,6 +8,7 @@ from collections.abc import Container, Sequence
 from typing import Final, NamedTuple
 
 from k6_sweep.patterns import Pattern
+from k6_sweep.sweep.unused import Unused
 
 Counts = Sequence[tuple[int, int]]
 """Pairs of a pattern's index and the number of keys that it owns; patterns that own none may be missing."""
@@ -36,8 +37,18 @@ class Matcher:
         keep: Sequence[Pattern] = (),
         existing: Container[bytes] | None = None,
         own_keys: frozenset[bytes] = frozenset(),
+        unused: Unused | None = None,
     ) -> None:
-        """Prepare; keys that match `keep` or are in `existing` are spared; `own_keys` are neither swept nor counted."""
+        """Prepare.
+
+        Args:
+            patterns: Which keys to delete.
+            keep: Keys that match these are spared.
+            existing: Keys that are in it are spared.
+            own_keys: Keys that are neither swept nor counted.
+            unused: Learns which patterns match keys and which keeps spare some.
+        """
+        self._patterns = patterns
         self.size = len(patterns)
         """How many patterns there are."""
         self._ranges = _disjoint_ranges(patterns)
@@ -45,6 +56,7 @@ class Matcher:
         self._kept = re.compile(b"|".join(pattern.regex for pattern in keep)).match if keep else None
         self._existing = existing
         self._own_keys = own_keys
+        self._unused = unused
 
     def split(self, keys: list[bytes]) -> Split:
         """Sort a list of keys; the order of the list may change."""
@@ -56,15 +68,26 @@ class Matcher:
         found, counts = find(keys)
         if not found:
             return _NOTHING
+        if self._unused:
+            self._note(self._unused, found, counts)
         going = found
         if self._kept:
-            going = [key for key in going if not self._kept(key)]
+            going = [key for key in found if not self._kept(key)]
+            if self._unused and len(going) < len(found):
+                self._unused.note_kept([key for key in found if self._kept(key)])
         if self._existing is not None:
             going = [key for key in going if key not in self._existing]
         if len(going) == len(found):
             return Split(found, counts, ())
         stay = find(going)[1]
         return Split(going, stay, list((Counter(dict(counts)) - Counter(dict(stay))).items()))
+
+    def _note(self, unused: Unused, found: Sequence[bytes], counts: Counts) -> None:
+        if self._ranges is None:
+            unused.note_matched(found)  # a key counts for one pattern, but it may match several
+            return
+        for owner, _ in counts:
+            unused.note_counted(self._patterns[owner])
 
     def _by_match(self, keys: list[bytes]) -> tuple[list[bytes], Counts]:
         found = [match for key in keys if (match := self._match(key))]

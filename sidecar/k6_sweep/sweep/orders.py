@@ -3,12 +3,13 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from k6_sweep.sweep.matcher import Counts, Matcher
 from k6_sweep.sweep.probes import Probes
+from k6_sweep.sweep.result import OnFound
 
 _NAP: Final = 0.1
 """Seconds between two checks of the remaining time, so that a wait ends soon after a signal."""
@@ -81,8 +82,8 @@ class Orders:
     """Seconds left; at 0 or less every worker stops before its next write."""
     pace: Pace
     allowance: Allowance
-    on_found: Callable[[Sequence[bytes]], None] | None = None
-    """If nothing is deleted: gets the matching keys, some possibly twice. Several threads call it."""
+    on_found: OnFound | None = None
+    """If nothing is deleted: gets the keys that would be."""
     probe_commands: dict[int, bytes] = field(default_factory=dict)
     """Packed once for each slot, because each command is sent four times."""
 

@@ -16,8 +16,11 @@ from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
 from k6_sweep.sweep.batch import try_commands
 from k6_sweep.sweep.guard import check_breadth
+from k6_sweep.sweep.look import Look
 from k6_sweep.sweep.marker import check_marker
+from k6_sweep.sweep.matcher import Matcher
 from k6_sweep.sweep.probes import Probes, reachable_slots
+from k6_sweep.sweep.unused import Unused
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,10 @@ class Readiness:
     """What works, but not as well as it could."""
 
 
-def preflight(settings: Settings, connect: Connect) -> Readiness:
+def preflight(settings: Settings, connect: Connect, *, look: bool = False) -> Readiness:
     """Try everything that a sweep needs and delete nothing: it tries UNLINK on random keys that do not exist.
+
+    With `look`, it also looks for patterns and keeps that mean no key, among a limited number of keys.
 
     Raises:
         RefusedError: A guard refuses the sweep.
@@ -41,6 +46,8 @@ def preflight(settings: Settings, connect: Connect) -> Readiness:
     topology = discover(connect, seeds(settings.redis_url, connect))
     check_marker(settings.require_marker, topology, connect)
     warnings: dict[str, None] = {}
+    unused = Unused(settings.pattern, settings.keep)
+    looked = Look(Matcher(settings.pattern, settings.keep, unused=unused))
     covered = sum(len(shard.slots) for shard in topology.shards)
     if missing := len(topology.uncovered()):
         warnings[f"{missing} of the cluster's slots have no primary; {covered} have one"] = None
@@ -50,8 +57,12 @@ def preflight(settings: Settings, connect: Connect) -> Readiness:
             warnings.update(dict.fromkeys(_try_writes(link, shard, settings)))
             if topology.clustered and shard.slots:
                 warnings.update(dict.fromkeys(_try_listing(link, shard)))
+            if look:
+                looked.through(link, shard.slots, clustered=topology.clustered)
         finally:
             link.close()
+    if look and looked.whole:
+        warnings.update(dict.fromkeys(unused.sentences(before_test=True)))
     return Readiness(tuple(str(address) for address in topology.addresses), tuple(warnings))
 
 

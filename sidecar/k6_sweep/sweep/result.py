@@ -1,6 +1,6 @@
 """The report and the progress of a sweep."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from k6_sweep.status import Status
@@ -37,6 +37,8 @@ class SweepReport:
     """Number of extra rounds: slots had moved, or a primary or the topology was unreachable."""
     seconds: float
     errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What is probably a mistake, although the sweep did what the settings say: patterns and keeps without any key."""
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,6 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 """Receives the progress of a sweep."""
+
+OnFound = Callable[[Sequence[bytes]], None]
+"""Receives keys that a pass found but must not delete, some possibly twice. Several threads call it."""

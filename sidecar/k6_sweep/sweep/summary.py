@@ -13,6 +13,7 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.status import Status
 from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.result import SweepReport
+from k6_sweep.sweep.unused import Unused
 
 _MOST_REASONS: Final = 5
 """The maximum number of different server errors in the report; the log has the others."""
@@ -39,6 +40,7 @@ def summarize(
     by_scan: bool,
     slots_asked: Collection[int],
     unproven: Collection[int],
+    unused: Unused,
     seconds: float,
     time_is_up: bool,
 ) -> SweepReport:
@@ -52,6 +54,7 @@ def summarize(
         by_scan: Whether keys were found with SCAN.
         slots_asked: The slots that keys of the patterns can be in.
         unproven: Those of them for which the snapshot is incomplete; they were not swept.
+        unused: The patterns that matched no key in the lists, and the keeps that spared none.
         seconds: The duration of the sweep.
         time_is_up: Whether the deadline has passed.
     """
@@ -80,6 +83,7 @@ def summarize(
         retries=sum(each.rounds - 1 for each in passes),
         seconds=seconds,
         errors=tuple(_reasons(settings, passes, ending, topology, unproven, time_is_up=time_is_up and not whole)),
+        warnings=tuple(unused.sentences()) if whole else (),
     )
 
 

@@ -21,9 +21,10 @@ from k6_sweep.sweep.one_pass import Rounds
 from k6_sweep.sweep.orders import Allowance, Orders, Pace
 from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.probes import Probes, reachable_slots
-from k6_sweep.sweep.result import OnProgress, Progress, SweepReport
+from k6_sweep.sweep.result import OnFound, OnProgress, Progress, SweepReport
 from k6_sweep.sweep.snapshot import Notebook, Snapshot, read_snapshot
 from k6_sweep.sweep.summary import Ending, cause_of_nothing, matched_by_text, summarize
+from k6_sweep.sweep.unused import Unused
 
 _RETRY: Final = 0.5
 _NAP: Final = 0.1
@@ -39,6 +40,7 @@ def sweep(
     log: Log,
     on_progress: OnProgress,
     own_keys: frozenset[bytes] = frozenset(),
+    on_found: OnFound | None = None,
 ) -> SweepReport:
     """Delete the matching keys, until passes find none for `settle` seconds or no time remains.
 
@@ -49,6 +51,7 @@ def sweep(
         log: Gets the steps.
         on_progress: Called a few times a second, on the calling thread.
         own_keys: Keys of k6-sweep, in addition to the endpoints' locks for these patterns: not swept, not counted.
+        on_found: In a dry run, gets the keys that a sweep would delete.
 
     Raises:
         RefusedError: A guard refused the sweep; nothing was deleted.
@@ -62,7 +65,7 @@ def sweep(
         existing.check_patterns(settings.pattern, settings.preserve_existing)
     own_keys = own_keys.union(lock_keys(settings.pattern))
     with closing(Rounds(settings, connect, log)) as rounds:
-        return _Sweep(settings, connect, remaining, log, on_progress, rounds, existing, own_keys).run()
+        return _Sweep(settings, connect, remaining, log, on_progress, rounds, existing, own_keys).run(on_found)
 
 
 def take_snapshot(
@@ -97,15 +100,16 @@ class _Sweep:
         unproven = frozenset(() if self._existing is None else self._existing.unproven)
         self._slots: Sequence[int] = [slot for slot in self._reachable if slot not in unproven]
         self._passes: list[PassResult] = []
+        self._unused = Unused(self._settings.pattern, self._settings.keep)
 
-    def run(self) -> SweepReport:
+    def run(self, on_found: OnFound | None) -> SweepReport:
         self._find_cluster()
         if self._existing is not None and self._settings.preserve_existing is not None:
             self._existing.check_redis(self._rounds.identity, self._settings.preserve_existing)
             self._log.info(LogEvent.EXISTING_PRESERVED, snapshot=str(self._existing))
         check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
         if self._settings.dry_run:
-            return self._report(self._counted(self._pass(self._orders_to(delete=False))))
+            return self._count(self._orders_to(delete=False, on_found=on_found))[1]
         if not self._is_within_max_keys():
             return self._report(Ending(exact=True, verified=False, may_delete=False))
         return self._report(self._sweep_until_quiet())
@@ -113,19 +117,15 @@ class _Sweep:
     def take_snapshot(self, limit: int) -> tuple[Snapshot, SweepReport]:
         self._find_cluster()
         check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
+        self._unused = Unused(())  # before a test it is normal that a pattern has no key
         notebook = Notebook(limit)
-        result = self._pass(self._orders_to(delete=False, on_found=notebook.add))
+        result, report = self._count(self._orders_to(delete=False, all_keys=True, on_found=notebook.add))
         if result.over_limit:
             raise RefusedError(
                 f"more than {limit} keys match (--snapshot-limit), so no snapshot was taken; count them with run "
                 "--dry-run, then make --pattern narrower or raise the limit"
             )
-        report = self._report(self._counted(result))
         return notebook.snapshot(self._settings.pattern, self._rounds.identity, sorted(result.open)), report
-
-    def _counted(self, result: PassResult) -> Ending:
-        """Return how a pass that only counts ended."""
-        return Ending(exact=not self._rounds.by_scan and not result.unsure, verified=True)
 
     def _find_cluster(self) -> None:
         told = False
@@ -142,12 +142,12 @@ class _Sweep:
             else:
                 return
 
-    def _orders_to(self, delete: bool, on_found: Callable[[Sequence[bytes]], None] | None = None) -> Orders:
+    def _orders_to(self, delete: bool, all_keys: bool = False, on_found: OnFound | None = None) -> Orders:
         settings = self._settings
         marker = () if settings.require_marker is None else (Pattern.exactly(settings.require_marker),)
-        keep = () if on_found else (*settings.keep, *marker)
+        keep = () if all_keys else (*settings.keep, *marker)
         return Orders(
-            matcher=Matcher(settings.pattern, keep, self._existing, self._own_keys),
+            matcher=Matcher(settings.pattern, keep, self._existing, self._own_keys, self._unused),
             probes=Probes(settings.pattern, secrets.token_hex(8).encode()),
             delete=delete,
             most_at_once=max(1, (settings.max_rate or _UNBOUNDED) // _WRITES_A_SECOND),
@@ -156,6 +156,11 @@ class _Sweep:
             allowance=Allowance(settings.max_keys),
             on_found=on_found,
         )
+
+    def _count(self, orders: Orders) -> tuple[PassResult, SweepReport]:
+        """Run one pass that deletes nothing; return its result and the report."""
+        result = self._pass(orders)
+        return result, self._report(Ending(exact=not self._rounds.by_scan and not result.unsure, verified=True))
 
     def _pass(self, orders: Orders) -> PassResult:
         result = PassResult(open=set(self._slots), started=time.monotonic())
@@ -243,6 +248,7 @@ class _Sweep:
             by_scan=self._rounds.by_scan,
             slots_asked=self._reachable,
             unproven=frozenset(self._reachable) - frozenset(self._slots),
+            unused=self._unused,
             seconds=time.monotonic() - self._started,
             time_is_up=self._remaining() <= 0,
         )

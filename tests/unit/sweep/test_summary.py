@@ -7,6 +7,7 @@ from k6_sweep.settings.values import Address
 from k6_sweep.sweep.orders import Tally
 from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.summary import Ending, summarize
+from k6_sweep.sweep.unused import Unused
 from tests.support import settings_for
 
 NODE = Address("redis-0", 6379)
@@ -27,6 +28,7 @@ def errors(passes: list[PassResult], ending: Ending, unproven: frozenset[int] = 
         by_scan=False,
         slots_asked=range(16384),
         unproven=unproven,
+        unused=Unused(()),
         seconds=60.0,
         time_is_up=True,
     ).errors
