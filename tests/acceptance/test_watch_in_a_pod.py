@@ -306,7 +306,7 @@ def test_sigterm_with_a_k6_that_does_not_end(
     pod: Pod, sidecar_in: StartSidecar, folder: Path, redis_node: Node
 ) -> None:
     """If k6 outlives the grace period's reserve, the sidecar sweeps, and the report is incomplete."""
-    sidecar = sidecar_in("--grace-period", "10", "--timeout", "6")
+    sidecar = sidecar_in("--grace-period", "24", "--timeout", "12")
     pod.container(*k6_run(folder), env=os.environ | {"SECONDS": "600"})
     until(lambda: sidecar.says("k6 is running"))
     sidecar.signal(signal.SIGTERM)
