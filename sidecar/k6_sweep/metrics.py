@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, push_to_gateway, write_to_textfile
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, push_to_gateway
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from k6_sweep.files.ours import check_ours, is_metrics
+from k6_sweep.files.whole import write_whole
 from k6_sweep.report import Report
 from k6_sweep.status import Status
 
@@ -112,9 +114,10 @@ def write(report: Report, file: Path) -> None:
     """Write a run's metrics to a file in one step.
 
     Raises:
-        OSError: The file cannot be written.
+        OSError: The file cannot be written, or has a text that is not k6-sweep's.
     """
-    write_to_textfile(str(file), _registry(report))
+    check_ours(file, is_metrics)
+    write_whole(file, [generate_latest(_registry(report))])
 
 
 def _registry(report: Report) -> CollectorRegistry:

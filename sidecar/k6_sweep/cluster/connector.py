@@ -10,6 +10,7 @@ from redis.connection import Connection, SSLConnection, UnixDomainSocketConnecti
 from k6_sweep.cluster.link import Link, PipelinedConnection
 from k6_sweep.cluster.replies import text_of
 from k6_sweep.errors import DeniedError, UnreachableError
+from k6_sweep.files.regular import read_regular
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.values import Address
 
@@ -102,7 +103,7 @@ class Connector:
         if settings.redis_password_file is not None:
             try:
                 # Only the line end, which editors add: a password may end with a space.
-                return settings.redis_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+                return read_regular(settings.redis_password_file).decode().rstrip("\r\n")
             except (OSError, UnicodeDecodeError) as error:
                 raise UnreachableError(f"cannot log in: --redis-password-file cannot be read: {error}") from error
         secret = settings.redis_password or settings.redis_url.password

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+from k6_sweep.files.ours import check_content, is_report
+from k6_sweep.files.regular import open_regular
+
 
 class TerminationMessage:
     """The file that the kubelet created for the message.
@@ -15,18 +18,18 @@ class TerminationMessage:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._length = 0
 
     def write(self, text: bytes) -> None:
         """Replace the message.
 
         Raises:
+            UnusableFileError: The file has a text that is not a report of k6-sweep, or is not a regular file.
             OSError: The file cannot be written.
         """
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = open_regular(self._path, os.O_RDWR | os.O_CREAT)
         try:
-            self._length = max(self._length, os.fstat(descriptor).st_size)
-            os.pwrite(descriptor, text.ljust(self._length), 0)
+            # Each time: the user may have put a file of their own there, and a wait is long.
+            check_content(descriptor, self._path, is_report)
+            os.pwrite(descriptor, text.ljust(os.fstat(descriptor).st_size), 0)
         finally:
             os.close(descriptor)
-        self._length = max(self._length, len(text))

@@ -73,7 +73,11 @@ def _texts(name: str, standard_input: TextIO) -> Iterator[tuple[str, str]]:
             yield "standard input", standard_input.read()
             return
         path = Path(name)
-        files = sorted(each for each in path.iterdir() if each.suffix in _SUFFIXES) if path.is_dir() else [path]
+        files = (
+            sorted(each for each in path.iterdir() if each.suffix in _SUFFIXES and each.is_file())
+            if path.is_dir()
+            else [path]
+        )
         if not files:
             raise UnreadableError(f"{name}: this folder has no .yaml, .yml or .json file")
         for file in files:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from k6_sweep.files.ours import is_metrics, is_report
 from k6_sweep.settings.options import Role, TakenBy, flag, option
 from k6_sweep.settings.serve import ServeSettings
 from k6_sweep.settings.sweep import SweepSettings
-from k6_sweep.settings.values import http_url, one_of, whole_number
+from k6_sweep.settings.values import file_to_write, http_url, one_of, whole_number
 from k6_sweep.settings.watch import WatchSettings
 
 KUBELET_TERMINATION_LOG: Final = Path("/dev/termination-log")
@@ -24,10 +25,10 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
     termination_log: Path | None = option(
         _OUTPUT,
         TakenBy.IN_PLACE,
-        "File for the termination message.",
+        "File for the termination message. It may hold a report of k6-sweep, but no other text.",
         role=Role.NEITHER,
         why="The kubelet reads the message from this file; elsewhere there is no such file.",
-        parse=Path,
+        parse=file_to_write(is_report),
         metavar="FILE",
         shown_default=f"{KUBELET_TERMINATION_LOG} if it exists",
     )
@@ -62,11 +63,11 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
     metrics_file: Path | None = option(
         _OUTPUT,
         TakenBy.ONE_SWEEP_IN_PLACE,
-        "File that gets the counts of the sweep, for node_exporter's textfile collector, which reads *.prom. Needs "
-        "k6-sweep[metrics].",
+        "File that gets the counts of the sweep, for node_exporter's textfile collector, which reads *.prom. It "
+        "may hold metrics of k6-sweep, but no other text. Needs k6-sweep[metrics].",
         role=Role.NEITHER,
         why="It is of use only where node_exporter runs on the same machine.",
-        parse=Path,
+        parse=file_to_write(is_metrics),
         metavar="FILE",
     )
     failure_policy: str = option(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from k6_sweep.files.regular import read_regular
 from k6_sweep.settings.options import Role, TakenBy, option
 from k6_sweep.settings.redis_url import Secret
 from k6_sweep.settings.values import Address, readable_file
@@ -71,5 +72,5 @@ class ServeSettings:
             OSError: Its file cannot be read.
         """
         if self.admin_token_file is not None:
-            return self.admin_token_file.read_bytes().strip()
+            return read_regular(self.admin_token_file).strip()
         return self.admin_token.reveal().encode() if self.admin_token else b""

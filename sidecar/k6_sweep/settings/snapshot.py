@@ -5,7 +5,7 @@ from pathlib import Path
 
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.options import Role, TakenBy, option
-from k6_sweep.settings.values import whole_number
+from k6_sweep.settings.values import file_to_write, whole_number
 
 _SNAPSHOT = "Snapshot"
 
@@ -21,7 +21,7 @@ class SnapshotSettings(Settings):
         "then it is kept.",
         role=Role.NEITHER,
         why="The sweep must read the same file: it is on a volume that both containers mount.",
-        parse=Path,
+        parse=file_to_write(lambda _: True),  # the command itself refuses what exists
         metavar="FILE",
         required=True,
     )

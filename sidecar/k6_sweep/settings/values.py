@@ -1,11 +1,14 @@
 """Parses the text of one setting; each function raises ValueError with a clause about the form it must have."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from k6_sweep.files.ours import IsOurs, check_ours
+from k6_sweep.files.regular import UnusableFileError, open_regular
 from k6_sweep.patterns import Pattern
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -82,13 +85,29 @@ def pattern_of(text: str) -> Pattern:
 
 
 def readable_file(text: str) -> Path:
-    """Parse the path of a file, and check that it is readable now."""
+    """Parse the path of a regular file, and check that it is readable now."""
     path = Path(text)
     try:
-        with path.open("rb"):
-            return path
+        os.close(open_regular(path))
     except OSError as error:
         raise ValueError(f"is a file that cannot be read: {text!r} ({error.strerror})") from None
+    return path
+
+
+def file_to_write(is_ours: IsOurs) -> Callable[[str], Path]:
+    """Return a parser of paths; it refuses a file with a text that is not k6-sweep's, and what is no regular file."""
+
+    def parse(text: str) -> Path:
+        path = Path(text)
+        try:
+            check_ours(path, is_ours)
+        except UnusableFileError as error:
+            raise ValueError(f"names a file that k6-sweep must not write to: {text!r} ({error.strerror})") from None
+        except OSError:
+            pass  # what cannot be opened cannot be written over; the log reports it, and the sweep goes on
+        return path
+
+    return parse
 
 
 @dataclass(frozen=True)
