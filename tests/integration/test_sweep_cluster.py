@@ -411,6 +411,26 @@ def test_keys_that_the_cluster_has_lost_sight_of_are_named(small_cluster: LocalC
 
 
 @pytest.mark.every_server
+def test_keys_on_a_primary_without_slots_are_named(small_cluster: LocalCluster, server_binary: str) -> None:
+    """If a new primary, which owns no slot yet, holds keys of a forgotten migration, their slot is not swept."""
+    first = small_cluster.primaries[0]
+    write_keys(small_cluster, (b"test:{%b}%d" % (TAGS[7], i) for i in range(10)))
+    new = start_server(server_binary, small_cluster.folder, CLUSTER_OPTIONS)
+    try:
+        new.ask("CLUSTER", "MEET", "127.0.0.1", first.port)
+        nodes = (*small_cluster.nodes, new)
+        until(lambda: all(node.ask("CLUSTER", "NODES").count(b" connected") == 4 for node in nodes))
+        until(lambda: b"cluster_state:ok" in new.ask("CLUSTER", "INFO"))
+        move_slot(7, first, new, keys=5)
+        first.ask("CLUSTER", "SETSLOT", 7, "STABLE")
+        report = sweep_until(settings_for(small_cluster.url), lambda progress: progress.slots_done == 16384)
+    finally:
+        stop([new])
+    assert (report.status, report.slots_done) == ("incomplete", 16383)
+    assert re.search(r"not swept completely: 7 \(IMPORTING on a node.*cluster fix", report.errors[0])
+
+
+@pytest.mark.every_server
 def test_uncovered_slots_are_named(small_cluster: LocalCluster) -> None:
     """Without one primary the report is incomplete and names its slots, and the others' keys are swept."""
     write_keys(small_cluster, (f"test:{i}".encode() for i in range(3000)))

@@ -1,7 +1,7 @@
 """Reads from the servers which primary owns which slot."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,9 @@ class Topology:
 
     clustered: bool
     shards: tuple[Shard, ...]
+    """The primaries that own slots."""
+    idle: tuple[Address, ...] = ()
+    """The primaries that own no slot, such as new nodes, if the user may ask: they may hold keys of moving slots."""
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -95,7 +98,9 @@ def read_topology(link: Link, address: Address) -> Topology:
         raise denial(link.name, text_of(error)) from error
     except exceptions.ResponseError as error:
         raise UnreachableError(f"{link.name} cannot describe its cluster: {text_of(error)}") from error
-    return Topology(clustered=True, shards=tuple(_shards(entries, address, _failed_replicas(link))))
+    nodes = _nodes(link)
+    shards = tuple(_shards(entries, address, _failed_replicas(nodes)))
+    return Topology(clustered=True, shards=shards, idle=tuple(_idle(nodes, shards)))
 
 
 def _replicas_of(link: Link) -> int:
@@ -107,14 +112,32 @@ def _replicas_of(link: Link) -> int:
     return len(role[2]) if isinstance(role, list) else 0
 
 
-def _failed_replicas(link: Link) -> Counter[str]:
+def _failed_replicas(nodes: Iterable[Sequence[str]]) -> Counter[str]:
     """Count, for each primary's id, the replicas that CLUSTER SLOTS omits because they have failed.
 
-    A failed replica may return with its old keys and take over. If the user may not ask, the counts are empty.
-
-    Source: https://redis.io/docs/latest/commands/cluster-nodes/
+    A failed replica may return with its old keys and take over.
     """
-    return Counter(node[3] for node in _nodes(link) if {"slave", "fail"} <= set(node[2].split(",")))
+    return Counter(node[_PRIMARY] for node in nodes if {"slave", "fail"} <= _flags(node))
+
+
+def _idle(nodes: Sequence[Sequence[str]], shards: Sequence[Shard]) -> Iterator[Address]:
+    """Yield the addresses of the primaries that own no slot and have not failed."""
+    by_host_name = any(_host_name(node) == shard.address.host for node in nodes for shard in shards)
+    owners = {shard.node_id for shard in shards}
+    for node in nodes:
+        flags = _flags(node)
+        if node[_ID] not in owners and "master" in flags and not flags & {"fail", "noaddr", "handshake"}:
+            host, _, port = node[_ADDRESS].partition("@")[0].rpartition(":")
+            yield Address(_host_name(node) if by_host_name and _host_name(node) else host, int(port))
+
+
+def _flags(node: Sequence[str]) -> set[str]:
+    return set(node[_FLAGS].split(","))
+
+
+def _host_name(node: Sequence[str]) -> str:
+    """Return the host name that a node announces; empty if it announces none."""
+    return node[_ADDRESS].partition(",")[2].partition(",")[0]
 
 
 def importing(link: Link) -> frozenset[int]:
@@ -123,13 +146,21 @@ def importing(link: Link) -> frozenset[int]:
     The migration may be interrupted: then the slot's owner no longer knows of it, and no client can reach the keys that
     have already arrived on this node.
     """
-    own = next((node for node in _nodes(link) if "myself" in node[2].split(",")), [])
-    # After eight fixed fields come the slots; only the node's own line has its migrations, as [slot-<-node].
-    return frozenset(int(word[1:].partition("-")[0]) for word in own[8:] if word.startswith("[") and "-<-" in word)
+    own = next((node for node in _nodes(link) if "myself" in _flags(node)), [])
+    # Only the node's own line has its migrations, as [slot-<-node].
+    words = (word for word in own[_SLOTS:] if word.startswith("[") and "-<-" in word)
+    return frozenset(int(word[1:].partition("-")[0]) for word in words)
+
+
+_ID, _ADDRESS, _FLAGS, _PRIMARY, _SLOTS = 0, 1, 2, 3, 8
+"""The words of a line of CLUSTER NODES. The address is IP:PORT@BUSPORT[,HOSTNAME]; from _SLOTS on, all are slots."""
 
 
 def _nodes(link: Link) -> list[list[str]]:
-    """Return the words of each line of CLUSTER NODES; an empty list if the command is denied."""
+    """Return the words of each line of CLUSTER NODES; an empty list if the command is denied.
+
+    Source: https://redis.io/docs/latest/commands/cluster-nodes/
+    """
     (reply,) = link.pipeline([pack((b"CLUSTER", b"NODES"))])
     return [] if isinstance(reply, Exception) else [line.split() for line in reply.decode().splitlines()]
 
@@ -142,14 +173,24 @@ def _shards(entries: Iterable[Any], address: Address, failed: Counter[str]) -> l
     slots: dict[str, list[int]] = {}
     last: dict[str, tuple[Address, int, tuple[str, ...]]] = {}
     for first, end, primary, *replicas in entries:
-        host, port, node_id = primary[0], primary[1], primary[2].decode()
-        # A node that must announce its host name, but has none, announces `?`.
-        where = Address(host.decode() if host and host != b"?" else address.host, port)
+        port, node_id = primary[1], primary[2].decode()
+        where = Address(_host(primary) or address.host, port)
         slots.setdefault(node_id, []).extend(range(first, end + 1))
         last[node_id] = where, len(replicas) + failed[node_id], tuple(replica[2].decode() for replica in replicas)
     return [
         Shard(where, node_id, replicas, tuple(slots[node_id]), ids) for node_id, (where, replicas, ids) in last.items()
     ]
+
+
+def _host(entry: Sequence[Any]) -> str | None:
+    """Return the host of a node of CLUSTER SLOTS; None if it is the answering server's.
+
+    A node that must announce its host name, but has none, announces `?`; its IP address stands beside it, from Redis 7.
+    """
+    if entry[0] != b"?":
+        return entry[0].decode() if entry[0] else None
+    about = entry[3] if len(entry) > 3 else []  # noqa: PLR2004  # host, port, id, then pairs
+    return dict(zip(about[::2], about[1::2], strict=False)).get(b"ip", b"").decode() or None
 
 
 def discover(connect: Connect, addresses: Iterable[Address], known: frozenset[str] = frozenset()) -> Topology:

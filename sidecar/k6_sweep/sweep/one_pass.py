@@ -3,7 +3,7 @@
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final
 
@@ -13,13 +13,14 @@ from k6_sweep.cluster.link import Connect, Link
 from k6_sweep.cluster.links import Links
 from k6_sweep.cluster.replies import text_of
 from k6_sweep.cluster.sentinel import seeds
-from k6_sweep.cluster.topology import Shard, Topology, discover, importing, read_topology
-from k6_sweep.errors import DeniedError, RedisError, UnreachableError
+from k6_sweep.cluster.topology import Shard, Topology, discover, read_topology
+from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.values import Address
 from k6_sweep.sweep.by_scan import ScanSweep
 from k6_sweep.sweep.by_slot import ListingDeniedError, SlotSweep
+from k6_sweep.sweep.imports import Imports
 from k6_sweep.sweep.moving import MovingSlot, where_to
 from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
 from k6_sweep.sweep.pass_result import PassResult
@@ -30,7 +31,6 @@ _TICK: Final = 0.2
 _REPLICA_ACK_MS: Final = 1000
 _LATE: Final = 0.3
 """Seconds after the deadline when k6-sweep closes the links of workers that are stuck in a read."""
-_FORGOTTEN: Final = "IMPORTING on a node, but its owner has no MIGRATING mark: run redis-cli --cluster fix"
 _TOO_LATE: Final = 1.5
 """Seconds after the deadline when k6-sweep abandons workers that still run, for example in the lookup of a name."""
 
@@ -49,8 +49,7 @@ class Rounds:
         """The ids of all nodes that the cluster has had."""
         self._suspects: set[Address] = set()
         """Primaries whose connection broke in the last round: others are asked before them."""
-        self._importing: dict[Address, frozenset[int]] = {}
-        """The slots that each primary imports from other nodes, if the user may ask for them."""
+        self._imports = Imports(self._links)
         self._sizes: dict[int, int] = {}
         """How many keys a slot had when it was last swept: exact enough to form groups of similar size."""
         self._pool = ThreadPoolExecutor(settings.max_shards, thread_name_prefix="shard")
@@ -143,23 +142,7 @@ class Rounds:
         for worker, (shard, tally) in workers.items():
             result.open -= tally.finished
             self._collect(worker, shard, result)
-        self._reopen_forgotten(workers.values(), result)
-
-    def _reopen_forgotten(self, done: Iterable[tuple[Shard, Tally]], result: PassResult) -> None:
-        """Reopen finished slots that another primary imports while their owner knows of no migration."""
-        self._importing = {
-            address: slots for address, slots in self._importing.items() if slots and address in self.topology.addresses
-        }
-        for address in self._importing:
-            try:
-                self._importing[address] = importing(self._links.get(address))
-            except RedisError:
-                self._links.drop(address)  # its own slots also stay open
-        for shard, tally in done:
-            elsewhere = (slots for address, slots in self._importing.items() if address != shard.address)
-            for slot in frozenset[int]().union(*elsewhere) & (tally.finished - tally.moving):
-                tally.trouble[slot] = _FORGOTTEN
-                result.open.add(slot)
+        self._imports.reopen(self.topology, workers.values(), result)
 
     def _collect(self, worker: Future[None], shard: Shard, result: PassResult) -> None:
         """Record in the result how the work on one primary ended."""
@@ -200,7 +183,7 @@ class Rounds:
         if self.by_scan:
             scan.run(slots)
             return
-        self._importing[shard.address] = importing(link)
+        self._imports.read(shard.address, link)
         sweep = SlotSweep(link, orders, tally, self._sizes, size)
         sweep.run(slots)
         for slot in sweep.moving:

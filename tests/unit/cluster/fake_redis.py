@@ -246,6 +246,10 @@ class FakeCluster:
         """Let the owner forget a slot's migration, but not the target: no client can reach the target's keys."""
         del self.owner[slot].migrating[slot]
 
+    def join(self, name: str) -> None:
+        """Add a primary that owns no slot."""
+        self.nodes[name] = FakeNode(name, 0, 0)
+
     def fail(self, name: str) -> None:
         """Stop a node."""
         self.nodes[name].up = False
@@ -345,7 +349,7 @@ class FakeCluster:
     def _line(node: FakeNode, *, myself: bool) -> str:
         marks = [f"[{slot}->-{target.name}]" for slot, target in node.migrating.items()]
         marks += [f"[{slot}-<-{source.name}]" for slot, source in node.importing.items()]
-        flags = "myself,master" if myself else "master"
+        flags = ("myself,master" if myself else "master") + ("" if node.up else ",fail")
         return " ".join([node.name, f"{node.address}@16379", flags, "- 0 0 1 connected", *(marks if myself else [])])
 
 

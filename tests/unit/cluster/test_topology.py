@@ -55,6 +55,36 @@ def test_topology_of_a_cluster() -> None:
     assert shard.node_id == "one"
 
 
+NEW = b"""\
+two 10.0.0.9:6380@16380,redis-2.example myself,master - 0 0 2 connected 100-16383
+seven 10.0.0.7:6380@16380,redis-7.example,shard-id=7 master - 1 1 2 connected
+eight 10.0.0.8:6380@16380, master,fail - 1 1 2 disconnected
+nine 10.0.0.6:6380@16380, master,fail? - 1 1 2 connected
+ten 10.0.0.5:6380@16380, slave two 1 1 2 connected
+"""
+
+
+def test_primaries_without_slots_are_known() -> None:
+    """A primary without slots is known by the kind of address that the others have; a failed one is left out."""
+    address = Address("10.0.0.9", 6379)
+    by_ip = read_topology(server(b"cluster", ENTRIES, nodes=NEW), address)
+    assert [str(each) for each in by_ip.idle] == ["10.0.0.7:6380", "10.0.0.6:6380"]
+    named: list[Any] = [[0, 16383, [b"redis-2.example", 6380, b"two", []]]]
+    by_name = read_topology(server(b"cluster", named, nodes=NEW), address)
+    assert [str(each) for each in by_name.idle] == ["redis-7.example:6380", "10.0.0.6:6380"]
+
+
+def test_a_node_that_announces_no_host_name_has_its_ip_address() -> None:
+    """Where host names are preferred, a node without one announces `?`; its IP address is used, and never another's."""
+    entries: list[Any] = [
+        [0, 99, [b"?", 6379, b"one", [b"ip", b"10.0.0.1"]]],
+        [100, 199, [b"?", 6379, b"two", []]],
+        [200, 16383, [b"?", 6379, b"three", [b"hostname", b"", b"ip", b"10.0.0.3"]]],
+    ]
+    topology = read_topology(server(b"cluster", entries), Address("10.0.0.9", 6379))
+    assert [str(each) for each in topology.addresses] == ["10.0.0.1:6379", "10.0.0.9:6379", "10.0.0.3:6379"]
+
+
 def test_a_user_who_may_not_ask_knows_no_failed_replica() -> None:
     """CLUSTER SLOTS hides failed replicas; where CLUSTER NODES is denied, they are not known."""
     denied = exceptions.NoPermissionError("no", status_code="NOPERM")

@@ -215,6 +215,48 @@ def test_a_migration_that_was_mended_is_proven() -> None:
     assert result.rounds == 3
 
 
+def test_keys_on_a_primary_without_slots_keep_their_slot_open() -> None:
+    """If a new primary without slots holds keys of a slot whose owner knows of no migration, the slot stays open."""
+    cluster, deadline = filled(), Deadline()
+    cluster.join("d")
+    cluster.migrate(OF_A, "d", key(OF_A, 0))
+    cluster.break_off(OF_A)
+    after_round(cluster, 2, deadline.come)
+    result, _ = run(cluster, orders_for(remaining=deadline))
+    assert result.open == {OF_A}
+    assert "redis-cli --cluster fix" in result.troubles()[OF_A]
+    assert cluster.keys == {KEPT, key(OF_A, 0)}
+
+
+def test_a_migration_to_a_primary_without_slots_is_swept() -> None:
+    """A slot that moves to a primary without slots, as its owner knows, is swept on both nodes."""
+    cluster = filled()
+    cluster.join("d")
+    cluster.migrate(OF_A, "d", key(OF_A, 0))
+    result, _ = run(cluster)
+    assert (result.open, cluster.keys) == (set(), {KEPT})
+
+
+def test_a_primary_without_slots_that_does_not_answer_leaves_all_slots_open() -> None:
+    """Any slot may be on the way to a primary that cannot be asked, so no slot is proven until it answers."""
+    cluster, deadline = filled(), Deadline()
+    cluster.join("d")
+    cluster.on(b"HELLO", exceptions.ConnectionError("reset"), node="d", times=ALWAYS)
+    after_round(cluster, 2, deadline.come)
+    result, _ = run(cluster, orders_for(remaining=deadline))
+    assert result.open == set(SLOTS)
+    assert "the primary d:6379, which owns no slot, may import this one" in result.troubles()[OF_A]
+
+
+def test_a_primary_without_slots_is_asked_again() -> None:
+    """Once the primary without slots answers, the slots are proven."""
+    cluster = filled()
+    cluster.join("d")
+    cluster.on(b"HELLO", exceptions.ConnectionError("reset"), node="d")
+    result, _ = run(cluster)
+    assert (result.open, result.rounds, cluster.keys) == (set(), 2, {KEPT})
+
+
 def test_a_mark_is_believed_while_its_node_is_away() -> None:
     """If a node that imports keys is lost, the slot stays open until the node has answered again."""
     cluster, deadline = filled(), Deadline()
