@@ -12,7 +12,7 @@ from k6_sweep.errors import SettingsError, SweepError
 from k6_sweep.files.message import TerminationMessage
 from k6_sweep.kube.own_pod import OwnPod
 from k6_sweep.lifecycle import forbid_inspection
-from k6_sweep.log import Log, LogEvent, open_log
+from k6_sweep.log import Log, LogEvent, is_coloured, open_log
 from k6_sweep.report import Report, log_end
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.parse import parse, settings_of
@@ -99,9 +99,8 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
         log.exception(LogEvent.INTERNAL_ERROR)
         progress = tell.last.progress if tell.last else None  # some keys may already be deleted
         report = Report(Status.ERROR, progress=progress, errors=(f"internal error: {type(error).__name__}",))
-    log_end(log, report)
     tell(report)
-    sys.stdout.write(report.line() + "\n")
+    _show(report, command, settings.output, log)
     return report.exit_code(settings.failure_policy)
 
 
@@ -114,6 +113,26 @@ def _load(command: str, problems: Sequence[str]) -> Callable[[ContextOf[Any]], R
     except ModuleNotFoundError as error:  # only packages of the endpoint can be missing
         raise SettingsError([f"the package {error.name} is missing; install k6-sweep[api]"]) from error
     return work
+
+
+def _show(report: Report, command: str, form: str | None, log: Log) -> None:
+    """Log and print the end of a command; a person at a terminal reads it once."""
+    from shutil import get_terminal_size  # the waiting sidecar needs neither
+
+    from k6_sweep.table import as_text
+
+    terminal = sys.stdout.isatty()
+    text = form == "text" or (form is None and terminal)
+    width = get_terminal_size().columns
+    usage = report.code == BAD_SETTINGS and log.on_terminal
+    if usage:
+        sys.stderr.write(as_text(report, command, width, coloured=False))
+    elif not (log.on_terminal and text and terminal):
+        log_end(log, report)
+    if not text:
+        sys.stdout.write(report.line() + "\n")
+    elif not usage:
+        sys.stdout.write(as_text(report, command, width, is_coloured(sys.stdout)))
 
 
 class _Teller:

@@ -65,15 +65,24 @@ class LogEvent(StrEnum):
 class Log:
     """Logs events: each has a fixed phrase, and its facts as fields."""
 
-    def __init__(self, logger: logging.Logger, on_terminal: bool = False, bound: Mapping[str, Any] = {}) -> None:
+    def __init__(
+        self,
+        logger: logging.Logger,
+        on_terminal: bool = False,
+        bound: Mapping[str, Any] = {},
+        *,
+        can_redraw: bool = False,
+    ) -> None:
         self._logger = logger
         self.on_terminal = on_terminal
         """Whether the log goes to a terminal, where a person reads it."""
+        self.can_redraw = can_redraw
+        """Whether this terminal can move its cursor, as bars need it."""
         self._bound = dict(bound)
 
     def bind(self, **fields: Any) -> Self:
         """Return a log that adds these fields to each event."""
-        return type(self)(self._logger, self.on_terminal, self._bound | fields)
+        return type(self)(self._logger, self.on_terminal, self._bound | fields, can_redraw=self.can_redraw)
 
     def _write(self, level: int, event: LogEvent, *, traceback: bool = False, **fields: Any) -> None:
         self._logger.log(level, event, exc_info=traceback, extra={"fields": self._bound | fields})
@@ -127,13 +136,28 @@ class _TextFormatter(logging.Formatter):
         event, fields = _parts(record)
         problem = f": {fields.pop('problem')}" if "problem" in fields else ""  # a sentence reads better without quotes
         shown = " ".join(f"{name}={_shown(value)}" for name, value in fields.items())
-        line = f"{time} {self._painted(f'{level:7}', _COLOURS.get(level, '0'))} "
-        line += _on_one_line(event + problem)
-        line += "  " + self._painted(_on_one_line(shown), "2") if shown else ""
+        line = f"{time} {painted(f'{level:7}', _COLOURS.get(level, '0'), self._coloured)} "
+        line += on_one_line(event + problem)
+        line += "  " + painted(on_one_line(shown), "2", self._coloured) if shown else ""
         return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
 
-    def _painted(self, text: str, colour: str) -> str:
-        return f"\x1b[{colour}m{text}\x1b[0m" if self._coloured else text
+
+def can_redraw(stream: TextIO) -> bool:
+    """Return whether the stream is a terminal that understands escape codes, for colours and for its cursor."""
+    return stream.isatty() and os.environ.get("TERM", "") not in {"", "dumb", "unknown"}
+
+
+def is_coloured(stream: TextIO) -> bool:
+    """Return whether the stream is a terminal whose user wants colours.
+
+    Source: https://no-color.org
+    """
+    return can_redraw(stream) and not os.environ.get("NO_COLOR")
+
+
+def painted(text: str, colour: str, coloured: bool) -> str:
+    """Return the text with the escape codes of a colour."""
+    return f"\x1b[{colour}m{text}\x1b[0m" if coloured else text
 
 
 def _shown(value: object) -> str:
@@ -142,7 +166,7 @@ def _shown(value: object) -> str:
     return json.dumps(text) if isinstance(value, str) and set(text) & set(' ="') else text
 
 
-def _on_one_line(text: str) -> str:
+def on_one_line(text: str) -> str:
     """Escape characters that end or color the line: a field may hold a pattern, and a pattern may hold any text."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
@@ -162,13 +186,14 @@ def open_log(form: str | None, level: str, run: str = "", stream: TextIO | None 
         run: The id of this run, which every line of JSON has.
         stream: The output; standard error by default.
     """
-    terminal = (stream or sys.stderr).isatty()
+    output = stream or sys.stderr
+    terminal = output.isatty()
     form = form or ("text" if terminal else "json")
-    coloured = terminal and not os.environ.get("NO_COLOR")
     handler = logging.StreamHandler(stream) if stream else _StandardError()
-    handler.setFormatter(_JsonFormatter(run) if form == "json" else _TextFormatter(coloured))
+    handler.setFormatter(_JsonFormatter(run) if form == "json" else _TextFormatter(is_coloured(output)))
     logger = logging.getLogger(LOGGER_NAME)
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(level.upper())
-    return Log(logger, on_terminal=terminal and form == "text")
+    on_terminal = terminal and form == "text"
+    return Log(logger, on_terminal, can_redraw=on_terminal and can_redraw(output))

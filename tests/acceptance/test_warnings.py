@@ -57,7 +57,7 @@ def test_the_message_has_the_warnings(filled: LocalCluster, tmp_path_factory: py
 def test_names_of_keys_go_to_a_terminal(filled: LocalCluster) -> None:
     """`run --dry-run --show-keys` prints names of keys that would go, and none that would stay."""
     words = ("run", "--dry-run", "--redis-url", filled.url, *MISTAKEN, "--show-keys", "50")
-    drawn = on_a_terminal(*words, env={"NO_COLOR": "1"}).splitlines()
+    drawn = on_a_terminal(*words, env={"NO_COLOR": "1"}).plain.splitlines()
     assert {f"  test:{number}" for number in range(50)} == {line for line in drawn if line.startswith("  test:")}
     assert len(keys_of(filled.primaries)) == 52
 

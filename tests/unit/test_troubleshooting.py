@@ -29,7 +29,8 @@ PARTS = {
     "the sweep's probes",
     "(without a name)",
     "\x1b[…m…\x1b[0m",  # a colour
-    "pass …: … keys found, … deleted",  # the progress bar
+    *("… keys found", "pass …: …, …"),  # above the progress bars
+    "… keys deleted",  # the end of `serve` at a terminal
     "k6 ended with … (…)",  # the Event
     "… (… of …)",
     "…the pod has no service account mounted",

@@ -102,6 +102,6 @@ def sweep_once(
         result = sweep(settings, Connector(settings, remaining), remaining, log, on_progress, own_keys, on_found)
     except (RefusedError, RedisError) as error:
         return Report(error.status, dry_run=settings.dry_run, errors=(str(error),))
-    for pattern, matched in result.patterns.items():
+    for pattern, matched in result.patterns.items() if not log.on_terminal else ():  # there the report has them
         log.info(LogEvent.PATTERN_COUNTED, pattern=pattern, matched=matched)
     return Report(result.status, dry_run=settings.dry_run, sweep=result)

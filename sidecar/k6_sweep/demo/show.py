@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 
 from k6_sweep.demo.keys import all_keys, write_keys
 from k6_sweep.demo.servers import LocalCluster, find_k6, find_redis_server, local_cluster
 from k6_sweep.errors import SweepError
+from k6_sweep.table import table
 
 KINDS: Final = ("stream", "dedupe", "waiting_token", "reservation_token", "idempotency", "ratelimit", "queue")
 """The key prefixes that the load test writes and the sweep deletes."""
@@ -179,26 +179,17 @@ def _steps(console: Console) -> Callable[[str], None]:
 
 
 def _print(console: Console, shown: _Shown) -> None:
-    table = Table(title="\nKeys in the whole cluster", title_justify="left", header_style="bold", pad_edge=False)
-    table.add_column("prefix")
-    for heading in ("before", "after k6", "after the sweep"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
-    for index, prefix in enumerate(dict.fromkeys((*KINDS, *OTHERS))):
+    rows, verdicts = [], []
+    for prefix in dict.fromkeys((*KINDS, *OTHERS)):
         before, left = shown.before[prefix], shown.after[prefix]
-        after_k6 = before + shown.written[prefix]
-        fine = left == before
+        rows.append([f"{prefix}:*", f"{before:,}", f"{before + shown.written[prefix]:,}", f"{left:,}"])
         done = "untouched" if prefix not in KINDS else "swept, older ones kept" if before else "swept"
-        verdict = done if fine else f"wrong: should be {before:,}"
-        table.add_row(
-            f"{prefix}:*",
-            f"{before:,}",
-            f"{after_k6:,}",
-            f"{left:,}",
-            f"[{'green' if fine else 'red'}]{verdict}[/]",
-            end_section=index == len(KINDS) - 1,
-        )
-    console.print(table)
+        verdicts.append(f"[green]{done}[/]" if left == before else f"[red]wrong: should be {before:,}[/]")
+    console.print("\nKeys in the whole cluster")
+    heading, *lines = table(("prefix", "before", "after k6", "after the sweep"), rows, console.width)
+    console.print(f"[bold]{heading}[/]")
+    for line, verdict in zip(lines, verdicts, strict=True):
+        console.print(f"{line}  {verdict}")
     report = shown.report
     k6 = report["k6"]
     console.print("\n[bold]The termination message[/], as `kubectl describe pod` would show it:")

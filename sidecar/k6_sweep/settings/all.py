@@ -82,6 +82,16 @@ class Settings(ServeSettings, WatchSettings, SweepSettings):
         metavar="POLICY",
         default="fail",
     )
+    output: str | None = option(
+        _OUTPUT,
+        TakenBy.IN_PLACE,
+        "Format of the report on standard output: text (a table) or json.",
+        role=Role.NEITHER,
+        why="People read terminals; programs that read pipes and files need fields.",
+        parse=one_of("text", "json"),
+        metavar="FORMAT",
+        shown_default="text on a terminal, otherwise json",
+    )
     log_format: str | None = option(
         _OUTPUT,
         TakenBy.IN_PLACE,
