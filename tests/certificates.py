@@ -30,19 +30,21 @@ _SIGNS_CERTIFICATES = x509.KeyUsage(
 class Authority:
     """Issues certificates, all for the same key, into a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, strict: bool = True) -> None:
+        """Prepare; without `strict`, the certificates lack what only strict clients need, as old scripts do."""
         self._folder = folder
+        self._strict = strict
         self._signer = ec.generate_private_key(ec.SECP256R1())
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.file = folder / "authority.pem"
         self.key_file = folder / "key.pem"
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
-        self._certificate = (
-            self._begin(name, name, self._signer)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(_SIGNS_CERTIFICATES, critical=True)
-            .sign(self._signer, hashes.SHA256())
+        begun = self._begin(name, name, self._signer).add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
+        if strict:
+            begun = begun.add_extension(_SIGNS_CERTIFICATES, critical=True)
+        self._certificate = begun.sign(self._signer, hashes.SHA256())
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
         self.key_file.write_bytes(
             self._key.private_bytes(
@@ -64,7 +66,7 @@ class Authority:
 
     def _begin(self, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
-        return (
+        begun = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(issuer)
@@ -72,11 +74,12 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(hours=1))
             .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._signer.public_key()), critical=False
-            )
         )
+        if not self._strict:
+            return begun
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._signer.public_key())
+        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        return begun.add_extension(own, critical=False).add_extension(signer, critical=False)
 
 
 def _names(hosts: Sequence[str]) -> list[x509.GeneralName]:

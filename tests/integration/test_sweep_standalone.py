@@ -1,14 +1,19 @@
 """The sweep on a single Redis: SCAN, database numbers, a Unix socket."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from redis import exceptions
 
-from k6_sweep.cluster.link import pack
+from k6_sweep.cluster.connector import Connector
+from k6_sweep.cluster.link import Link, pack
 from k6_sweep.demo.keys import all_keys
 from k6_sweep.demo.servers import Node, start_server, stop
+from k6_sweep.errors import UnreachableError
+from k6_sweep.settings.values import Address
 from tests.integration.test_sweep_cluster import binary_keys, matching
-from tests.support import KINDS, settings_for, sweep_now
+from tests.support import KINDS, settings_for, sweep_now, until
 
 
 def fill(node: Node, keys: set[bytes], database: int = 0) -> None:
@@ -37,6 +42,50 @@ def test_only_the_given_database_is_swept(standalone: Node) -> None:
     fill(standalone, {b"test:2", b"user:2"}, database=3)
     assert sweep_now(settings_for(f"redis://127.0.0.1:{standalone.port}/3")).deleted == 1
     assert set(all_keys(standalone)) == {b"test:1"}
+
+
+@pytest.mark.every_server
+def test_a_busy_server_is_waited_out(standalone: Node) -> None:
+    """A script that blocks the server when k6-sweep selects its database delays the sweep, and does not end it."""
+    fill(standalone, {b"test:1"}, database=1)
+    settings = settings_for(f"redis://127.0.0.1:{standalone.port}/1")
+    refusals: list[str] = []
+
+    def connect(address: Address) -> Link:
+        try:
+            return Connector(settings)(address)
+        except UnreachableError as error:
+            refusals.append(str(error))
+            standalone.ask("SCRIPT", "KILL")
+            raise
+
+    standalone.ask("CONFIG", "SET", "lua-time-limit", 1)
+    script = standalone.link()
+    with ThreadPoolExecutor(1) as pool:
+        endless = pool.submit(script.ask, b"EVAL", b"while true do end", 0)
+        until(lambda: _is_busy(standalone))
+        report = sweep_now(settings, connect)
+        assert "Error running script" in str(endless.exception()) or "killed" in str(endless.exception())
+    script.close()
+    assert "does not accept connections now: BUSY" in refusals[0]
+    assert (report.status, report.deleted) == ("complete", 1)
+
+
+def _is_busy(node: Node) -> bool:
+    try:
+        node.ask("GET", "test:1")
+    except exceptions.ResponseError as error:
+        return "script" in str(error)
+    return False
+
+
+def test_the_reason_why_nothing_could_be_swept_is_reported(standalone: Node) -> None:
+    """If a single server refuses every delete until the deadline, the report has the server's words."""
+    fill(standalone, {b"test:1"})
+    standalone.ask("CONFIG", "SET", "min-replicas-to-write", 1)
+    report = sweep_now(settings_for(f"redis://127.0.0.1:{standalone.port}"), seconds=1)
+    assert (report.status, report.deleted) == ("incomplete", 0)
+    assert report.errors[0].startswith("not all keys were examined (NOREPLICAS Not enough good replicas to write")
 
 
 def test_keep_dry_run_and_max_keys(standalone: Node) -> None:

@@ -63,6 +63,29 @@ def test_our_own_authority_is_trusted(tls_server: Node, certificates: Certificat
     assert report.status == "complete"
 
 
+def test_an_authority_of_an_old_script_is_trusted(tmp_path: Path, tls_options: dict[str, str]) -> None:
+    """An authority that the user names is trusted although it lacks what Python 3.13 and newer demand by default."""
+    old = Authority(tmp_path, strict=False)
+    files = {
+        "tls-cert-file": str(old.issue("server", "127.0.0.1")),
+        "tls-key-file": str(old.key_file),
+        "tls-ca-cert-file": str(old.file),
+    }
+    node = _start(tmp_path, tls_options | files)
+    try:
+        report = sweep_now(settings_for(f"rediss://127.0.0.1:{node.port}", "--redis-ca-file", str(old.file)))
+    finally:
+        stop([node])
+    assert (report.status, report.errors) == ("complete", ())
+
+
+def test_the_wrong_authority_is_refused(tls_server: Node, tmp_path: Path) -> None:
+    """A server of another authority than the named one is refused, and the advice is not to set what is set."""
+    other = Authority(tmp_path)
+    with pytest.raises(DeniedError, match="check that --redis-ca-file has the authority that signed it"):
+        sweep_now(settings_for(f"rediss://127.0.0.1:{tls_server.port}", "--redis-ca-file", str(other.file)))
+
+
 def test_an_unknown_authority_is_refused(tls_server: Node) -> None:
     """By default a server of an unknown authority is refused."""
     with pytest.raises(DeniedError, match=r"is not trusted: .*--redis-ca-file"):
@@ -78,7 +101,7 @@ def test_another_name_is_refused(tmp_path: Path, tls_options: dict[str, str], ce
     """A certificate of the right authority with another host name is refused."""
     node = _start(tmp_path, tls_options | {"tls-cert-file": str(certificates.other)})
     try:
-        with pytest.raises(DeniedError, match="is not trusted"):
+        with pytest.raises(DeniedError, match=r"is not trusted: .*; use an address that is in the certificate"):
             sweep_now(settings_for(f"rediss://127.0.0.1:{node.port}", "--redis-ca-file", str(certificates.authority)))
     finally:
         stop([node])

@@ -8,7 +8,7 @@ from redis import exceptions
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
 from k6_sweep.cluster.link import Link, PipelinedConnection
-from k6_sweep.cluster.replies import text_of
+from k6_sweep.cluster.replies import ReplyKind, judge, text_of
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.files.regular import read_regular
 from k6_sweep.settings.all import Settings
@@ -22,6 +22,12 @@ _TRY_TLS: Final = " (if the server accepts only TLS, start --redis-url with redi
 _TRY_PLAIN: Final = " (if the server has no TLS, start --redis-url with redis://)"
 _PASSING_TLS_ERRORS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 """The errors of a server that is starting or stopping; other TLS errors are final, because a retry changes nothing."""
+
+_WRONG_NAME: Final = (62, 64)
+"""OpenSSL's codes of a certificate for another host name or IP address.
+
+Source: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
+"""
 
 
 class _Tcp(PipelinedConnection, Connection):
@@ -120,7 +126,20 @@ def _tls(settings: Settings) -> dict[str, Any]:
         "ssl_keyfile": path(settings.redis_key_file),
         "ssl_cert_reqs": "none" if settings.redis_tls_insecure else "required",
         "ssl_check_hostname": not settings.redis_tls_insecure,
+        # From Python 3.13, the default context refuses authorities without key identifiers or key usage, such as those
+        # of Redis's own script. The user has chosen this authority; chain, dates and names are checked in any case.
+        # Source: https://docs.python.org/3/library/ssl.html#ssl.create_default_context
+        "ssl_exclude_verify_flags": [ssl.VERIFY_X509_STRICT] if settings.redis_ca_file else None,
     }
+
+
+def _advice(error: ssl.SSLCertVerificationError, settings: Settings) -> str:
+    """Return what to do about a certificate that was refused."""
+    if error.verify_code in _WRONG_NAME:
+        return "use an address that is in the certificate, or issue a certificate with this one"
+    if settings.redis_ca_file:
+        return "check that --redis-ca-file has the authority that signed it, and that both are valid today"
+    return "set --redis-ca-file to its CA"
 
 
 def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
@@ -134,12 +153,14 @@ def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
     if isinstance(error, exceptions.BusyLoadingError):
         raise UnreachableError(f"{name} is loading its data: {text_of(error)}") from error
     if isinstance(error, exceptions.ResponseError):
+        # SELECT, after the login: a script may keep the server busy.
+        if (reply := judge(error)) and reply.kind is ReplyKind.LATER:
+            raise UnreachableError(f"{name} does not accept connections now: {reply.text}") from error
         raise DeniedError(f"{name} refused the connection: {text_of(error)}") from error
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        raise DeniedError(
-            f"the certificate of {name} is not trusted: {cause.verify_message}; set --redis-ca-file to its CA"
-        ) from error
+        said = cause.verify_message.rstrip(".")
+        raise DeniedError(f"the certificate of {name} is not trusted: {said}; {_advice(cause, settings)}") from error
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSING_TLS_ERRORS):
         raise DeniedError(f"the TLS handshake with {name} failed: {cause}{_TRY_PLAIN}") from error
     # A refused connection has reached no server, so TLS is not the cause.

@@ -6,10 +6,12 @@ ApiError              no answer, or an unusable one; a retry may succeed
 """
 
 import json
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import urllib3
+from urllib3.util import create_urllib3_context
 
 from k6_sweep.kube.account import Account
 from k6_sweep.kube.roles import Resource, rule
@@ -47,6 +49,18 @@ class MistakenError(ApiError):
     """The server does not understand the request: there is no such resource, or the selector is malformed."""
 
 
+def _tls() -> ssl.SSLContext:
+    """Return the TLS settings: certificates and names are checked, but an authority may lack key identifiers.
+
+    Clusters that were made by older versions of EKS and GKE have such authorities, which Python 3.13 and newer refuse.
+
+    Source: https://github.com/kubernetes-client/python/issues/2394
+    """
+    context = create_urllib3_context()
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
 class ApiServer:
     """One connection to the API server, as one service account in one namespace."""
 
@@ -56,7 +70,7 @@ class ApiServer:
         self._namespace = namespace
         self._limit = limit
         # urllib3's own three retries would make a request last four times its time limit.
-        self._pool = urllib3.PoolManager(num_pools=1, ca_certs=str(account.ca_file), retries=False)
+        self._pool = urllib3.PoolManager(num_pools=1, ca_certs=str(account.ca_file), ssl_context=_tls(), retries=False)
 
     def list(self, resource: Resource, selector: Mapping[str, str]) -> tuple[list[Any], str]:
         """Return the objects that match the selector (`fieldSelector` or `labelSelector`), and the list's version.

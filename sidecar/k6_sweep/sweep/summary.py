@@ -164,7 +164,8 @@ def _late_writers(passes: Sequence[PassResult]) -> Iterator[str]:
 
 def _open_slots(last: PassResult, topology: Topology) -> Iterator[str]:
     if not topology.clustered:
-        yield "not all keys were examined"
+        reasons = list(dict.fromkeys(last.troubles().values()))
+        yield "not all keys were examined" + (f" ({reasons[0]})" if reasons else "")
         return
     said = last.troubles()
     by_code: dict[str, list[int]] = {}
