@@ -50,6 +50,7 @@ class LogEvent(StrEnum):
     SERVER_PROBLEM = "HTTP server problem"
     SLOTS_LEFT = "slots not finished, retrying"
     SNAPSHOT_KEPT = "snapshot kept"
+    SNAPSHOT_NOT_MARKED = "snapshot not marked as used"
     SNAPSHOT_TAKEN = "snapshot taken"
     SWEEP_PROGRESS = "sweep in progress"
     SWEEP_STARTED = "sweep started"

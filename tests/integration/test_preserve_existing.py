@@ -10,7 +10,7 @@ import pytest
 from k6_sweep.cluster.connector import Connector
 from k6_sweep.cluster.slots import TAGS, key_slot
 from k6_sweep.demo.keys import write_keys
-from k6_sweep.demo.servers import LocalCluster, Node
+from k6_sweep.demo.servers import LocalCluster, Node, start_server, stop
 from k6_sweep.errors import RefusedError
 from k6_sweep.sweep.result import Progress, SweepReport
 from k6_sweep.sweep.snapshot import Snapshot
@@ -159,6 +159,25 @@ def test_a_single_server(standalone: Node, tmp_path: Path) -> None:
     link.close()
     with pytest.raises(RefusedError, match="another Redis"):
         sweep_now(settings_for(url[:-1] + "3", "--preserve-existing", str(tmp_path / "file"), patterns=PATTERNS))
+
+
+@pytest.mark.every_server
+def test_another_server_at_the_same_address_is_refused(server_binary: str, tmp_path: Path) -> None:
+    """A server that took the place of the snapshot's is another Redis: all of its keys would look new."""
+    first = start_server(server_binary, tmp_path)
+    url, port = f"redis://127.0.0.1:{first.port}", first.port
+    try:
+        snapshot_of(url, tmp_path / "file")
+    finally:
+        stop([first])
+    second = start_server(server_binary, tmp_path, port=port)
+    try:
+        second.ask("SET", "stream:1", "x")
+        with pytest.raises(RefusedError, match="another Redis"):
+            sweep_now(settings_for(url, "--preserve-existing", str(tmp_path / "file"), patterns=PATTERNS))
+        assert second.ask("DBSIZE") == 1
+    finally:
+        stop([second])
 
 
 def test_a_slot_that_leaves_meanwhile_is_asked_again(small_cluster: LocalCluster, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from k6_sweep.cluster.link import pack
 from k6_sweep.demo.keys import all_keys
 from k6_sweep.demo.servers import Node, free_port, start_server, stop
 from k6_sweep.errors import DeniedError, UnreachableError
+from k6_sweep.sweep.sweeper import take_snapshot
 from tests.integration.test_sweep_cluster import Interfering
-from tests.support import settings_for, sweep_now, until
+from tests.support import quiet_log, settings_for, snapshot_settings_for, sweep_now, until
 
 pytestmark = pytest.mark.every_server
 
@@ -64,12 +65,36 @@ def fill(node: Node, count: int) -> None:
     link.close()
 
 
+def is_now(node: Node, role: bytes) -> bool:
+    """Whether a server has this role; a Sentinel cuts the connections of a server whose role it changes."""
+    try:
+        return bool(node.ask("ROLE")[0] == role)
+    except UnreachableError:
+        return False
+
+
 def test_the_primary_is_found(watched: Watched) -> None:
     """k6-sweep gets the primary's address from the living Sentinel, and sweeps there."""
     fill(watched.primary, 500)
     report = sweep_now(settings_for(watched.url))
     assert (report.status, report.deleted, report.exact) == ("complete", 500, True)
     assert set(all_keys(watched.primary)) == {b"user:1"}
+
+
+def test_a_snapshot_outlives_a_failover(watched: Watched, tmp_path: Path) -> None:
+    """A snapshot from before a failover is of the same Redis: the promoted replica holds the same data."""
+    fill(watched.primary, 100)
+    file = tmp_path / "keys"
+    settings = snapshot_settings_for(watched.url, file)
+    take_snapshot(settings, Connector(settings), lambda: 60.0, quiet_log(), lambda _: None)[0].write(file)
+    until(watched.can_fail_over)
+    watched.sentinel.ask("SENTINEL", "FAILOVER", "main")
+    until(lambda: is_now(watched.replica, b"master"))
+    until(lambda: is_now(watched.primary, b"slave"))
+    watched.replica.ask("SET", "test:later", "x")
+    report = sweep_now(settings_for(watched.url, "--preserve-existing", str(file)))
+    assert (report.status, report.deleted, report.preserved) == ("complete", 1, 100)
+    assert watched.replica.ask("DBSIZE") == 101
 
 
 def test_a_failover_is_followed(watched: Watched) -> None:
@@ -80,8 +105,8 @@ def test_a_failover_is_followed(watched: Watched) -> None:
 
     def fail_over() -> None:
         watched.sentinel.ask("SENTINEL", "FAILOVER", "main")
-        until(lambda: watched.replica.ask("ROLE")[0] == b"master")
-        until(lambda: watched.primary.ask("ROLE")[0] == b"slave")
+        until(lambda: is_now(watched.replica, b"master"))
+        until(lambda: is_now(watched.primary, b"slave"))
 
     report = sweep_now(settings, Interfering(Connector(settings), 15, fail_over))
     assert report.status == "complete"

@@ -25,7 +25,7 @@ _LOCK_RESERVE: Final = 10.0
 """Seconds by which the lock outlives --timeout: a sweep may end a little after its time limit."""
 
 Work = Callable[[Settings, Log, Callable[[], float], OnProgress], Report]
-"""Runs one sweep; the arguments are those of `commands.run.sweep_once` without the namespace."""
+"""Runs one sweep; the arguments are those of `commands.run.sweep_once` without the pod."""
 
 
 class Lock(Protocol):

@@ -44,6 +44,16 @@ def format_ranges(slots: Iterable[int]) -> str:
 
 
 def parse_ranges(text: str) -> list[int]:
-    """Return the slots of a text from `format_ranges`."""
-    ends = [part.partition("-") for part in text.split(",") if part]
-    return [slot for first, _, last in ends for slot in range(int(first), int(last or first) + 1)]
+    """Return the slots of a text from `format_ranges`.
+
+    Raises:
+        ValueError: The text is another one.
+    """
+    slots: list[int] = []
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        run = range(int(first), int(last or first) + 1)
+        if not run or run[0] <= (slots[-1] if slots else -1) or run[-1] >= SLOT_COUNT:
+            raise ValueError("the slots are not in order, or do not exist")
+        slots += run
+    return slots

@@ -10,7 +10,9 @@ from k6_sweep.commands.announce import announce
 from k6_sweep.commands.context import Context
 from k6_sweep.commands.progress import shown
 from k6_sweep.commands.show_keys import Sample, terminal
+from k6_sweep.commands.used_snapshot import note_use
 from k6_sweep.errors import RedisError, RefusedError
+from k6_sweep.kube.own_pod import OwnPod
 from k6_sweep.lifecycle import Events
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.report import Report
@@ -33,6 +35,7 @@ def run(context: Context) -> Report:
         if sample:
             sample.show()
         announce(context, report)
+        note_use(settings, context.log, report)
         return report
 
 
@@ -64,7 +67,7 @@ def sweep_in_time(
                 context.tell(Report(Status.SWEEPING, dry_run=settings.dry_run, progress=progress, k6=k6))
 
         context.tell(Report(Status.SWEEPING, dry_run=settings.dry_run, k6=k6))
-        report = sweep_once(settings, context.pod.namespace, context.log, remaining, on_progress, on_found=on_found)
+        report = sweep_once(settings, context.pod, context.log, remaining, on_progress, on_found=on_found)
     report = replace(report, k6=k6)
     if report.sweep is None or k6 is None or k6.ended:
         return report
@@ -75,7 +78,7 @@ def sweep_in_time(
 
 def sweep_once(
     settings: Settings,
-    namespace: str | None,
+    pod: OwnPod,
     log: Log,
     remaining: Callable[[], float],
     on_progress: OnProgress,
@@ -86,7 +89,7 @@ def sweep_once(
 
     Args:
         settings: The patterns, the guards and the pace of the sweep.
-        namespace: The Kubernetes namespace of k6-sweep's own pod, if it is known.
+        pod: The pod of k6-sweep.
         log: Receives the steps.
         remaining: Returns the seconds left; it may drop at any time.
         on_progress: Called a few times a second, on the calling thread.
@@ -98,8 +101,9 @@ def sweep_once(
 
     log.info(LogEvent.SWEEP_STARTED, dry_run=settings.dry_run)
     try:
-        check_namespace(settings.allowed_namespace, namespace)
-        result = sweep(settings, Connector(settings, remaining), remaining, log, on_progress, own_keys, on_found)
+        check_namespace(settings.allowed_namespace, pod.namespace)
+        connect = Connector(settings, remaining)
+        result = sweep(settings, connect, remaining, log, on_progress, own_keys, on_found, pod.uid)
     except (RefusedError, RedisError) as error:
         return Report(error.status, dry_run=settings.dry_run, errors=(str(error),))
     for pattern, matched in result.patterns.items() if not log.on_terminal else ():  # there the report has them

@@ -19,6 +19,7 @@ from k6_sweep.cluster.lock import SweepLock
 from k6_sweep.commands.context import Context
 from k6_sweep.commands.progress import ProgressLines
 from k6_sweep.commands.run import sweep_once
+from k6_sweep.commands.used_snapshot import note_use
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.metrics import ServerMetrics
 from k6_sweep.report import Report
@@ -51,7 +52,9 @@ def serve(context: Context) -> Report:
             lines(progress)
             on_progress(progress)
 
-        return sweep_once(asked, context.pod.namespace, log, remaining, told, own_keys=frozenset([lock.key]))
+        report = sweep_once(asked, context.pod, log, remaining, told, own_keys=frozenset([lock.key]))
+        note_use(asked, log, report)
+        return report
 
     sweeps = Sweeps(settings, work, lock, log, metrics.note_sweep)
     readiness = Readiness(settings, Connector(settings, lambda: _PROBE_PATIENCE))

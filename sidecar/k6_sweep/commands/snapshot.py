@@ -13,7 +13,7 @@ from k6_sweep.report import Report
 from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_namespace
-from k6_sweep.sweep.snapshot import read_snapshot
+from k6_sweep.sweep.read_snapshot import read_snapshot
 from k6_sweep.sweep.sweeper import take_snapshot
 
 
@@ -36,6 +36,8 @@ def snapshot(context: ContextOf[SnapshotSettings]) -> Report:
                 sweep=report,
                 errors=("a signal stopped the snapshot before it was complete; no file was written",),
             )
+    if out.exists():  # written by another process meanwhile
+        return _kept(context)
     try:
         dataclasses.replace(taken, pod=context.pod.uid).write(out)
     except OSError as error:
@@ -47,8 +49,11 @@ def snapshot(context: ContextOf[SnapshotSettings]) -> Report:
 def _kept(context: ContextOf[SnapshotSettings]) -> Report:
     """Return the report for an existing file: a restarted init container must not record the test's keys."""
     out = context.settings.out
-    found = read_snapshot(out)
-    if found.pod is None or found.pod != context.pod.uid:
+    try:
+        found = read_snapshot(out)
+    except RefusedError as error:
+        raise RefusedError(f"{out} already exists, and {error}; --out must name a new file") from error
+    if not found.is_of(context.pod.uid):
         raise RefusedError(f"{out} already exists: it is {found}; delete it to take a new one")
     found.check_patterns(context.settings.pattern, out)
     context.log.warning(LogEvent.SNAPSHOT_KEPT, snapshot=str(found))

@@ -11,6 +11,7 @@ from k6_sweep.commands.background import background
 from k6_sweep.commands.context import Context, failure
 from k6_sweep.commands.detectors import DETECTORS, Board
 from k6_sweep.commands.run import sweep_in_time
+from k6_sweep.commands.used_snapshot import note_use
 from k6_sweep.errors import SweepError
 from k6_sweep.kube.pods import K6Pod
 from k6_sweep.lifecycle import Events, on_our_clock
@@ -51,9 +52,11 @@ def _watch(context: Context, events: Events) -> Report:
     check_breadth(settings)
     detector = choose(settings, context.pod, lambda: _why_not_readable(context))
     if settings.preserve_existing is not None:  # fail now, not after a long test
-        from k6_sweep.sweep.snapshot import read_snapshot  # costs 6 MiB during the wait
+        from k6_sweep.sweep.read_snapshot import usable_snapshot  # costs 6 MiB during the wait
 
-        read_snapshot(settings.preserve_existing).check_patterns(settings.pattern, settings.preserve_existing)
+        usable_snapshot(settings, context.pod.uid)
+        # Of this test, so it may become old while k6 runs.
+        context = replace(context, settings=replace(settings, snapshot_max_age=float("inf")))
     board = Board(context)
     wait = DETECTORS[detector](context, events, board)
     board.tell()
@@ -80,6 +83,7 @@ def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> R
         budget = _ask_for_our_end(context, budget)
     report = sweep_in_time(context, events, budget, k6)
     context.tell(report)  # now: SIGKILL may come before the API server answers
+    note_use(settings, context.log, report)
     return replace(report, k6=_ask_for_the_code(context, events, budget, k6))
 
 

@@ -25,7 +25,7 @@ class TakenBy(Enum):
     SWEEPING = ("watch", "run", "serve", "inject")
     """Only these commands delete keys."""
     SWEEPING_IN_PLACE = ("watch", "run", "serve")
-    """Only these commands delete keys, and the setting is a local file; `inject` sets its path itself."""
+    """Only these commands delete keys, and the setting concerns a local file; `inject` sets its path itself."""
     SWEEPING_OR_CHECK = ("watch", "run", "serve", "check", "inject")
     """The setting limits the deletion, and `check` tests it in advance; a snapshot contains all keys."""
     SNAPSHOT = ("snapshot",)

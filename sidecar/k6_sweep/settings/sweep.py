@@ -92,6 +92,17 @@ class SweepSettings(RedisSettings):
         parse=Path,
         metavar="FILE",
     )
+    snapshot_max_age: float = option(
+        _GUARDS,
+        TakenBy.SWEEPING_IN_PLACE,
+        "Refuse a snapshot that is older than this, in seconds, when `watch` starts to wait or another command to "
+        "sweep. The pod that took it may use it at any age.",
+        role=Role.PROTECTS,
+        why="Few tests take a day, and a snapshot of an earlier test does not spare the keys that came after it.",
+        parse=positive_seconds,
+        metavar="SECONDS",
+        default=86400.0,
+    )
     max_keys: int | None = option(
         _GUARDS,
         TakenBy.SWEEPING_OR_CHECK,

@@ -9,6 +9,7 @@ from typing import Final
 
 from redis import exceptions
 
+from k6_sweep.cluster.identity import identity
 from k6_sweep.cluster.link import Connect, Link
 from k6_sweep.cluster.links import Links
 from k6_sweep.cluster.replies import text_of
@@ -94,10 +95,14 @@ class Rounds:
             raise UnreachableError(f"{link.name} answers, but belongs to another cluster")
         return link
 
-    @property
     def identity(self) -> frozenset[str]:
-        """What identifies this Redis: the ids of the cluster's nodes, or the address of a single server."""
-        return self._nodes or frozenset([f"{self._url}/{self._url.database}"])
+        """Return the ids of this Redis and its database.
+
+        Raises:
+            UnreachableError: A single server cannot be reached.
+            DeniedError: A single server does not report its ids.
+        """
+        return identity(self._nodes, self._connect, self.topology.shards[0].address, self._url)
 
     def run(self, orders: Orders, result: PassResult, tick: Tick) -> None:
         """Sweep the result's open slots once; call `tick` several times a second, on this thread."""

@@ -1,10 +1,11 @@
 r"""The keys that existed before a test, as a file: 8 bytes per key, with a checksum that is checked before use.
 
-    k6-sweep snapshot 1\n      the format
-    {"patterns": …}\n          a header in JSON: the fields of `Snapshot` except the hashes
+    k6-sweep snapshot 2\n      the format
+    {"patterns": …}\n          a header in JSON: the fields of `Snapshot` except the last two
     16,384 numbers of 4 bytes  how many keys each slot has
     numbers of 8 bytes         the keys' hashes, slot after slot, in order within a slot
     32 bytes                   blake2b of everything before
+    by HOST at TIME\n          for each complete sweep with it
 
 Numbers are in the machine's byte order, because the pod that wrote a snapshot also reads it. Two keys with the same
 hash (one pair in 2**64) count as one: that can only spare a key, never delete one.
@@ -15,27 +16,29 @@ import itertools
 import json
 import os
 import socket
-import tempfile
 import threading
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-from k6_sweep.cluster.slots import ALL_SLOTS, SLOT_COUNT, format_ranges, key_slot, parse_ranges
+from k6_sweep.cluster.slots import ALL_SLOTS, format_ranges, key_slot
 from k6_sweep.errors import RefusedError
+from k6_sweep.files.regular import UnusableFileError, open_regular
+from k6_sweep.files.whole import write_whole
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.orders import LimitReachedError
 
-_FIRST_LINE: Final = b"k6-sweep snapshot 1\n"
-_DIGEST_SIZE: Final = 32
+FIRST_LINE: Final = b"k6-sweep snapshot 2\n"
+DIGEST_SIZE: Final = 32
 _NONE: Final = array("Q")
 _SORTED_AT_ONCE: Final = 100_000
-_READABLE: Final = 0o644
+_CLOCKS_DIFFER: Final = 60.0
+"""Seconds by which the clocks of two machines may differ."""
 
 
 def _hash(key: bytes) -> int:
@@ -49,7 +52,7 @@ class Snapshot:
 
     patterns: tuple[str, ...]
     redis: frozenset[str]
-    """The ids of the cluster's nodes, or the address of a single server."""
+    """The ids of its data: see `k6_sweep.cluster.identity`."""
     unproven: tuple[int, ...]
     """The slots whose keys may be incomplete."""
     host: str
@@ -59,6 +62,8 @@ class Snapshot:
     taken_at: datetime
     hashes: "Sequence[array[int] | memoryview[int]]" = field(repr=False)
     """The keys' hashes, in order, slot by slot."""
+    used: str = ""
+    """The first complete sweep with it, in words; empty if there was none."""
 
     @property
     def size(self) -> int:
@@ -74,7 +79,36 @@ class Snapshot:
         return at < len(of_slot) and of_slot[at] == value
 
     def __str__(self) -> str:
-        return f"the snapshot of {self.size:,} keys that {self.host} took at {self.taken_at:%Y-%m-%dT%H:%M:%SZ}"
+        return f"the snapshot of {self.size:,} keys that {self.host} took at {_in_words(self.taken_at)}"
+
+    def is_of(self, pod: str | None) -> bool:
+        """Whether this pod took it, by its uid. The pod's name is not enough: a StatefulSet uses a name again."""
+        return self.pod is not None and self.pod == pod
+
+    def check_use(self, file: Path, max_age: float, pod: str | None) -> None:
+        """Refuse a snapshot that is of an earlier test: then keys that came later are not only this test's.
+
+        The pod that took it may always use it: a test may run for days, and a sidecar may restart after its sweep.
+
+        Raises:
+            RefusedError: It is older than `max_age` seconds, of the future, or used by a complete sweep.
+        """
+        if self.is_of(pod):
+            return
+        age = (datetime.now(UTC) - self.taken_at).total_seconds()
+        when = f"the snapshot {file} was taken at {_in_words(self.taken_at)}"
+        if age > max_age:
+            raise RefusedError(
+                f"{when}, {age:,.0f} s ago, but --snapshot-max-age is {max_age:,.0f} s; take a new one before the "
+                "test, or raise --snapshot-max-age"
+            )
+        if age < -_CLOCKS_DIFFER:
+            raise RefusedError(f"{when}, which is {-age:,.0f} s in the future; correct the clock, or take a new one")
+        if self.used:
+            raise RefusedError(
+                f"{when} and was used for a complete sweep ({self.used}), so it is of an earlier test; delete it, and "
+                "take a new one before the test"
+            )
 
     def check_patterns(self, patterns: Iterable[Pattern], file: Path) -> None:
         """Refuse to sweep patterns that the snapshot does not cover.
@@ -93,10 +127,13 @@ class Snapshot:
         """Refuse a Redis other than the one of the snapshot.
 
         Raises:
-            RefusedError: The snapshot knows none of its nodes.
+            RefusedError: The snapshot knows none of its ids.
         """
         if not redis & self.redis:
-            raise RefusedError(f"the snapshot {file} is of another Redis; use one --redis-url for both")
+            raise RefusedError(
+                f"the snapshot {file} is of another Redis or of another database; use one --redis-url for both (a "
+                "single server that was restarted is another one)"
+            )
 
     def write(self, file: Path) -> None:
         """Write the file in one step: it is either complete or absent.
@@ -104,6 +141,9 @@ class Snapshot:
         Raises:
             OSError: The file cannot be written.
         """
+        write_whole(file, self._content())
+
+    def _content(self) -> Iterator[bytes | memoryview]:
         header = {
             "patterns": self.patterns,
             "redis": sorted(self.redis),
@@ -112,58 +152,32 @@ class Snapshot:
             "pod": self.pod,
             "taken_at": self.taken_at.isoformat(),
         }
-        digest = blake2b(digest_size=_DIGEST_SIZE)
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as draft:
-            try:
-                counts = array("I", map(len, self.hashes))
-                beginning = _FIRST_LINE + json.dumps(header).encode() + b"\n"
-                for part in itertools.chain((beginning, counts), self.hashes):
-                    digest.update(part)
-                    draft.write(part)
-                draft.write(digest.digest())
-                draft.flush()
-                os.fchmod(draft.fileno(), _READABLE)
-                os.fsync(draft.fileno())
-                Path(draft.name).rename(file)
-            except BaseException:
-                Path(draft.name).unlink(missing_ok=True)
-                raise
+        digest = blake2b(digest_size=DIGEST_SIZE)
+        beginning = FIRST_LINE + json.dumps(header).encode() + b"\n"
+        counts = array("I", map(len, self.hashes))
+        for part in itertools.chain((beginning, counts), self.hashes):
+            digest.update(part)
+            yield memoryview(part)
+        yield digest.digest()
 
 
-def read_snapshot(file: Path) -> Snapshot:
-    """Read a snapshot from its file.
+def mark_used(file: Path) -> None:
+    """Note at the end of a snapshot that a complete sweep has used it.
 
     Raises:
-        RefusedError: The file cannot be read, or differs from what was written.
+        OSError: The file cannot be written, or is not a snapshot.
     """
+    descriptor = open_regular(file, os.O_RDWR | os.O_APPEND)
     try:
-        content = memoryview(file.read_bytes())
-    except OSError as error:
-        raise RefusedError(
-            f"the snapshot cannot be read ({error}); take one before the test with: k6-sweep snapshot --out {file}"
-        ) from error
-    body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
-    if bytes(body[: len(_FIRST_LINE)]) != _FIRST_LINE:
-        raise RefusedError(f"{file} is not a snapshot of this version of k6-sweep; take it with this version")
-    if blake2b(body, digest_size=_DIGEST_SIZE).digest() != digest:
-        raise RefusedError(f"the snapshot {file} is damaged: its checksum is wrong; nothing was deleted")
-    start = bytes(body).index(b"\n", len(_FIRST_LINE)) + 1
-    header = json.loads(bytes(body[len(_FIRST_LINE) : start]))
-    middle = start + 4 * SLOT_COUNT
-    counts = body[start:middle].cast("I")
-    if 8 * sum(counts) != len(body) - middle:
-        raise RefusedError(f"the snapshot {file} is damaged: it is too short; nothing was deleted")
-    hashes = body[middle:].cast("Q")
-    ends = list(itertools.accumulate(counts, initial=0))
-    return Snapshot(
-        patterns=tuple(header["patterns"]),
-        redis=frozenset(header["redis"]),
-        unproven=tuple(parse_ranges(header["unproven"])),
-        host=header["host"],
-        pod=header["pod"],
-        taken_at=datetime.fromisoformat(header["taken_at"]),
-        hashes=[hashes[start:end] for start, end in itertools.pairwise(ends)],
-    )
+        if os.pread(descriptor, len(FIRST_LINE), 0) != FIRST_LINE:
+            raise UnusableFileError("it is not a snapshot now", file)
+        os.write(descriptor, f"by {socket.gethostname()} at {_in_words(datetime.now(UTC))}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+def _in_words(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 class Notebook:

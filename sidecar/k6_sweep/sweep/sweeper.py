@@ -21,8 +21,9 @@ from k6_sweep.sweep.one_pass import Rounds
 from k6_sweep.sweep.orders import Allowance, Orders, Pace
 from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.probes import Probes, reachable_slots
+from k6_sweep.sweep.read_snapshot import usable_snapshot
 from k6_sweep.sweep.result import OnFound, OnProgress, Progress, SweepReport
-from k6_sweep.sweep.snapshot import Notebook, Snapshot, read_snapshot
+from k6_sweep.sweep.snapshot import Notebook, Snapshot
 from k6_sweep.sweep.summary import Ending, cause_of_nothing, matched_by_text, summarize
 from k6_sweep.sweep.unused import Unused
 
@@ -41,6 +42,7 @@ def sweep(
     on_progress: OnProgress,
     own_keys: frozenset[bytes] = frozenset(),
     on_found: OnFound | None = None,
+    pod: str | None = None,
 ) -> SweepReport:
     """Delete the matching keys, until passes find none for `settle` seconds or no time remains.
 
@@ -52,6 +54,7 @@ def sweep(
         on_progress: Called a few times a second, on the calling thread.
         own_keys: Keys of k6-sweep, in addition to the endpoints' locks for these patterns: not swept, not counted.
         on_found: In a dry run, gets the keys that a sweep would delete.
+        pod: The uid of k6-sweep's own pod, if it is known.
 
     Raises:
         RefusedError: A guard refused the sweep; nothing was deleted.
@@ -59,10 +62,7 @@ def sweep(
         DeniedError: The server refused the login or a command; nothing was deleted.
     """
     check_breadth(settings)
-    existing = None
-    if settings.preserve_existing is not None:
-        existing = read_snapshot(settings.preserve_existing)
-        existing.check_patterns(settings.pattern, settings.preserve_existing)
+    existing = usable_snapshot(settings, pod)
     own_keys = own_keys.union(lock_keys(settings.pattern))
     with closing(Rounds(settings, connect, log)) as rounds:
         return _Sweep(settings, connect, remaining, log, on_progress, rounds, existing, own_keys).run(on_found)
@@ -105,7 +105,7 @@ class _Sweep:
     def run(self, on_found: OnFound | None) -> SweepReport:
         self._find_cluster()
         if self._existing is not None and self._settings.preserve_existing is not None:
-            self._existing.check_redis(self._rounds.identity, self._settings.preserve_existing)
+            self._existing.check_redis(self._rounds.identity(), self._settings.preserve_existing)
             self._log.info(LogEvent.EXISTING_PRESERVED, snapshot=str(self._existing))
         check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
         if self._settings.dry_run:
@@ -118,14 +118,14 @@ class _Sweep:
         self._find_cluster()
         check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
         self._unused = Unused(())  # before a test it is normal that a pattern has no key
-        notebook = Notebook(limit)
+        notebook, redis = Notebook(limit), self._rounds.identity()
         result, report = self._count(self._orders_to(delete=False, all_keys=True, on_found=notebook.add))
         if result.over_limit:
             raise RefusedError(
                 f"more than {limit} keys match (--snapshot-limit), so no snapshot was taken; count them with run "
                 "--dry-run, then make --pattern narrower or raise the limit"
             )
-        return notebook.snapshot(self._settings.pattern, self._rounds.identity, sorted(result.open)), report
+        return notebook.snapshot(self._settings.pattern, redis, sorted(result.open)), report
 
     def _find_cluster(self) -> None:
         told = False

@@ -1,7 +1,12 @@
 """The snapshot: its content, its cost, and the refusal of incomplete files."""
 
 import dataclasses
+import json
+import os
+import tempfile
 import tracemalloc
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -11,7 +16,8 @@ from hypothesis import strategies as st
 from k6_sweep.errors import RefusedError
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.orders import LimitReachedError
-from k6_sweep.sweep.snapshot import Notebook, Snapshot, read_snapshot
+from k6_sweep.sweep.read_snapshot import read_snapshot
+from k6_sweep.sweep.snapshot import Notebook, Snapshot, mark_used
 
 PATTERNS = [Pattern("test:*"), Pattern("queue:*")]
 NODES = frozenset({"one", "two"})
@@ -95,6 +101,172 @@ def test_a_cut_file_is_noticed(size: int, tmp_path: Path) -> None:
         read_snapshot(tmp_path / "file")
 
 
+def test_a_foreign_file_is_not_read_whole(tmp_path: Path) -> None:
+    """Of a file that is no snapshot only the beginning is read, however large it is."""
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(RefusedError, match="not a snapshot"):
+        read_snapshot(tmp_path / "file")
+
+
+def with_header(header: object, file: Path) -> None:
+    """Write an empty snapshot with any header and the right checksum."""
+    body = b"k6-sweep snapshot 2\n" + json.dumps(header).encode() + b"\n" + bytes(4 * 16384)
+    file.write_bytes(body + blake2b(body, digest_size=32).digest())
+
+
+GOOD = {
+    "patterns": ["a:*"],
+    "redis": ["x/0"],
+    "unproven": "",
+    "host": "h",
+    "pod": None,
+    "taken_at": "2026-01-01T00:00:00+00:00",
+}
+ANY_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["0-5,5", "1-99999999999", "-", "\ud800"]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(ANY_JSON | st.fixed_dictionaries({name: st.just(value) | ANY_JSON for name, value in GOOD.items()}))
+def test_a_strange_header_is_refused(header: object) -> None:
+    """A file with a right checksum and any header is read as a snapshot whose fields are sound, or is refused."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "file")
+        with_header(header, file)
+        try:
+            found = read_snapshot(file)
+        except RefusedError as error:
+            refused = str(error)
+        else:
+            refused = ""
+        if refused:
+            assert "has a header that this version of k6-sweep does not know" in refused
+            return
+        found.write(file)
+        assert read_snapshot(file) == found
+        assert str(found)
+        with pytest.raises(RefusedError, match="covers"):
+            found.check_patterns([Pattern("not of any of them")], file)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("taken_at", "2026-01-01T00:00:00"),
+        ("taken_at", "2026-01-01T00:00:00+01:00"),
+        ("taken_at", "yesterday"),
+        ("taken_at", 5),
+        ("unproven", "5-3"),
+        ("unproven", "16384"),
+        ("unproven", "0-99999999999"),
+        ("unproven", "5,5"),
+        ("unproven", [5]),
+        ("patterns", "a:*"),
+        ("patterns", []),
+        ("patterns", [5]),
+        ("patterns", ["\ud800"]),
+        ("redis", []),
+        ("redis", {"x": 1}),
+        ("host", None),
+        ("pod", 5),
+    ],
+)
+def test_each_field_is_checked(field: str, value: object, tmp_path: Path) -> None:
+    """A header with one wrong type or range is refused, and the good one is accepted."""
+    with_header(GOOD, tmp_path / "file")
+    assert read_snapshot(tmp_path / "file").size == 0
+    with_header(GOOD | {field: value}, tmp_path / "file")
+    with pytest.raises(RefusedError, match="has a header"):
+        read_snapshot(tmp_path / "file")
+
+
+def test_other_fields_and_deep_nesting_are_refused(tmp_path: Path) -> None:
+    """A header with a field too many or too few, or nested too deeply for the parser, is refused."""
+    for header in ({}, GOOD | {"more": 1}, [GOOD]):
+        with_header(header, tmp_path / "file")
+        with pytest.raises(RefusedError, match="other fields"):
+            read_snapshot(tmp_path / "file")
+    body = b"k6-sweep snapshot 2\n" + b"[" * 100_000 + b"\n" + bytes(4 * 16384)
+    (tmp_path / "file").write_bytes(body + blake2b(body, digest_size=32).digest())
+    with pytest.raises(RefusedError, match="has a header"):
+        read_snapshot(tmp_path / "file")
+
+
+def aged(seconds: float, pod: str | None = None, used: str = "") -> Snapshot:
+    taken_at = datetime.now(UTC) - timedelta(seconds=seconds)
+    return dataclasses.replace(of([]), taken_at=taken_at, pod=pod, used=used)
+
+
+def test_an_old_snapshot_is_refused() -> None:
+    """A snapshot is refused beyond the age limit, and the message has its age, the limit and the setting."""
+    aged(3500).check_use(Path("file"), 3600, None)
+    with pytest.raises(RefusedError, match=r"the snapshot file was taken at .*, 3,6\d\d s ago") as refused:
+        aged(3610).check_use(Path("file"), 3600, None)
+    assert "--snapshot-max-age is 3,600 s" in str(refused.value)
+
+
+def test_a_snapshot_of_the_future_is_refused() -> None:
+    """A snapshot may be up to a minute in the future, because clocks differ a little."""
+    aged(-30).check_use(Path("file"), 3600, None)
+    with pytest.raises(RefusedError, match=r"s in the future; correct the clock"):
+        aged(-90).check_use(Path("file"), 3600, None)
+
+
+def test_a_used_snapshot_is_refused() -> None:
+    """A snapshot that a complete sweep has used is refused, and the message says when and where."""
+    with pytest.raises(RefusedError, match=r"used for a complete sweep \(by me at 5\)"):
+        aged(0, used="by me at 5").check_use(Path("file"), 3600, None)
+
+
+@pytest.mark.parametrize(("pod", "same"), [("uid", True), ("other", False), (None, False)])
+def test_the_pod_that_took_it_may_always_use_it(pod: str | None, same: bool) -> None:
+    """Age and use do not count for the same pod; a pod with another uid, or without a known one, is another."""
+    for found in (aged(10**6, "uid"), aged(-1000, "uid"), aged(0, "uid", used="by me at 5")):
+        if same:
+            found.check_use(Path("file"), 3600, pod)
+        else:
+            with pytest.raises(RefusedError):
+                found.check_use(Path("file"), 3600, pod)
+    with pytest.raises(RefusedError):
+        aged(10**6, pod=None).check_use(Path("file"), 3600, None)
+
+
+def test_a_mark_changes_nothing_else(tmp_path: Path) -> None:
+    """A marked snapshot has the same content; the first mark stays the first, and any rest counts as a mark."""
+    file, snapshot = tmp_path / "file", of([b"test:1", b"test:2"])
+    snapshot.write(file)
+    before = file.read_bytes()
+    assert read_snapshot(file).used == ""
+    mark_used(file)
+    first = read_snapshot(file).used
+    assert first.startswith("by ")
+    mark_used(file)
+    assert read_snapshot(file).used == first
+    assert file.read_bytes().startswith(before)
+    assert b"test:1" in read_snapshot(file)
+    for rest in (b"\xff", b"\n", b"b"):
+        file.write_bytes(before + rest)
+        assert read_snapshot(file).used
+
+
+def test_only_a_snapshot_is_marked(tmp_path: Path) -> None:
+    """A file that took the snapshot's place is not written to."""
+    (tmp_path / "file").write_text("my notes, long enough to be anything")
+    with pytest.raises(OSError, match="not a snapshot now"):
+        mark_used(tmp_path / "file")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="FIFO"):
+        mark_used(tmp_path / "fifo")
+    assert (tmp_path / "file").read_text() == "my notes, long enough to be anything"
+
+
 def test_a_missing_file_names_the_command_that_writes_it(tmp_path: Path) -> None:
     """Without the file nothing is deleted, and the command that writes it is named."""
     with pytest.raises(RefusedError, match="k6-sweep snapshot --out"):
@@ -109,7 +281,7 @@ def test_it_vouches_for_its_own_patterns_and_redis_only() -> None:
     snapshot.check_redis(frozenset({"two", "three"}), file)
     with pytest.raises(RefusedError, match=r"covers 'test:\*', 'queue:\*', but not 'user:\*'"):
         snapshot.check_patterns([*PATTERNS, Pattern("user:*")], file)
-    with pytest.raises(RefusedError, match="another Redis"):
+    with pytest.raises(RefusedError, match="another Redis or of another database"):
         snapshot.check_redis(frozenset({"three"}), file)
 
 
