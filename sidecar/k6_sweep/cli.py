@@ -2,7 +2,7 @@
 
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
@@ -30,9 +30,17 @@ COMMANDS: Final[Mapping[str, str]] = {
 _OTHERS: Final[Mapping[str, str]] = {
     "inject": "add the sidecar to the manifests of k6 tests, and print them",
     "demo": "run a demonstration on this machine: a Redis Cluster, a k6 and a sweep",
+    "completion": "print a script by which bash, zsh or fish completes commands and options",
     "help": "show this text, or the options of a command: k6-sweep help run",
     "version": "show the version",
 }
+
+SHELLS: Final[Mapping[str, str]] = {
+    "bash": """eval "$(k6-sweep completion bash)"    # in ~/.bashrc""",
+    "zsh": """eval "$(k6-sweep completion zsh)"     # in ~/.zshrc, after compinit""",
+    "fish": "k6-sweep completion fish | source     # in ~/.config/fish/config.fish",
+}
+"""The line that installs the completion of each shell."""
 
 _HELP: Final = """\
 Usage: k6-sweep COMMAND [OPTIONS]
@@ -69,8 +77,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
 
         sys.stdout.write(f"k6-sweep {version('k6-sweep')}\n")
         return 0
-    if command == "demo":
-        return _demo(arguments)
+    if command in {"demo", "completion"}:
+        return (_demo if command == "demo" else _completion)(arguments)
     if command == "inject":
         return _inject(arguments, environ)
     if command not in COMMANDS:
@@ -170,7 +178,7 @@ def _demo(arguments: Sequence[str]) -> int:
     try:
         from k6_sweep.demo.show import show  # needs the packages of the extra `demo`
     except ModuleNotFoundError as error:
-        return _lacks("demo", error)
+        return _lacks("demo", "demo", error)
     try:
         return show()
     except SweepError as error:
@@ -182,7 +190,7 @@ def _inject(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         from k6_sweep.inject.command import inject  # needs the package of the extra `inject`
     except ModuleNotFoundError as error:
-        return _lacks("inject", error)
+        return _lacks("inject", "inject", error)
     try:
         injected = inject(arguments, environ, sys.stdin)
     except SettingsError as error:
@@ -193,8 +201,25 @@ def _inject(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _lacks(extra: str, error: ModuleNotFoundError) -> int:
-    sys.stderr.write(f"k6-sweep {extra}: the package {error.name} is missing; install k6-sweep[{extra}]\n")
+def _completion(arguments: Sequence[str]) -> int:
+    parser = ArgumentParser(
+        prog="k6-sweep completion",
+        description="Print the completion script of a shell.",
+        epilog="\n  ".join(["To install it, add the line of your shell:", *SHELLS.values()]),
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("shell", choices=SHELLS)
+    shell = parser.parse_args(arguments).shell
+    try:
+        from k6_sweep.commands.completion import completion  # needs a package of the extra `terminal`
+    except ModuleNotFoundError as error:
+        return _lacks("completion", "terminal", error)
+    sys.stdout.write(completion(shell, SHELLS, {**COMMANDS, **_OTHERS}) + "\n")
+    return 0
+
+
+def _lacks(command: str, extra: str, error: ModuleNotFoundError) -> int:
+    sys.stderr.write(f"k6-sweep {command}: the package {error.name} is missing; install k6-sweep[{extra}]\n")
     return BAD_SETTINGS
 
 

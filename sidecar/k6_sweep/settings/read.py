@@ -32,15 +32,16 @@ class Parser(argparse.ArgumentParser):
         return super().format_help() + end_of_help(self.prog)
 
 
-def _add_options(parser: argparse.ArgumentParser, settings: type, command: str) -> None:
-    """Add the options that the command takes to the parser, under their headings."""
+def add_options(parser: argparse.ArgumentParser, settings: type, command: str) -> dict[str, argparse.Action]:
+    """Add the options that the command takes to the parser, under their headings; return them by field name."""
     headings: dict[str, argparse._ArgumentGroup] = {}
+    added = {}
     for name, spec in options_of(settings).items():
         if spec.secret or not spec.serves(command):
             continue
         heading = headings.setdefault(spec.group, parser.add_argument_group(spec.group))
         value: dict[str, Any] = {"nargs": "?", "const": "true"} if spec.flag else {}
-        heading.add_argument(
+        added[name] = heading.add_argument(
             *((f"-{spec.letter}",) if spec.letter else ()),
             flag_name(name),
             dest=name,
@@ -50,6 +51,7 @@ def _add_options(parser: argparse.ArgumentParser, settings: type, command: str) 
             default=None,
             **value,
         )
+    return added
 
 
 def read(
@@ -64,7 +66,7 @@ def read(
         A setting that could not be read has its default, or None if it has no default: the caller can check it for
         further problems, but must not work with it.
     """
-    _add_options(parser, settings, command)
+    add_options(parser, settings, command)
     specs = options_of(others) | options_of(settings)
     problems: list[str] = []
     try:

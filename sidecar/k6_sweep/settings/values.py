@@ -65,15 +65,22 @@ def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
     return parse
 
 
-def one_of(*words: str) -> Callable[[str], str]:
-    """Return a parser of one of these words."""
+@dataclass(frozen=True)
+class OneOf:
+    """A parser of one of these words."""
 
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"must be one of {', '.join(words)}, not {text!r}")
+    words: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        """Return the text if it is one of the words."""
+        if text not in self.words:
+            raise ValueError(f"must be one of {', '.join(self.words)}, not {text!r}")
         return text
 
-    return parse
+
+def one_of(*words: str) -> OneOf:
+    """Return a parser of one of these words."""
+    return OneOf(words)
 
 
 def pattern_of(text: str) -> Pattern:
