@@ -17,19 +17,23 @@ HEAD = """\
 <!-- Generated from sidecar/k6_sweep/settings/ and sidecar/k6_sweep/inject/settings.py by `make docs`. -->
 
 Every setting is an option and an environment variable; secrets are a variable only. If both are set, k6-sweep uses the
-option. An empty variable counts as not set.
+option; of `--keep`, it uses both. An option that takes one value may be repeated only with the same value.
 
 | value | how to write it |
 |---|---|
 | several values (repeatable) | repeat the option; in the variable, separate the values by commas or newlines |
+| a comma in a pattern | `\\,` |
 | a time (SECONDS) | a number of seconds, or a number with a unit: `500ms`, `60s`, `5m`, `1h` |
 | true or false | `true` or `false`; the option without a value means `true` |
 
 k6-sweep reports all problems with the settings at once, with exit code 2. An unknown variable that begins with `SWEEP_`
-is a problem too, but not those that Kubernetes adds for a Service named `sweep`.
+is a problem too, also in lower case or with `K6_` before it. The variables that Kubernetes adds for a Service named
+`sweep` are no problem; k6-sweep recognises them by their values.
 
-The column *role* shows what a mistake can do. A setting that *selects* says what is swept. One that *protects* limits
-what is swept, when, and for whom: a mistake in it could delete keys of others.
+The column *role* shows what a mistake can do. A setting that *selects* decides what is swept. One that
+*protects* limits what is swept and when, and which clients may ask for it: a mistake in it could delete keys of others.
+So k6-sweep reads it strictly: an empty value is a problem. An empty variable of another setting counts as not set.
+[safety.md](safety.md#mistakes-in-settings) lists the mistakes that k6-sweep finds.
 
 The column *commands* lists the commands that have the setting; "all" means `watch`, `run`, `serve`, `snapshot`, `check`
 and `inject`. If a setting belongs to `inject` and to other commands, `inject` writes it into the containers that it

@@ -24,10 +24,10 @@ const UNITS = { ms: 0.001, s: 1, m: 60, h: 3600 };
 
 // Sweeps and returns k6-sweep's report, or null if there is none. It never throws: the check and the log show a failure.
 //   url, token  the endpoint and its token
-//   patterns    what to sweep; each must lie within the endpoint's own patterns, which are the default
+//   patterns    what to sweep; each must lie within the endpoint's own patterns, which are the default; not an empty list
 //   dryRun      only count; delete nothing
 //   seconds     how long to wait; the default is teardownTimeout less RESERVE
-export function cleanup({ url = __ENV.K6_SWEEP_URL, token = __ENV.K6_SWEEP_TOKEN, patterns = [], dryRun = false, seconds } = {}) {
+export function cleanup({ url = __ENV.K6_SWEEP_URL, token = __ENV.K6_SWEEP_TOKEN, patterns, dryRun = false, seconds } = {}) {
   const until = Date.now() + 1000 * (seconds || Math.max(1, teardownSeconds() - RESERVE));
   const outcome = url && token ? sweep(url, token, { patterns, dry_run: dryRun }, until) : { error: 'set K6_SWEEP_URL and K6_SWEEP_TOKEN' };
   check(outcome, { 'k6-sweep has swept': ({ error }) => !error });

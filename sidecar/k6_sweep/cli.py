@@ -4,6 +4,7 @@ import os
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final
 
@@ -15,8 +16,9 @@ from k6_sweep.lifecycle import forbid_inspection
 from k6_sweep.log import Log, LogEvent, is_coloured, open_log
 from k6_sweep.report import Report, log_end
 from k6_sweep.settings.all import Settings
-from k6_sweep.settings.parse import parse, settings_of
-from k6_sweep.settings.read import Parser, suggestion
+from k6_sweep.settings.options import suggestion
+from k6_sweep.settings.parse import parse, settings_of, warnings
+from k6_sweep.settings.read import Parser
 from k6_sweep.status import BAD_SETTINGS, Status
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -99,6 +101,9 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
     run = os.urandom(6).hex()
     log = open_log(settings.log_format, settings.log_level, run)
     tell = _Teller(settings, log)
+    unsafe = warnings(settings, arguments)
+    for warning in unsafe:
+        log.warning(LogEvent.SETTINGS_WARNING, problem=warning)
     try:
         report = _load(command, problems)(ContextOf(settings, log, tell, OwnPod.found(environ), run))
     except SweepError as error:
@@ -107,6 +112,7 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
         log.exception(LogEvent.INTERNAL_ERROR)
         progress = tell.last.progress if tell.last else None  # some keys may already be deleted
         report = Report(Status.ERROR, progress=progress, errors=(f"internal error: {type(error).__name__}",))
+    report = replace(report, warnings=(*unsafe, *report.warnings))
     tell(report)
     _show(report, command, settings.output, log)
     return report.exit_code(settings.failure_policy)

@@ -48,6 +48,7 @@ class LogEvent(StrEnum):
     REDIS_UNREACHABLE = "Redis is unreachable, retrying"
     REQUEST = "request"
     SERVER_PROBLEM = "HTTP server problem"
+    SETTINGS_WARNING = "unsafe setting"
     SLOTS_LEFT = "slots not finished, retrying"
     SNAPSHOT_KEPT = "snapshot kept"
     SNAPSHOT_NOT_MARKED = "snapshot not marked as used"

@@ -158,6 +158,8 @@ class Pattern:
         at = 0
         while at < len(self.raw):
             if self.raw[at] == _ESCAPE:
+                if at + 1 == len(self.raw):
+                    return "ends with a lone \\ (write \\\\ to match the character \\)"
                 at += 2
             elif self.raw[at] == _OPEN:
                 start = at
@@ -209,6 +211,21 @@ class Pattern:
                 else:
                     covered.append(diagonal and not ours.star and ours.accepts <= theirs.accepts)
         return covered[-1]
+
+    def overlaps(self, other: "Pattern") -> bool:
+        """Return False only if it is proven that no key matches both."""
+        if not all(token.star or token.accepts for token in (*self.tokens, *other.tokens)):
+            return False  # a class such as [] matches nothing
+        # For each number of the other's elements: whether some text matches these and our elements so far.
+        reach = [all(token.star for token in other.tokens[:count]) for count in range(len(other.tokens) + 1)]
+        for ours in self.tokens:
+            before, reach = reach, [ours.star and reach[0]]
+            for theirs, diagonal, above in zip(other.tokens, before, before[1:], strict=False):
+                if ours.star or theirs.star:
+                    reach.append(above or reach[-1])
+                else:
+                    reach.append(diagonal and not ours.accepts.isdisjoint(theirs.accepts))
+        return reach[-1]
 
     def sample(self, fill: bytes) -> bytes | None:
         """Return a key that the pattern matches, with `fill` for its first star; None without a star or any match."""

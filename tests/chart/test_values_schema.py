@@ -20,6 +20,23 @@ GUARD = "a guard: set allowedNamespaces, requireMarker or maxKeys"
             GUARD,
         ),
         ({"cleanup": {"guards": {"allowedNamespaces": [" "]}}}, "/cleanup/guards/allowedNamespaces/0"),
+        *[
+            ({"cleanup": {"keep": [text]}}, "patterns to spare without quotes, blanks, separators")
+            for text in (
+                "'a:*'",
+                "stream:a b:*",
+                "a:*;b:*",
+                "^stream:a",
+                "stream:a$",
+                "$PREFIX:*",
+                "{{ .x }}:*",
+                "a:.*",
+            )
+        ],
+        *[({"cleanup": {"keep": [text]}}, "/cleanup/keep/0") for text in ("", " ", "stream:a:* ")],
+        ({"cleanup": {"guards": {"allowedNamespaces": [""]}}}, "/cleanup/guards/allowedNamespaces/0"),
+        ({"cleanup": {"guards": {"allowedNamespaces": ["'load-*'"]}}}, "/cleanup/guards/allowedNamespaces/0"),
+        ({"cleanup": {"guards": {"requireMarker": "$MARKER"}}}, "/cleanup/guards/requireMarker"),
         ({"cleanup": {"guards": {}, "preserveExisting": None}}, "missing property 'preserveExisting'"),
         ({"cleanup": {"guards": None}}, "missing property 'guards'"),
         ({"cleanup": {"patterns": None}}, "missing property 'patterns'"),

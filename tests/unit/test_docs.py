@@ -34,15 +34,17 @@ ELSEWHERE = {
     "--role",
     "--serviceaccount",
 }
+MISTAKES = {"SWEEP_DRYRUN", "SWEEP_REDIS_PORT", "--dryrun", "--keeps"}
+"""Names in the examples of mistakes in docs/safety.md."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_named_settings_exist(page: Path) -> None:
     """Every option and variable that a page names exists."""
     text = page.read_text()
-    variables = set(re.findall(r"\bSWEEP_[A-Z0-9_]+", text)) - {"SWEEP_"}
+    variables = set(re.findall(r"\bSWEEP_[A-Z0-9_]+", text)) - {"SWEEP_"} - MISTAKES
     assert variables <= {variable_name(name) for name in SETTINGS}
-    flags = set(re.findall(r"(?<![\w-])--[a-z0-9][a-z0-9-]+", text)) - ELSEWHERE
+    flags = set(re.findall(r"(?<![\w-])--[a-z0-9][a-z0-9-]+", text)) - ELSEWHERE - MISTAKES
     assert flags <= {flag_name(name) for name in SETTINGS}
 
 

@@ -127,3 +127,31 @@ def test_mistakes(glob: str, clause: str | None) -> None:
     """A pattern with a mistake that changes its meaning is reported."""
     mistake = Pattern(glob).mistake
     assert mistake is None if clause is None else clause in (mistake or "")
+
+
+@given(GLOBS, GLOBS, KEYS)
+def test_patterns_that_match_one_key_overlap(one: str, other: str, keys: list[bytes]) -> None:
+    """Two patterns that both match some key overlap; so "no overlap" is a proof."""
+    if any(matches(one, key) and matches(other, key) for key in keys):
+        assert Pattern(one).overlaps(Pattern(other))
+    assert Pattern(one).overlaps(Pattern(other)) == Pattern(other).overlaps(Pattern(one))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("user:*", "user:admin:*", True),
+        ("*:admin", "user:*", True),
+        ("user:*", "users:*", False),
+        ("USER:*", "user:*", False),
+        ("user", "user:*", False),
+        ("user:[a-c]", "user:[c-e]*", True),
+        ("user:[a-b]", "user:[c-e]*", False),
+        ("user:?", "user:", False),
+        ("user:[]*", "user:*", False),
+        ("*", "*", True),
+    ],
+)
+def test_overlaps(one: str, other: str, expected: bool) -> None:
+    """Patterns overlap exactly if a key can match both."""
+    assert Pattern(one).overlaps(Pattern(other)) is expected

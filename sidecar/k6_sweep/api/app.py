@@ -34,7 +34,7 @@ def _said(description: str, model: Any = ProblemAnswer) -> dict[str, Any]:
 SWEPT: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The sweep is complete, or the dry run has counted the keys."},
     202: _said("The sweep has started; Location is the path of its state.", SweepAnswer),
-    400: _said("The body is not valid."),
+    400: _said("The body is not valid, or the request has query parameters."),
     409: _said("A sweep is already running, on this replica or another; `id` is its id."),
     413: _said("The body is longer than 64 KiB."),
     422: _said("A guard refused; nothing was deleted.", SweepAnswer),
@@ -46,6 +46,7 @@ SWEPT: Final[dict[int | str, dict[str, Any]]] = {
 }
 _SHOWN: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The progress of the sweep, or its result."},
+    400: _said("The request has query parameters."),
     404: _said("This replica does not know this id; it keeps its latest 100 sweeps."),
 }
 

@@ -13,7 +13,7 @@ from k6_sweep.api.wire import Order
 
 
 class StrictRoute(APIRoute):
-    """A route whose body must be one JSON object with each field once, whatever its Content-Type is.
+    """A route without query parameters, whose body must be one JSON object with each field once, of any Content-Type.
 
     Source: https://fastapi.tiangolo.com/how-to/custom-request-and-route/
     """
@@ -23,6 +23,8 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_strictly(request: Request) -> Response:
+            if request.url.query:  # FastAPI ignores unknown ones, and ?dry_run=true would delete
+                raise HTTPException(400, "query parameters are not allowed; put patterns and dry_run into the body")
             if self.body_field:
                 # FastAPI parses only JSON's own types, but `curl -d` sends that of a form, and scripts often send none.
                 MutableHeaders(scope=request.scope)["Content-Type"] = "application/json"

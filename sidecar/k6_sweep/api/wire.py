@@ -27,29 +27,30 @@ class Order(BaseModel):
                 {"not": {"required": ["dry_run", "dryRun"]}},
                 {"properties": {"dry_run": {"const": True}, "dryRun": {"const": True}}},
                 {"properties": {"dry_run": {"const": False}, "dryRun": {"const": False}}},
-                {"properties": {"dry_run": {"type": "null"}}},
-                {"properties": {"dryRun": {"type": "null"}}},
             ],
             "example": {"patterns": ["queue:*"], "dry_run": True},
         },
     )
 
-    patterns: list[_PatternText] | None = Field(
-        default=None,
+    # Neither may be null, nor patterns empty: that is what a caller sends whose variable is not set, and the endpoint
+    # would sweep all configured patterns, or not only count.
+    patterns: list[_PatternText] = Field(
+        default_factory=list,
+        min_length=1,
         max_length=100,
         description="Key patterns to sweep, each within a configured pattern. Default: the configured patterns.",
     )
     # Strict: pydantic otherwise reads "off" and 0 as false, and the sweep would delete.
-    dry_run: StrictBool | None = Field(default=None, description="Count the keys; delete nothing.")
-    dryRun: StrictBool | None = Field(  # noqa: N815  # the spelling that some callers use
-        default=None, description="Another spelling of dry_run; if both are set, they must agree."
+    dry_run: StrictBool = Field(default=False, description="Count the keys; delete nothing.")
+    dryRun: StrictBool = Field(  # noqa: N815  # the spelling that some callers use
+        default=False, description="Another spelling of dry_run; if both are set, they must agree."
     )
 
     @model_validator(mode="after")
     def _make_sense(self) -> Self:
-        if None not in {self.dry_run, self.dryRun} and self.dry_run != self.dryRun:
+        if {"dry_run", "dryRun"} <= self.model_fields_set and self.dry_run != self.dryRun:
             raise ValueError("dry_run and dryRun disagree; send one of them")
-        for text in self.patterns or ():
+        for text in self.patterns:
             if mistake := Pattern(text).mistake:
                 raise ValueError(f"patterns: {text!r} {mistake}")
         return self
@@ -57,12 +58,12 @@ class Order(BaseModel):
     @property
     def counts_only(self) -> bool:
         """Whether the sweep counts keys and deletes nothing."""
-        return bool(self.dry_run or self.dryRun)
+        return self.dry_run or self.dryRun
 
     @property
     def wanted(self) -> tuple[Pattern, ...]:
         """The requested patterns; empty for the configured ones."""
-        return tuple(map(Pattern, self.patterns or ()))
+        return tuple(map(Pattern, self.patterns))
 
 
 class SweepAnswer(BaseModel):

@@ -145,9 +145,8 @@ def _advice(error: ssl.SSLCertVerificationError, settings: Settings) -> str:
 def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
     """Raise the error that explains a failed connect."""
     if isinstance(error, exceptions.AuthenticationError):
-        user = settings.username or "default"
         raise DeniedError(
-            f'cannot log in to {name} as "{user}": {text_of(error)}; '
+            f"cannot log in to {name} as {settings.shown_username}: {text_of(error)}; "
             "check SWEEP_REDIS_PASSWORD_FILE or SWEEP_REDIS_PASSWORD"
         ) from error
     if isinstance(error, exceptions.BusyLoadingError):

@@ -8,7 +8,7 @@ from typing import Final, Self
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.options import Role, TakenBy, flag, flag_name, option, options_of, variable_name
 from k6_sweep.settings.parse import contradictions
-from k6_sweep.settings.read import Parser, missing, read
+from k6_sweep.settings.read import Parser, missing, read, values_in
 from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.settings.values import seconds
 
@@ -205,7 +205,7 @@ def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Injec
         "values and surrounding spaces are dropped; write ? in their place"
         for name, each in env.items()
         for text in each
-        if handed_on[name].many and not re.fullmatch(r"[^\s,]([^,\n]*[^\s,])?", text)
+        if handed_on[name].many and [part.strip() for part in values_in(text)] != [text]
     ]
     return settings, {variable_name(name): "\n".join(each) for name, each in env.items()}, problems
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from k6_sweep.kube.account import Account, mounted_namespace
+from k6_sweep.errors import RefusedError
+from k6_sweep.kube.account import FOLDER, Account, mounted_namespace
 
 TELL_THE_NAME: Final = "`env: [{name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`"
 """The part of a container's spec that passes the name of the pod to the container."""
@@ -25,15 +26,25 @@ class OwnPod:
     """The pod's service account, if it is mounted."""
 
     @classmethod
-    def found(cls, environ: Mapping[str, str]) -> Self:
-        """Return the pod, from the downward API's variables, else the service account, else the kubelet's mounts."""
+    def found(cls, environ: Mapping[str, str], folder: Path = FOLDER) -> Self:
+        """Return the pod, from the downward API's variables, else the service account, else the kubelet's mounts.
+
+        Raises:
+            RefusedError: The variable with the namespace contradicts the service account, which no manifest can forge.
+        """
+        mounted, named = mounted_namespace(folder), environ.get("POD_NAMESPACE")
+        if mounted and named and mounted != named:
+            raise RefusedError(
+                f"POD_NAMESPACE is {named!r}, but the pod's service account is of the namespace {mounted!r}; set "
+                "POD_NAMESPACE with the downward API, or remove it"
+            )
         account = Account.mounted(environ)
         name, uid = account.pod() if account else (None, None)
         return cls(
             inside=bool(environ.get("KUBERNETES_SERVICE_HOST")),
             # Not the hostname: `spec.hostname` and `hostNetwork` change it.
             name=environ.get("POD_NAME") or name,
-            namespace=environ.get("POD_NAMESPACE") or mounted_namespace(),
+            namespace=mounted or named or None,
             uid=environ.get("POD_UID") or uid or _mounted_uid(),
             account=account,
         )

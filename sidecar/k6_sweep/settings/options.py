@@ -1,7 +1,8 @@
 """Declares settings: makes a dataclass's field an option and a variable, and lists the commands that take it."""
 
 import dataclasses
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from enum import Enum
 from typing import Any, Final, ParamSpec
@@ -54,10 +55,10 @@ class Role(Enum):
     """What a mistake in a setting can do. Each setting declares one; docs/settings.md shows it."""
 
     SELECTS = "selects"
-    """It says what is swept: a mistake sweeps too little, or is stopped by what protects."""
+    """It decides what is swept: a mistake sweeps too little, or is stopped by what protects."""
     PROTECTS = "protects"
-    """It limits what is swept, when, and for whom: with a mistake, k6-sweep could delete keys of others. So it is
-    read strictly: an empty or doubtful value is a problem, and never "not set"."""
+    """It limits what is swept and when, and which clients may ask for it: with a mistake, k6-sweep could delete
+    keys of others. So it is read strictly: an empty or doubtful value is a problem, and never "not set"."""
     NEITHER = ""
     """No mistake in it can delete a key that must stay. An empty variable counts as not set."""
 
@@ -86,6 +87,8 @@ class Option:
     """The value if it is not given; not used for a repeatable field, which is then an empty tuple."""
     many: bool = False
     """Whether it may be repeated. The field is a tuple; commas or newlines separate the values in the variable."""
+    unites: bool = False
+    """Whether the values of the option and of the variable count together; else the option replaces the variable."""
     flag: bool = False
     """Whether it is a boolean, which needs no value on the command line."""
     secret: bool = False
@@ -147,3 +150,9 @@ def flag_name(field: str) -> str:
 def variable_name(field: str) -> str:
     """Return the environment variable's name."""
     return PREFIX + field.upper()
+
+
+def suggestion(name: str, candidates: Sequence[str]) -> str:
+    """Return a clause with the candidate that is most like this name; empty if none is."""
+    near = difflib.get_close_matches(name, candidates, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

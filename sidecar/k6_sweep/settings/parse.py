@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TypeVar
 
+from k6_sweep.patterns import Pattern
 from k6_sweep.settings import redis
 from k6_sweep.settings.all import KUBELET_TERMINATION_LOG, Settings
 from k6_sweep.settings.read import Parser, read
@@ -41,17 +42,35 @@ def parse(
 def contradictions(settings: Settings) -> list[str]:
     """Return a sentence for each contradiction between settings."""
     problems = list(redis.contradictions(settings))
-    problems += [
-        f"pattern {pattern.text!r} is in both --pattern and --keep; remove it from one of them"
-        for pattern in settings.pattern
-        if pattern in settings.keep
-    ]
+    problems += _keep_problems(settings)
     if settings.no_verify and settings.settle:
         problems.append("--settle needs the passes that --no-verify turns off; keep one of them")
     if settings.show_keys and not settings.dry_run:
         problems.append("--show-keys needs --dry-run: it shows what a sweep would delete")
     problems += _detector_problems(settings)
     return problems
+
+
+def warnings(settings: Settings, argv: Sequence[str]) -> list[str]:
+    """Return a sentence for each setting that can be used, but is not safe."""
+    url = settings.redis_url
+    on_command_line = any(word == "--redis-url" or word.startswith("--redis-url=") for word in argv)
+    if on_command_line and url and (url.password or url.username):
+        readers = "every process of the pod or machine can read the command line"
+        return [f"--redis-url contains a login, and {readers}; set SWEEP_REDIS_URL, or --redis-password-file"]
+    return []
+
+
+def _keep_problems(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each --keep that is surely a mistake."""
+    for keep in settings.keep if settings.pattern else ():
+        if keep in settings.pattern:
+            yield f"pattern {keep.text!r} is in both --pattern and --keep; remove it from one of them"
+        elif not any(map(keep.overlaps, settings.pattern)):
+            lower = Pattern(keep.text.lower())
+            by_case = any(lower.overlaps(Pattern(pattern.text.lower())) for pattern in settings.pattern)
+            hint = "; write it in the same case as --pattern" if by_case else "; correct it, or remove it"
+            yield f"--keep {keep.text!r} spares no key that any --pattern matches{hint}"
 
 
 def _detector_problems(settings: Settings) -> Iterator[str]:

@@ -1,15 +1,12 @@
 """Reads the options and environment variables of a command into its settings, and collects all their problems."""
 
 import argparse
-import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from k6_sweep.settings.options import PREFIX, Option, flag_name, options_of, variable_name
-
-_SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT\w*)$|_PORT(_\d+_(TCP|UDP|SCTP)\w*)?$")
-"""The names of variables that the kubelet adds for a Service whose name begins with "sweep"."""
+from k6_sweep.settings import variables
+from k6_sweep.settings.options import Option, Role, flag_name, options_of, suggestion, variable_name
 
 _S = TypeVar("_S")
 
@@ -45,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser, settings: type, command: str) -
             *((f"-{spec.letter}",) if spec.letter else ()),
             flag_name(name),
             dest=name,
-            action="append" if spec.many else "store",
+            action="append",  # also what may be given once: a second, different value is a problem
             metavar=spec.metavar,
             help=f"{spec.help} ({'' if spec.required else 'default: '}{spec.default_text})".replace("%", "%%"),
             default=None,
@@ -75,43 +72,74 @@ def read(
         known, unknown = argparse.Namespace(), []
         said = re.sub(r"'.*'", "", str(error))  # the given text may be a secret
         problems.append(f"{said}; see k6-sweep {command} --help")
+    unusable = bool(problems)  # then no option is known, and it would be wrong to report one as missing
     problems += [
         _unknown_option(text, specs, command)
         for before, text in zip(["", *unknown], unknown, strict=False)
         if text.startswith("-") or not before.startswith("-")  # the value of an unknown option may be a secret
     ]
-    problems += [
-        _unknown_variable(name, specs)
-        for name in sorted(environ)
-        if name.startswith(PREFIX) and name[len(PREFIX) :].lower() not in specs and not _SERVICE_LINK.search(name)
-    ]
+    problems += variables.problems(environ, specs)
     values: dict[str, Any] = {}
     given: dict[str, list[str]] = {}
     for name, spec in options_of(settings).items():
         if spec.required:
             values[name] = () if spec.many else None
-        source, texts = _texts(name, spec, known, environ) if spec.serves(command) else ("", [])
-        if texts:
-            given[name] = texts
+        if not spec.serves(command):
+            continue
+        texts, wrong = _texts(name, spec, known, environ)
+        parsed = []
+        for source, text in texts:
             try:
-                parsed = [spec.parse(text) for text in texts]
-                values[name] = tuple(parsed) if spec.many else parsed[-1]
+                parsed.append(spec.parse(text))
             except ValueError as error:
-                problems.append(f"{source} {error}")
-        elif spec.required:
-            problems.append(missing(name, spec))
+                wrong.append(f"{source} {error}")
+        if not spec.many and any(each != parsed[0] for each in parsed):
+            wrong.append(f"{flag_name(name)} is given twice, with different values; keep one")
+        if spec.required and not texts and not unusable:
+            wrong.append(missing(name, spec))
+        if texts and len(parsed) == len(texts):
+            given[name] = [text for _, text in texts] if spec.many else [texts[-1][1]]
+            values[name] = tuple(parsed) if spec.many else parsed[-1]
+        problems += wrong
     return settings(**values), given, problems
 
 
-def _texts(name: str, spec: Option, known: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Return the place where the setting was given and its texts there; an empty variable counts as unset."""
-    given = getattr(known, name, None)
-    if given is not None:
-        return flag_name(name), given if spec.many else [given]
-    text = environ.get(variable_name(name), "")
-    if spec.many:
-        return variable_name(name), [part.strip() for part in re.split(r"[,\n]", text) if part.strip()]
-    return variable_name(name), [text] if text else []
+def _texts(
+    name: str, spec: Option, known: argparse.Namespace, environ: Mapping[str, str]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the texts of a setting, each with the place where it was given; and the problems of those places."""
+    option = [(flag_name(name), text) for text in getattr(known, name, None) or ()]
+    variable = [(variable_name(name), text) for text in _in_variable(environ.get(variable_name(name)), spec)]
+    texts = option + variable if spec.unites else option or variable
+    if spec.role is not Role.PROTECTS:
+        return texts, []
+    # An unset variable of a shell, of compose or of CI yields an empty text: the protection must not vanish with it.
+    empty = dict.fromkeys(source for source, text in option + variable if not text.strip())
+    problems = [f"{source} is empty; give it a value, or remove it" for source in empty]
+    # Which of two lists that allow something is meant, is doubtful; one that spares (unites) spares all in both.
+    if (
+        spec.many
+        and not spec.unites
+        and option
+        and variable
+        and {text for _, text in option} != {text for _, text in variable}
+    ):
+        problems.append(f"{flag_name(name)} and {variable_name(name)} differ; keep one of them")
+    return [(source, text) for source, text in texts if text.strip()], problems
+
+
+def _in_variable(text: str | None, spec: Option) -> list[str]:
+    """Return the values in a variable; an empty one counts as not set, unless it protects."""
+    if text is None:
+        return []
+    strict = spec.role is Role.PROTECTS
+    parts = [part.strip() for part in values_in(text)] if spec.many else [text]
+    return parts if strict else [part for part in parts if part]
+
+
+def values_in(text: str) -> list[str]:
+    r"""Split the text of a list's variable at commas and line ends; `\,` is the glob for a comma."""
+    return re.split(r"(?<!\\),|\n", text.rstrip("\r\n"))
 
 
 def missing(name: str, spec: Option) -> str:
@@ -133,14 +161,6 @@ def _unknown_option(text: str, specs: Mapping[str, Option], command: str) -> str
     if not name.startswith("-"):
         return "unexpected argument (not shown: it may be a secret)"
     options = [flag_name(field) for field, spec in specs.items() if spec.serves(command) and not spec.secret]
+    if not name.startswith("--"):
+        name = name[:2]  # the rest may be a secret: redis-cli takes the password as -aPASSWORD
     return f"unknown option {name}" + suggestion(name, options)
-
-
-def _unknown_variable(name: str, specs: Mapping[str, Option]) -> str:
-    return f"unknown variable {name}" + suggestion(name, [variable_name(field) for field in specs])
-
-
-def suggestion(name: str, candidates: Sequence[str]) -> str:
-    """Return a clause with the candidate that is most like this name; empty if none is."""
-    near = difflib.get_close_matches(name, candidates, n=1)
-    return f"; did you mean {near[0]}?" if near else ""

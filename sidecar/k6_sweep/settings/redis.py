@@ -7,7 +7,7 @@ from pathlib import Path
 
 from k6_sweep.settings.options import Role, TakenBy, flag, option
 from k6_sweep.settings.redis_url import IamCache, RedisUrl, Secret
-from k6_sweep.settings.values import readable_file
+from k6_sweep.settings.values import name_of, readable_file, secret_file
 
 _REDIS = "Redis"
 
@@ -34,6 +34,7 @@ class RedisSettings:
         "ACL user to log in as.",
         role=Role.PROTECTS,
         why="Without a name, Redis uses its user `default`. --redis-url can contain the name, too.",
+        parse=name_of,
         metavar="NAME",
     )
     redis_password: Secret | None = option(
@@ -52,7 +53,7 @@ class RedisSettings:
         "each login, so you can rotate the password.",
         role=Role.NEITHER,
         why="Needed only if Redis requires a login.",
-        parse=readable_file,
+        parse=secret_file,
         metavar="FILE",
     )
     redis_ca_file: Path | None = option(
@@ -104,6 +105,13 @@ class RedisSettings:
     def username(self) -> str | None:
         """The user to log in as, from --redis-username or the URL."""
         return self.redis_username or self.redis_url.username
+
+    @property
+    def shown_username(self) -> str:
+        """The user for messages: a user in a URL without a password may be the password itself."""
+        if self.redis_url.username and not self.redis_username and not self.redis_url.password:
+            return "the user in --redis-url (write redis://:PASSWORD@HOST for a password)"
+        return f'"{self.username or "default"}"'
 
 
 def contradictions(settings: RedisSettings) -> Iterator[str]:

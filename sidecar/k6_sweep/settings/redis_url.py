@@ -1,5 +1,6 @@
 """Reads the address of Redis and its login from the forms that users write."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -46,8 +47,8 @@ class RedisUrl:
     master: str = ""
     """The Sentinels' name of the primary."""
     database: int = 0
-    username: str | None = None
-    password: Secret | None = field(default=None)
+    username: str | None = field(default=None, repr=False)  # without a password, it may be the password itself
+    password: Secret | None = None
 
     def __str__(self) -> str:
         """Return the place without secrets: `redis-0:6379`, the socket's path, or the Sentinels' primary name."""
@@ -66,6 +67,7 @@ class RedisUrl:
         Raises:
             ValueError: Its clause names the problem and never repeats the URL, which may hold a password.
         """
+        text = text.rstrip("\r\n")  # of the file that a variable comes from
         scheme, separator, _ = text.partition("://")
         if not separator or scheme not in _SCHEMES:
             raise ValueError("must start with redis://, rediss:// (TLS), redis+sentinel:// or unix://")
@@ -80,21 +82,21 @@ class RedisUrl:
         tls = scheme.startswith("rediss")
         if "+" in scheme:
             sentinels = tuple(_address(place, SENTINEL_PORT) for place in places.split(","))
-            master, _, database = parts.path.strip("/").partition("/")
+            master, slash, database = parts.path.removeprefix("/").partition("/")
             if not master:
                 raise ValueError("has no master name; write it as redis+sentinel://HOST:PORT,HOST:PORT/MASTER")
             return cls(
                 tls=tls,
                 sentinels=sentinels,
                 master=unquote(master),
-                database=_database(database),
+                database=_database(slash + database),
                 username=username,
                 password=password,
             )
         return cls(
             address=_address(places, DEFAULT_PORT),
             tls=tls,
-            database=_database(parts.path.strip("/")),
+            database=_database(parts.path),
             username=username,
             password=password,
         )
@@ -123,6 +125,8 @@ class IamCache:
 
 
 def _split(text: str) -> SplitResult:
+    if re.search(r"[\s\x00-\x1f]", text):  # urlsplit removes some of them, and would read another port or database
+        raise ValueError("has a blank or a line end; remove it (in a password, a blank is %20)")
     try:
         parts = urlsplit(text)
     except ValueError as error:
@@ -143,10 +147,16 @@ def _address(text: str, default_port: int) -> Address:
         raise ValueError(_MALFORMED) from error
     if not host:
         raise ValueError("has no host")
+    if text.endswith(":"):  # an unset variable leaves it: another Redis may be at the default port
+        raise ValueError("has a colon but no port after the host; add the port, or remove the colon")
+    if port == 0 or not re.fullmatch(r"[\w.-]+|[\da-f:.]+(%[\w.-]+)?", host):
+        raise ValueError(_MALFORMED)
     return Address(host, default_port if port is None else port)
 
 
-def _database(text: str) -> int:
-    if text and not (text.isascii() and text.isdigit()):
+def _database(path: str) -> int:
+    if path == "/":  # an unset variable leaves it: database 0 may be another's
+        raise ValueError("has a slash but no database number at its end; add the number, or remove the slash")
+    if not re.fullmatch(r"(/(0|[1-9][0-9]*))?", path):
         raise ValueError("must end with the host, the port or a database number")
-    return int(text or 0)
+    return int(path[1:] or 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 from k6_sweep.files.regular import read_regular
 from k6_sweep.settings.options import Role, TakenBy, option
 from k6_sweep.settings.redis_url import Secret
-from k6_sweep.settings.values import Address, readable_file
+from k6_sweep.settings.values import Address, readable_file, secret_file
 
 _HTTP = "HTTP endpoint"
 
@@ -42,7 +42,7 @@ class ServeSettings:
         "k6-sweep reads it again at each request, so you can rotate the token.",
         role=Role.PROTECTS,
         why="With a default token, any client could sweep.",
-        parse=readable_file,
+        parse=secret_file,
         metavar="FILE",
     )
     tls_cert_file: Path | None = option(

@@ -7,7 +7,15 @@ from typing import Final
 from k6_sweep.patterns import MIN_LITERAL_START, Pattern
 from k6_sweep.settings.options import Role, TakenBy, flag, option
 from k6_sweep.settings.redis import RedisSettings
-from k6_sweep.settings.values import pattern_of, positive_seconds, seconds, whole_number
+from k6_sweep.settings.values import (
+    keep_of,
+    name_of,
+    namespace_glob,
+    pattern_of,
+    positive_seconds,
+    seconds,
+    whole_number,
+)
 
 SETTLE_AFTER_K6: Final = 2.0
 
@@ -34,12 +42,14 @@ class SweepSettings(RedisSettings):
     keep: tuple[Pattern, ...] = option(
         _KEYS,
         TakenBy.SWEEPING_OR_CHECK,
-        "Pattern of keys to spare, even if they match --pattern (repeatable).",
+        "Pattern of keys to spare, even if they match --pattern (repeatable). Those of the option and of the variable "
+        "count together.",
         role=Role.PROTECTS,
         why="Good patterns match test data only; this is for exceptions.",
-        parse=pattern_of,
+        parse=keep_of,
         metavar="GLOB",
         many=True,
+        unites=True,
     )
     dry_run: bool = flag(
         _KEYS,
@@ -72,6 +82,7 @@ class SweepSettings(RedisSettings):
         "match.",
         role=Role.PROTECTS,
         why="k6-sweep cannot know which namespaces are for tests. inject and the chart ask for at least one guard.",
+        parse=namespace_glob,
         metavar="GLOB",
         many=True,
     )
@@ -81,6 +92,7 @@ class SweepSettings(RedisSettings):
         "Sweep only a Redis that contains this key. k6-sweep never deletes this key.",
         role=Role.PROTECTS,
         why="You must first put such a key into each Redis that k6-sweep may sweep.",
+        parse=name_of,
         metavar="KEY",
     )
     preserve_existing: Path | None = option(

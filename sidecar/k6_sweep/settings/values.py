@@ -1,6 +1,7 @@
 """Parses the text of one setting; each function raises ValueError with a clause about the form it must have."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from k6_sweep.files.ours import IsOurs, check_ours
 from k6_sweep.files.regular import UnusableFileError, open_regular
 from k6_sweep.patterns import Pattern
+from k6_sweep.settings import mistakes
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -52,10 +54,9 @@ def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
     """Return a parser of whole numbers from low to high."""
 
     def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise ValueError(f"must be a whole number, not {text!r}") from None
+        if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", text):  # int() also reads 1_000
+            raise ValueError(f"must be a whole number, not {text!r}")
+        number = int(text)
         if number < low or (high is not None and number > high):
             raise ValueError(
                 f"must be {low} or more, not {number}" if high is None else f"must be {low} to {high}, not {number}"
@@ -83,12 +84,34 @@ def one_of(*words: str) -> OneOf:
     return OneOf(words)
 
 
-def pattern_of(text: str) -> Pattern:
-    """Parse a pattern; refuse one that contains a mistake."""
-    pattern = Pattern(text)
-    if pattern.mistake:
-        raise ValueError(f"{text!r} {pattern.mistake}")
-    return pattern
+def _pattern_unless(find_mistake: Callable[[str], str | None]) -> Callable[[str], Pattern]:
+    def parse(text: str) -> Pattern:
+        pattern = Pattern(text)
+        if mistake := pattern.mistake or find_mistake(text):
+            raise ValueError(f"{text!r} {mistake}")
+        return pattern
+
+    return parse
+
+
+pattern_of: Final = _pattern_unless(mistakes.in_pattern)
+"""Parse a pattern; refuse one that contains a mistake."""
+keep_of: Final = _pattern_unless(mistakes.in_keep)
+"""Parse a pattern that protects; refuse also one that contains a sign of a mistake."""
+
+
+def name_of(text: str) -> str:
+    """Parse a name, such as a key's or a container's; refuse one that was surely meant as something else."""
+    if mistake := mistakes.in_name(text):
+        raise ValueError(f"{text!r} {mistake}")
+    return text
+
+
+def namespace_glob(text: str) -> str:
+    """Parse a glob for namespaces, whose names have lower-case letters, digits and `-`."""
+    if not re.fullmatch(r"([-a-z0-9*?]|\[!?[-a-z0-9]+\])+", text):
+        raise ValueError(f"must be a namespace or a glob such as load-*, not {text!r}")
+    return text
 
 
 def readable_file(text: str) -> Path:
@@ -115,6 +138,14 @@ def file_to_write(is_ours: IsOurs) -> Callable[[str], Path]:
         return path
 
     return parse
+
+
+def secret_file(text: str) -> Path:
+    """Parse the path of a file with a secret; a text that names no file may be the secret itself: never repeat it."""
+    folder = os.path.dirname(text)  # noqa: PTH120  # pathlib raises an error for a text that is too long for a path
+    if os.path.exists(text) or (len(folder) > 1 and os.path.isabs(text) and os.path.isdir(folder)):  # noqa: PTH110, PTH112, PTH117
+        return readable_file(text)
+    raise ValueError("is a file that cannot be read: it does not exist; give a path, not the secret itself")
 
 
 @dataclass(frozen=True)

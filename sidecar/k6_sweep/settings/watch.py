@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD
 from k6_sweep.settings.options import Role, TakenBy, flag, option
 from k6_sweep.settings.target import Target
-from k6_sweep.settings.values import one_of, positive_seconds, seconds
+from k6_sweep.settings.values import name_of, one_of, positive_seconds, seconds
 
 _K6 = "Waiting for k6"
 
@@ -44,6 +44,7 @@ class WatchSettings:
         "Name of k6's container (kubernetes detector).",
         role=Role.PROTECTS,
         why="The chart, the examples and k6-operator use this name.",
+        parse=name_of,
         metavar="NAME",
         default="k6",
     )
@@ -53,6 +54,7 @@ class WatchSettings:
         "Name of k6's executable (process detector).",
         role=Role.PROTECTS,
         why="The image and the packages of k6 use this name.",
+        parse=name_of,
         metavar="NAME",
         default="k6",
     )

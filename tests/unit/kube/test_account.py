@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from k6_sweep.errors import RefusedError
 from k6_sweep.kube.account import Account, mounted_namespace
+from k6_sweep.kube.own_pod import OwnPod
 
 
 def token(claims: object) -> str:
@@ -43,3 +45,14 @@ def test_outside_a_pod_there_is_none() -> None:
     assert Account.mounted({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) is None
     assert mounted_namespace(Path("/nowhere")) is None
     assert Account("", Path("/nowhere")).pod() == (None, None)
+
+
+def test_the_mounted_namespace_beats_the_variable(tmp_path: Path) -> None:
+    """A POD_NAMESPACE that contradicts the mounted service account is refused; without an account it counts."""
+    assert OwnPod.found({"POD_NAMESPACE": "load-test"}, tmp_path).namespace == "load-test"
+    assert OwnPod.found({"POD_NAMESPACE": ""}, tmp_path).namespace is None
+    (tmp_path / "namespace").write_text("production\n")
+    assert OwnPod.found({}, tmp_path).namespace == "production"
+    assert OwnPod.found({"POD_NAMESPACE": "production"}, tmp_path).namespace == "production"
+    with pytest.raises(RefusedError, match=r"POD_NAMESPACE is 'load-test', but .* of the namespace 'production'"):
+        OwnPod.found({"POD_NAMESPACE": "load-test"}, tmp_path)

@@ -16,12 +16,12 @@ from k6_sweep.settings.options import flag_name, options_of
 from k6_sweep.settings.parse import parse, settings_of
 from k6_sweep.settings.read import Parser
 from k6_sweep.settings.snapshot import SnapshotSettings
-from k6_sweep.settings.values import readable_file
+from k6_sweep.settings.values import readable_file, secret_file
 
 FILES = {
     flag_name(name)
     for name, spec in (options_of(SnapshotSettings) | options_of(InjectSettings)).items()
-    if spec.parse is readable_file
+    if spec.parse in {readable_file, secret_file}
 }
 
 

@@ -12,8 +12,8 @@ from k6_sweep.cli import COMMANDS
 from k6_sweep.inject.settings import InjectSettings
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
-from k6_sweep.settings.options import TakenBy, flag_name, options_of, variable_name
-from k6_sweep.settings.parse import parse, settings_of
+from k6_sweep.settings.options import Role, TakenBy, flag_name, options_of, variable_name
+from k6_sweep.settings.parse import parse, settings_of, warnings
 from k6_sweep.settings.read import Parser
 from k6_sweep.settings.redis_url import RedisUrl, Secret
 from k6_sweep.settings.snapshot import SnapshotSettings
@@ -46,9 +46,40 @@ def test_lists_in_variables() -> None:
     )
 
 
+def test_a_backslash_makes_a_comma_part_of_the_pattern() -> None:
+    """`\\,` in a variable is the glob for a comma, and separates nothing."""
+    assert read(SWEEP_PATTERN=r"order\,user:*,test:*").pattern == (Pattern(r"order\,user:*"), Pattern("test:*"))
+
+
 def test_an_empty_variable_is_not_set() -> None:
-    """An empty variable leaves the default."""
-    assert read(SWEEP_MAX_KEYS="", SWEEP_KEEP="").max_keys is None
+    """An empty variable leaves the default, unless the setting protects."""
+    settings = options_of(SnapshotSettings)
+    assert read(SWEEP_MAX_RATE="", SWEEP_SETTLE="", SWEEP_LOG_FORMAT="").max_rate is None
+    for command in COMMANDS:
+        for name, spec in settings.items():
+            if spec.serves(command) and spec.role is Role.PROTECTS:
+                for empty in ("", " ", "\n", ","[: spec.many]):
+                    said = problems_of(command=command, **{variable_name(name): empty})
+                    assert f"{variable_name(name)} is empty; give it a value, or remove it" in said
+
+
+def test_lists_that_protect() -> None:
+    """The patterns to spare of option and variable count together; two lists of allowed namespaces may not differ."""
+    assert read("--keep", "test:a*", SWEEP_KEEP="test:b*\n").keep == (Pattern("test:a*"), Pattern("test:b*"))
+    assert problems_of("--keep", "test:a*", SWEEP_KEEP="test:b*,") == [
+        "SWEEP_KEEP is empty; give it a value, or remove it"
+    ]
+    assert read("--allowed-namespace", "a", SWEEP_ALLOWED_NAMESPACE="a\n").allowed_namespace == ("a",)
+    (problem,) = problems_of("--allowed-namespace", "a", SWEEP_ALLOWED_NAMESPACE="b")
+    assert problem == "--allowed-namespace and SWEEP_ALLOWED_NAMESPACE differ; keep one of them"
+
+
+def test_an_option_given_twice() -> None:
+    """An option that takes one value may be repeated only with the same value."""
+    assert read("--timeout", "60", "--timeout", "1m", "--dry-run", "--dry-run=yes").timeout == 60
+    assert problems_of("--timeout", "5", "--timeout", "6") == [
+        "--timeout is given twice, with different values; keep one"
+    ]
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("no", False), ("off", False)])
@@ -111,8 +142,56 @@ def test_service_links_are_not_settings() -> None:
         SWEEP_SERVICE_HOST="10.0.0.1",
         SWEEP_PORT="tcp://10.0.0.1:80",
         SWEEP_PORT_80_TCP_ADDR="10.0.0.1",
+        SWEEP_API_SERVICE_HOST="fd00::1",
         SWEEP_API_SERVICE_PORT="80",
+        SWEEP_API_SERVICE_PORT_HTTP="80",
+        SWEEP_API_PORT="tcp://[fd00::1]:80",
+        SWEEP_API_PORT_80_TCP="tcp://[fd00::1]:80",
+        SWEEP_API_PORT_80_TCP_PROTO="tcp",
+        SWEEP_API_PORT_80_TCP_PORT="80",
+        SWEEP_API_PORT_80_TCP_ADDR="fd00::1",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SWEEP_REDIS_PORT", "18001", "unknown variable SWEEP_REDIS_PORT"),
+        ("SWEEP_REDIS_SERVICE_PORT", "18001", "unknown variable SWEEP_REDIS_SERVICE_PORT"),
+        ("SWEEP_REDIS_SERVICE_HOST", "redis", "unknown variable SWEEP_REDIS_SERVICE_HOST"),
+        ("SWEEP_REDIS_PORT_6379_TCP_ADDR", "redis", "unknown variable SWEEP_REDIS_PORT_6379_TCP_ADDR"),
+        ("sweep_dry_run", "true", "unknown variable sweep_dry_run; write SWEEP_DRY_RUN"),
+        ("Sweep_Keep", "test:a*", "unknown variable Sweep_Keep; write SWEEP_KEEP"),
+        ("SWEEP-DRY-RUN", "true", "unknown variable SWEEP-DRY-RUN; write SWEEP_DRY_RUN"),
+        ("sweep.keep", "test:a*", "unknown variable sweep.keep; write SWEEP_KEEP"),
+        ("K6_SWEEP_DRY_RUN", "true", "unknown variable K6_SWEEP_DRY_RUN; write SWEEP_DRY_RUN"),
+        ("sweep_dryrun", "true", "unknown variable sweep_dryrun; write SWEEP_DRY_RUN"),
+        ("SWEEP_KEEPS", "test:a*", "unknown variable SWEEP_KEEPS; did you mean SWEEP_KEEP?"),
+    ],
+)
+def test_variables_that_would_not_be_read(name: str, value: str, said: str) -> None:
+    """A variable that looks like one of k6-sweep's, but is none, is a problem."""
+    (problem,) = problems_of(**{name: value})
+    assert problem.startswith(said)
+
+
+def test_a_login_on_the_command_line_is_unsafe() -> None:
+    """A login in --redis-url on the command line gets a warning; in the variable it does not."""
+    for url, unsafe in (("redis://:secret@h", 1), ("redis://secret@h", 1), ("redis://h", 0)):
+        found, problems = parse(Settings, "run", Parser(), ["--redis-url", url, "--pattern", "test:*"], {})
+        assert problems == []
+        assert len(warnings(found, ["--redis-url", url])) == len(warnings(found, [f"--redis-url={url}"])) == unsafe
+        assert warnings(found, []) == []
+        assert "secret" not in f"{found!r}{warnings(found, ['--redis-url'])}{found.shown_username}"
+
+
+@pytest.mark.parametrize("text", ["s3cret", "s3/cret==", "/s3cret", "x" * 5000, "a.b", "s3cret/", "~/s3cret"])
+@pytest.mark.parametrize("name", ["redis-password-file", "admin-token-file"])
+def test_a_secret_in_place_of_its_file_is_not_repeated(name: str, text: str) -> None:
+    """A text that names no file may be the secret, and the message does not repeat it."""
+    said = "\n".join(problems_of(f"--{name}", text, command="serve"))
+    assert f"--{name} is a file that cannot be read: it does not exist; give a path, not the secret itself" in said
+    assert text not in said
 
 
 @pytest.mark.parametrize(
@@ -141,6 +220,17 @@ def test_urls(text: str, url: RedisUrl) -> None:
         "redis://h/secret",
         "unix://",
         "redis://h?secret",
+        "redis://secret@h:",
+        "redis://secret@h/",
+        "redis://secret@h//1",
+        "redis://secret@h/01",
+        "redis://secret@h:0",
+        "redis://secret@h:1\t2",
+        "redis://secret@h: 1",
+        "redis://secret@$HOST:6379",
+        "redis://secret@h,i:6379",
+        "redis+sentinel://secret@h/master/",
+        "redis+sentinel://secret@h:,i:1/master",
     ],
 )
 def test_malformed_urls(text: str) -> None:
