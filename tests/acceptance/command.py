@@ -1,12 +1,17 @@
 """Stands for a user at a shell: runs the command in its own process and waits for its end."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
+
+from k6_sweep.sweep.read_snapshot import read_snapshot
 
 
 @dataclass(frozen=True)
@@ -29,3 +34,9 @@ def k6_sweep(*arguments: str, env: Mapping[str, str] = {}) -> Ended:
         check=False,
     )
     return Ended(done.returncode, json.loads(done.stdout), done.stderr)
+
+
+def make_older(snapshot: Path, age: timedelta) -> None:
+    """Change the time of a snapshot, and its checksum with it."""
+    found = read_snapshot(snapshot)
+    dataclasses.replace(found, taken_at=found.taken_at - age).write(snapshot)

@@ -1,6 +1,5 @@
 """`k6-sweep snapshot` before a test and `--preserve-existing` after it, as the pod runs them."""
 
-import dataclasses
 import json
 import os
 from datetime import timedelta
@@ -9,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from k6_sweep.demo.servers import Node
-from k6_sweep.sweep.read_snapshot import read_snapshot
-from tests.acceptance.command import k6_sweep
+from tests.acceptance.command import k6_sweep, make_older
 
 IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "POD_UID": "11111111-2222-3333-4444-555555555555"}
 
@@ -71,12 +69,6 @@ def test_a_damaged_file_is_refused(good: list[str], redis_node: Node, tmp_path: 
     assert (swept.code, swept.report["status"]) == (4, "refused")
     assert "damaged" in swept.report["errors"][0]
     assert redis_node.ask("DBSIZE") == 3
-
-
-def make_older(file: Path, age: timedelta) -> None:
-    """Change the time of a snapshot, and its checksum with it."""
-    found = read_snapshot(file)
-    dataclasses.replace(found, taken_at=found.taken_at - age).write(file)
 
 
 def test_an_old_file_is_refused(good: list[str], redis_node: Node, tmp_path: Path) -> None:

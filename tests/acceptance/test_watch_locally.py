@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ import pytest
 
 from k6_sweep.demo.servers import Node
 from k6_sweep.watch.pidfd import kernel_tells_exit_codes
+from tests.acceptance.command import k6_sweep, make_older
 from tests.acceptance.pod import Sidecar, private_k6, start_sidecar, watch_command
 from tests.support import until
 
@@ -64,6 +66,22 @@ def test_under_an_agent_that_lives_on(k6: list[str], sidecar: Sidecar, folder: P
     assert agent.poll() is None
     agent.kill()
     agent.wait()
+
+
+def test_a_snapshot_may_become_old_while_k6_runs(
+    k6: list[str], name: str, folder: Path, redis_node: Node, redis_url: str
+) -> None:
+    """The age of a snapshot counts when `watch` starts to wait; a soak test may then run for days."""
+    keys = folder / "keys"
+    assert k6_sweep("snapshot", "--redis-url", redis_url, "--pattern", "test:*", "--out", str(keys)).code == 0
+    options = ("--k6-process", name, "--preserve-existing", str(keys))
+    sidecar = start_sidecar(folder, redis_url, *options, env=LOCALLY)
+    make_older(keys, timedelta(days=10))
+    redis_node.ask("SET", "test:2", "x")
+    subprocess.run(k6, cwd=folder, check=True)
+    report = sidecar.report()
+    assert (report["status"], report["deleted"], report["preserved"]) == ("complete", 1, 1)
+    assert sorted(redis_node.ask("KEYS", "*")) == [b"test:1", b"user:1"]
 
 
 def test_under_make(k6: list[str], name: str, folder: Path, redis_node: Node, redis_url: str) -> None:
