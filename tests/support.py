@@ -21,6 +21,7 @@ from k6_sweep.settings.read import Parser
 from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.sweep.result import Progress, SweepReport
 from k6_sweep.sweep.sweeper import sweep
+from k6_sweep.sweep.time_limit import End, TimeLimit
 
 KINDS = ("stream", "dedupe", "waiting_token", "reservation_token", "idempotency", "ratelimit", "queue")
 
@@ -48,6 +49,14 @@ def quiet_log() -> Log:
     return open_log("json", "debug", stream=io.StringIO())
 
 
+STOPPED = "stopped by the test's time limit"
+
+
+def limited(remaining: Callable[[], float]) -> TimeLimit:
+    """Return a time limit with this rest."""
+    return TimeLimit(lambda: [End(time.monotonic() + remaining(), STOPPED)])
+
+
 def sweep_now(
     settings: Settings,
     connect: Connect | None = None,
@@ -57,7 +66,11 @@ def sweep_now(
 ) -> SweepReport:
     deadline = time.monotonic() + seconds
     return sweep(
-        settings, connect or Connector(settings), lambda: deadline - time.monotonic(), log or quiet_log(), on_progress
+        settings,
+        connect or Connector(settings),
+        limited(lambda: deadline - time.monotonic()),
+        log or quiet_log(),
+        on_progress,
     )
 
 
@@ -70,7 +83,9 @@ def sweep_until(settings: Settings, enough: Callable[[Progress], bool], connect:
         if enough(progress):
             deadline = min(deadline, time.monotonic())
 
-    return sweep(settings, connect or Connector(settings), lambda: deadline - time.monotonic(), quiet_log(), look)
+    return sweep(
+        settings, connect or Connector(settings), limited(lambda: deadline - time.monotonic()), quiet_log(), look
+    )
 
 
 Pipeline = Callable[[Sequence[bytes]], list[Any]]

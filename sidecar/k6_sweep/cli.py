@@ -1,21 +1,23 @@
 """The command line: reads arguments and environment, runs one command, prints its report, returns its exit code."""
 
 import os
+import signal
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final
 
 from k6_sweep.commands.context import ContextOf, failure
+from k6_sweep.commands.teller import Teller
 from k6_sweep.errors import SettingsError, SweepError
-from k6_sweep.files.message import TerminationMessage
+from k6_sweep.files.output import write_out
 from k6_sweep.kube.own_pod import OwnPod
-from k6_sweep.lifecycle import forbid_inspection
+from k6_sweep.lifecycle import Events, forbid_inspection
 from k6_sweep.log import Log, LogEvent, is_coloured, open_log
 from k6_sweep.report import Report, log_end
-from k6_sweep.settings.all import Settings
 from k6_sweep.settings.options import suggestion
 from k6_sweep.settings.parse import parse, settings_of, warnings
 from k6_sweep.settings.read import Parser
@@ -43,6 +45,8 @@ SHELLS: Final[Mapping[str, str]] = {
     "fish": "k6-sweep completion fish | source     # in ~/.config/fish/config.fish",
 }
 """The line that installs the completion of each shell."""
+_INTERRUPTED: Final = 130
+"""The exit code of a shell for a process that SIGINT has ended."""
 
 _HELP: Final = """\
 Usage: k6-sweep COMMAND [OPTIONS]
@@ -62,11 +66,16 @@ Exit codes:
   4  refused by a guard; nothing was deleted
   5  failed: Redis is unreachable or denied a command; nothing was deleted
   6  unseen: k6 never appeared; nothing was deleted
+  130  SIGINT came before the command began (143: SIGTERM); nothing was deleted
 """
 
 
-def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """Run one command; return its exit code."""
+def main(
+    argv: Sequence[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    on_begin: Callable[[], None] = lambda: None,
+) -> int:
+    """Run one command; return its exit code. `on_begin` is called when the command handles the signals itself."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["help"] and arguments[1:]:
         arguments = [arguments[1], "--help"]
@@ -87,10 +96,10 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         sys.stderr.write(_unknown(command) if command else _help())
         return BAD_SETTINGS
     forbid_inspection()
-    return _run(command, arguments, environ)
+    return _run(command, arguments, environ, on_begin)
 
 
-def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str], on_begin: Callable[[], None]) -> int:
     parser = Parser(
         prog=f"k6-sweep {command}",
         description=COMMANDS[command][0].upper() + COMMANDS[command][1:] + ".",
@@ -100,21 +109,30 @@ def _run(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> 
     settings, problems = parse(settings_of(command), command, parser, arguments, environ)
     run = os.urandom(6).hex()
     log = open_log(settings.log_format, settings.log_level, run)
-    tell = _Teller(settings, log)
+    tell = Teller(settings, log)
     unsafe = warnings(settings, arguments)
     for warning in unsafe:
         log.warning(LogEvent.SETTINGS_WARNING, problem=warning)
-    try:
-        report = _load(command, problems)(ContextOf(settings, log, tell, OwnPod.found(environ), run))
-    except SweepError as error:
-        report = failure(error)
-    except Exception as error:  # the last place that can report it
-        log.exception(LogEvent.INTERNAL_ERROR)
-        progress = tell.last.progress if tell.last else None  # some keys may already be deleted
-        report = Report(Status.ERROR, progress=progress, errors=(f"internal error: {type(error).__name__}",))
-    report = replace(report, warnings=(*unsafe, *report.warnings))
-    tell(report)
-    _show(report, command, settings.output, log)
+    with ExitStack() as stack:
+        events = Events()
+
+        def signals() -> Events:
+            stack.enter_context(events)
+            on_begin()
+            return events
+
+        try:
+            work = _load(command, problems)
+            report = work(ContextOf(settings, log, tell, OwnPod.found(environ), signals, run))
+        except SweepError as error:
+            report = failure(error)
+        except Exception as error:  # the last place that can report it
+            log.exception(LogEvent.INTERNAL_ERROR)
+            so_far = tell.last or Report(Status.ERROR)  # some keys may already be deleted
+            report = replace(so_far, status=Status.ERROR, errors=(f"internal error: {type(error).__name__}",))
+        report = replace(report, warnings=(*unsafe, *report.warnings))
+        tell(report)
+        _show(report, command, settings.output, log, events.patience(tell.began + settings.timeout))
     return report.exit_code(settings.failure_policy)
 
 
@@ -129,7 +147,7 @@ def _load(command: str, problems: Sequence[str]) -> Callable[[ContextOf[Any]], R
     return work
 
 
-def _show(report: Report, command: str, form: str | None, log: Log) -> None:
+def _show(report: Report, command: str, form: str | None, log: Log, remaining: Callable[[], float]) -> None:
     """Log and print the end of a command; a person at a terminal reads it once."""
     from shutil import get_terminal_size  # the waiting sidecar needs neither
 
@@ -144,28 +162,9 @@ def _show(report: Report, command: str, form: str | None, log: Log) -> None:
     elif not (log.on_terminal and text and terminal):
         log_end(log, report)
     if not text:
-        sys.stdout.write(report.line() + "\n")
+        write_out(report.line() + "\n", remaining)
     elif not usage:
-        sys.stdout.write(as_text(report, command, width, is_coloured(sys.stdout)))
-
-
-class _Teller:
-    """Writes reports to the termination message; a failure to do so is logged once and is not fatal."""
-
-    def __init__(self, settings: Settings, log: Log) -> None:
-        self._message = TerminationMessage(settings.termination_log) if settings.termination_log else None
-        self._limit = settings.message_limit
-        self._log = log
-        self.last: Report | None = None
-
-    def __call__(self, report: Report) -> None:
-        self.last = report
-        try:
-            if self._message:
-                self._message.write(report.message(self._limit))
-        except OSError as error:
-            self._message = None
-            self._log.warning(LogEvent.MESSAGE_NOT_WRITTEN, problem=str(error))
+        write_out(as_text(report, command, width, is_coloured(sys.stdout)), remaining)
 
 
 def _unknown(command: str) -> str:
@@ -185,8 +184,13 @@ def _demo(arguments: Sequence[str]) -> int:
         from k6_sweep.demo.show import show  # needs the packages of the extra `demo`
     except ModuleNotFoundError as error:
         return _lacks("demo", "demo", error)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # an exception: it must end its servers
     try:
         return show()
+    except KeyboardInterrupt:
+        sys.stderr.write("k6-sweep demo: stopped; its servers have ended\n")
+        return _INTERRUPTED
     except SweepError as error:
         sys.stderr.write(f"k6-sweep demo: {error}\n")
         return failure(error).exit_code("fail")

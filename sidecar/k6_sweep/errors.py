@@ -1,6 +1,6 @@
 """The kinds of failure, each with its exit code.
 
-    SweepError               1  k6-sweep itself has a fault
+    SweepError               1  k6-sweep itself has a fault (FaultError, if it ended a sweep)
     ├── SettingsError        2  a setting is missing, malformed, or contradicts another
     ├── RefusedError         4  a guard refused the sweep; nothing was deleted
     └── RedisError           5  Redis cannot be used

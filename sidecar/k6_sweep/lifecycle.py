@@ -11,12 +11,16 @@ from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""The signals that ask the process to end; SIGHUP comes when its terminal closes."""
+_TIME_TO_READ: Final = 0.5
+"""Seconds that the reader of the report has at least."""
 _LONGEST_WAIT: Final = 24 * 3600.0
 """Seconds; poll() accepts a timeout of a few weeks only, so a longer wait calls it again."""
 
 
 class Events:
-    """The events that can end a wait: SIGTERM, SIGINT, and descriptors that become readable.
+    """The events that can end a wait: SIGTERM, SIGINT, SIGHUP, and descriptors that become readable.
 
     As a context manager it handles the signals, and restores their former handlers at the end.
     """
@@ -25,19 +29,25 @@ class Events:
         self._clock = clock
         self.first_signal: float | None = None
         """When the first signal came, on the clock."""
-        self.urgent = False
-        """Whether the sweep must stop at its next batch: after SIGINT or a second SIGTERM."""
+        self.urgent_signal: float | None = None
+        """When SIGINT or a second SIGTERM came, on the clock: the sweep must stop at its next batch."""
+        self.signalled_by = ""
+        """The name of the first signal, or of the urgent one."""
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._former: dict[int, Any] = {}
         self._former_wakeup = -1
+        self.on_signal: Callable[[], None] = lambda: None
+        """Called after each signal, in its handler."""
+
+    def __enter__(self) -> Self:
         self._receiver, self._sender = socket.socketpair()
         for end in (self._receiver, self._sender):
             end.setblocking(False)
-
-    def __enter__(self) -> Self:
         self._former_wakeup = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._former[number] = signal.signal(number, self._note)
+        for number in SIGNALS:
+            # nohup ignores SIGHUP, so that the process outlives its terminal.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._former[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -50,10 +60,31 @@ class Events:
         self._sender.close()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT or self.first_signal is not None:
-            self.urgent = True
+        now, name = self._clock(), signal.Signals(number).name
+        again = number == signal.SIGTERM and self.first_signal is not None
         if self.first_signal is None:
-            self.first_signal = self._clock()
+            self.first_signal, self.signalled_by = now, name
+        # A terminal that closes may send SIGHUP twice, once from its shell.
+        if self.urgent_signal is None and (again or number == signal.SIGINT):
+            self.urgent_signal, self.signalled_by = now, f"a second {name}" if again else name
+        self.on_signal()
+
+    @property
+    def urgent(self) -> bool:
+        """Whether the sweep must stop at its next batch."""
+        return self.urgent_signal is not None
+
+    def patience(self, deadline: float) -> Callable[[], float]:
+        """Return a function that returns the seconds left for a slow reader of the report; a signal makes them few."""
+        began = self._clock()
+        deadline = max(deadline, began + _TIME_TO_READ)
+
+        def remaining() -> float:
+            signalled = self.first_signal
+            end = deadline if signalled is None else min(deadline, max(signalled, began) + _TIME_TO_READ)
+            return end - self._clock()
+
+        return remaining
 
     def wake(self) -> None:
         """End the current wait, or else the next one; any thread may call this."""

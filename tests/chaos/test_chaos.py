@@ -20,7 +20,7 @@ from k6_sweep.sweep.sweeper import take_snapshot
 from tests.chaos.scenarios import SCENARIOS, Scenario, nothing
 from tests.chaos.world import OPTIONS, PATTERNS, Meddling, World, judge
 from tests.conftest import server_binaries
-from tests.support import quiet_log, settings_for, snapshot_settings_for, sweep_now
+from tests.support import limited, quiet_log, settings_for, snapshot_settings_for, sweep_now
 
 RUNS = int(os.environ.get("K6_SWEEP_CHAOS_RUNS", "0"))
 """The number of runs with randomly chosen scenarios; 0 runs each scenario once."""
@@ -99,7 +99,9 @@ def _take_snapshot(world: World, harm: Callable[[World], None], file: Path, at_t
     meddling = Meddling(Connector(settings), world.chance.randrange(1, 150), lambda: harm(world))
     at_the_end.callback(meddling.close)
     deadline = time.monotonic() + _SNAPSHOT_SECONDS
-    snapshot, _ = take_snapshot(settings, meddling, lambda: deadline - time.monotonic(), quiet_log(), lambda _: None)
+    snapshot, _ = take_snapshot(
+        settings, meddling, limited(lambda: deadline - time.monotonic()), quiet_log(), lambda _: None
+    )
     snapshot.write(file)
     meddling.finish()
     world.heal()

@@ -270,7 +270,7 @@ def judge(world: World, report: SweepReport, late: bool) -> None:
             for slot in parse_ranges(text)
         }
         assert said, "incomplete, but it does not say why"
-        assert late or "stopped early" in said or set(slots_of(left)) <= named, (slots_of(left), said)
+        assert late or "stopped by" in said or set(slots_of(left)) <= named, (slots_of(left), said)
     assert report.deleted <= len(world.matching) or not report.exact
     if report.exact:
         gone = len(world.matching) - len(left)

@@ -17,7 +17,17 @@ from k6_sweep.sweep.snapshot import Snapshot
 from k6_sweep.sweep.sweeper import take_snapshot
 from tests.integration.test_least_privilege import permit
 from tests.integration.test_sweep_cluster import Interfering, binary_keys, matching
-from tests.support import KINDS, keys_of, move_slot, quiet_log, settings_for, snapshot_settings_for, sweep_now, until
+from tests.support import (
+    KINDS,
+    keys_of,
+    limited,
+    move_slot,
+    quiet_log,
+    settings_for,
+    snapshot_settings_for,
+    sweep_now,
+    until,
+)
 
 PATTERNS = [f"{kind}:*" for kind in KINDS]
 
@@ -35,7 +45,7 @@ def snapshot_of(
             deadline = min(deadline, time.monotonic())
 
     taken, report = take_snapshot(
-        settings, Connector(settings), lambda: deadline - time.monotonic(), quiet_log(), on_progress
+        settings, Connector(settings), limited(lambda: deadline - time.monotonic()), quiet_log(), on_progress
     )
     taken.write(file)
     return taken, report
@@ -193,6 +203,8 @@ def test_a_slot_that_leaves_meanwhile_is_asked_again(small_cluster: LocalCluster
 
     connect = Interfering(Connector(settings), 8, move)
     deadline = time.monotonic() + 120
-    taken, report = take_snapshot(settings, connect, lambda: deadline - time.monotonic(), quiet_log(), lambda _: None)
+    taken, report = take_snapshot(
+        settings, connect, limited(lambda: deadline - time.monotonic()), quiet_log(), lambda _: None
+    )
     assert (report.status, taken.size) == ("complete", 5000)
     assert all(key in taken for key in existing)

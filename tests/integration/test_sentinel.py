@@ -13,7 +13,7 @@ from k6_sweep.demo.servers import Node, free_port, start_server, stop
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.sweep.sweeper import take_snapshot
 from tests.integration.test_sweep_cluster import Interfering
-from tests.support import quiet_log, settings_for, snapshot_settings_for, sweep_now, until
+from tests.support import limited, quiet_log, settings_for, snapshot_settings_for, sweep_now, until
 
 pytestmark = pytest.mark.every_server
 
@@ -86,7 +86,7 @@ def test_a_snapshot_outlives_a_failover(watched: Watched, tmp_path: Path) -> Non
     fill(watched.primary, 100)
     file = tmp_path / "keys"
     settings = snapshot_settings_for(watched.url, file)
-    take_snapshot(settings, Connector(settings), lambda: 60.0, quiet_log(), lambda _: None)[0].write(file)
+    take_snapshot(settings, Connector(settings), limited(lambda: 60.0), quiet_log(), lambda _: None)[0].write(file)
     until(watched.can_fail_over)
     watched.sentinel.ask("SENTINEL", "FAILOVER", "main")
     until(lambda: is_now(watched.replica, b"master"))

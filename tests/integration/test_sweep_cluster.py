@@ -25,8 +25,10 @@ from k6_sweep.sweep.sweeper import sweep
 from tests.integration.test_least_privilege import LEAST, permit
 from tests.support import (
     KINDS,
+    STOPPED,
     Pipeline,
     keys_of,
+    limited,
     move_slot,
     quiet_log,
     settings_for,
@@ -229,10 +231,10 @@ def test_time_up_is_incomplete(cluster: LocalCluster) -> None:
     write_keys(cluster, (f"test:{i}".encode() for i in range(100)))
     looks = iter([1.0] * 5)
     settings = settings_for(cluster.url)
-    report = sweep(settings, Connector(settings), lambda: next(looks, 0.0), quiet_log(), lambda _: None)
+    report = sweep(settings, Connector(settings), limited(lambda: next(looks, 0.0)), quiet_log(), lambda _: None)
     assert report.status == "incomplete"
-    assert re.search(r"slots not swept completely: \S+-16383", report.errors[0])
-    assert any("stopped early" in error for error in report.errors)
+    assert re.search(r"slots not swept completely: \S+-16383", " ".join(report.errors))
+    assert STOPPED in report.errors
 
 
 class Interfering:

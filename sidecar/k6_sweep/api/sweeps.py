@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -16,6 +16,7 @@ from k6_sweep.report import Counts, Report, log_end
 from k6_sweep.settings.all import Settings
 from k6_sweep.status import Status
 from k6_sweep.sweep.result import OnProgress, Progress
+from k6_sweep.sweep.time_limit import End, TimeLimit, end_by_timeout
 
 REMEMBERED: Final = 100
 """Number of latest sweeps that can be read by id."""
@@ -24,7 +25,7 @@ _OVERRUN: Final = 0.5
 _LOCK_RESERVE: Final = 10.0
 """Seconds by which the lock outlives --timeout: a sweep may end a little after its time limit."""
 
-Work = Callable[[Settings, Log, Callable[[], float], OnProgress], Report]
+Work = Callable[[Settings, Log, TimeLimit, OnProgress], Report]
 """Runs one sweep; the arguments are those of `commands.run.sweep_once` without the pod."""
 
 
@@ -163,19 +164,15 @@ class Sweeps:
         self._end(sweep, report, log)
 
     def _swept(self, sweep: Sweep, settings: Settings, log: Log) -> Report:
-        deadline = time.monotonic() + settings.timeout
+        timeout = end_by_timeout(settings.timeout)
 
-        def remaining() -> float:
-            return min(deadline, self._stop_at, sweep.cancelled_at or deadline) - time.monotonic()
+        def ends() -> Iterator[End]:
+            yield timeout
+            yield End(self._stop_at, "the server was shut down before the sweep finished")
+            if sweep.cancelled_at is not None:
+                yield End(sweep.cancelled_at, "a request cancelled the sweep before it finished")
 
-        report = self._work(settings, log, remaining, sweep.take_in)
-        if report.status is not Status.INCOMPLETE:
-            return report
-        if sweep.cancelled_at:
-            return replace(report, errors=("a request cancelled the sweep before it finished",))
-        if time.monotonic() >= self._stop_at:
-            return replace(report, errors=("the server was shut down before the sweep finished",))
-        return report
+        return self._work(settings, log, TimeLimit(ends), sweep.take_in)
 
     def _release(self, sweep: Sweep, log: Log) -> None:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from k6_sweep.lifecycle import Events
+from k6_sweep.lifecycle import SIGNALS, Events
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def _work(work: Callable[[], Any], writer: int) -> None:
     try:
         # A fork shares the parent's handlers and wake-up socket: a signal to the child would wake the parent.
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         answer = json.dumps(work()).encode()
         with os.fdopen(writer, "wb") as pipe:

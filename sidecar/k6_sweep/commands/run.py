@@ -1,13 +1,13 @@
 """`k6-sweep run`, and the sweep that every sweeping command runs: within its time limits, with progress."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
 from k6_sweep.budget import Budget
 from k6_sweep.commands.announce import announce
-from k6_sweep.commands.context import Context
+from k6_sweep.commands.context import Context, failure
 from k6_sweep.commands.progress import shown
 from k6_sweep.commands.show_keys import Sample, terminal
 from k6_sweep.commands.used_snapshot import note_use
@@ -19,7 +19,8 @@ from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
 from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_namespace
-from k6_sweep.sweep.result import OnFound, OnProgress, Progress
+from k6_sweep.sweep.result import FaultError, OnFound, OnProgress, Progress
+from k6_sweep.sweep.time_limit import End, TimeLimit, end_by_timeout
 from k6_sweep.watch.outcome import K6Outcome
 
 _MESSAGE_EVERY: Final = 1.0
@@ -30,32 +31,29 @@ def run(context: Context) -> Report:
     """Sweep now, once."""
     settings = context.settings
     sample = Sample(settings.pattern, settings.show_keys, terminal()) if settings.show_keys else None
-    with Events() as events:
-        report = sweep_in_time(context, events, Budget(settings.timeout), on_found=sample.add if sample else None)
-        if sample:
-            sample.show()
-        announce(context, report)
-        note_use(settings, context.log, report)
-        return report
+    report = sweep_in_time(context, context.signals(), on_found=sample.add if sample else None)
+    if sample:
+        sample.show()
+    announce(context, report)
+    note_use(settings, context.log, report)
+    return report
 
 
 def sweep_in_time(
     context: Context,
     events: Events,
-    budget: Budget,
+    budget: Budget | None = None,
     k6: K6Outcome | None = None,
     on_found: OnFound | None = None,
 ) -> Report:
-    """Sweep within the time that --timeout and signals leave, and show the progress."""
-    settings = context.settings
-    deadline = time.monotonic() + settings.timeout
-    next_message = time.monotonic() + _MESSAGE_EVERY
+    """Sweep within the time that --timeout and signals leave, and show the progress.
 
-    def remaining() -> float:
-        nonlocal deadline
-        if events.urgent:
-            deadline = min(deadline, time.monotonic())  # the rest goes below 0: a blocked connection is cut
-        return budget.sweep_until(deadline, events.first_signal) - time.monotonic()
+    With a budget, the first signal leaves the sweep its share of the grace period; without one, it ends the sweep.
+    """
+    settings = context.settings
+    next_message = time.monotonic() + _MESSAGE_EVERY
+    timeout = end_by_timeout(settings.timeout)
+    limit = TimeLimit(lambda: (timeout, *_ends_by_signal(events, budget)))
 
     with shown(context.log) as show:
 
@@ -67,7 +65,7 @@ def sweep_in_time(
                 context.tell(Report(Status.SWEEPING, dry_run=settings.dry_run, progress=progress, k6=k6))
 
         context.tell(Report(Status.SWEEPING, dry_run=settings.dry_run, k6=k6))
-        report = sweep_once(settings, context.pod, context.log, remaining, on_progress, on_found=on_found)
+        report = sweep_once(settings, context.pod, context.log, limit, on_progress, on_found=on_found)
     report = replace(report, k6=k6)
     if report.sweep is None or k6 is None or k6.ended:
         return report
@@ -76,11 +74,26 @@ def sweep_in_time(
     return replace(report, status=Status.INCOMPLETE, errors=(alive,))
 
 
+def _ends_by_signal(events: Events, budget: Budget | None) -> Iterator[End]:
+    signalled, cause = events.first_signal, events.signalled_by
+    if signalled is None:
+        return
+    at = events.urgent_signal or (signalled if budget is None else None)
+    if at is not None:
+        yield End(at, f"stopped by {cause}; keys may remain; run k6-sweep again")
+    elif budget:
+        yield End(
+            budget.sweep_until(float("inf"), signalled),
+            f"stopped by the end of the grace period after {cause}; keys may remain; raise --grace-period and the "
+            "pod's terminationGracePeriodSeconds, or run k6-sweep again",
+        )
+
+
 def sweep_once(
     settings: Settings,
     pod: OwnPod,
     log: Log,
-    remaining: Callable[[], float],
+    limit: TimeLimit,
     on_progress: OnProgress,
     own_keys: frozenset[bytes] = frozenset(),
     on_found: OnFound | None = None,
@@ -91,7 +104,7 @@ def sweep_once(
         settings: The patterns, the guards and the pace of the sweep.
         pod: The pod of k6-sweep.
         log: Receives the steps.
-        remaining: Returns the seconds left; it may drop at any time.
+        limit: The time that the sweep has.
         on_progress: Called a few times a second, on the calling thread.
         own_keys: k6-sweep's own keys: they are neither swept nor counted.
         on_found: In a dry run, gets the keys that a sweep would delete.
@@ -102,10 +115,13 @@ def sweep_once(
     log.info(LogEvent.SWEEP_STARTED, dry_run=settings.dry_run)
     try:
         check_namespace(settings.allowed_namespace, pod.namespace)
-        connect = Connector(settings, remaining)
-        result = sweep(settings, connect, remaining, log, on_progress, own_keys, on_found, pod.uid)
+        connect = Connector(settings, limit.remaining)
+        result = sweep(settings, connect, limit, log, on_progress, own_keys, on_found, pod.uid)
+    except FaultError as error:
+        log.exception(LogEvent.INTERNAL_ERROR)
+        return Report(error.status, dry_run=settings.dry_run, progress=error.progress, errors=(str(error),))
     except (RefusedError, RedisError) as error:
-        return Report(error.status, dry_run=settings.dry_run, errors=(str(error),))
+        return replace(failure(error, limit), dry_run=settings.dry_run)
     for pattern, matched in result.patterns.items() if not log.on_terminal else ():  # there the report has them
         log.info(LogEvent.PATTERN_COUNTED, pattern=pattern, matched=matched)
     return Report(result.status, dry_run=settings.dry_run, sweep=result)

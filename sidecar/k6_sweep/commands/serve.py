@@ -1,12 +1,7 @@
 """`k6-sweep serve`: sweeps when an HTTP request asks for it."""
 
 import asyncio
-import contextlib
-import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Final
 
 from k6_sweep.api.app import Service, make_app
@@ -20,6 +15,7 @@ from k6_sweep.commands.context import Context
 from k6_sweep.commands.progress import ProgressLines
 from k6_sweep.commands.run import sweep_once
 from k6_sweep.commands.used_snapshot import note_use
+from k6_sweep.lifecycle import Events
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.metrics import ServerMetrics
 from k6_sweep.report import Report
@@ -28,6 +24,7 @@ from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_breadth, check_namespace
 from k6_sweep.sweep.preflight import problems
 from k6_sweep.sweep.result import OnProgress, Progress
+from k6_sweep.sweep.time_limit import TimeLimit
 
 _PROBE_PATIENCE: Final = 1.0
 """Seconds that Redis may take for each step of a readiness probe; the chart's probe waits 5 s for all steps."""
@@ -45,21 +42,22 @@ def serve(context: Context) -> Report:
     lock = SweepLock(settings, lambda seconds: Connector(settings, lambda: seconds))
     metrics = ServerMetrics()
 
-    def work(asked: Settings, log: Log, remaining: Callable[[], float], on_progress: OnProgress) -> Report:
+    def work(asked: Settings, log: Log, limit: TimeLimit, on_progress: OnProgress) -> Report:
         lines = ProgressLines(log)
 
         def told(progress: Progress) -> None:
             lines(progress)
             on_progress(progress)
 
-        report = sweep_once(asked, context.pod, log, remaining, told, own_keys=frozenset([lock.key]))
+        report = sweep_once(asked, context.pod, log, limit, told, own_keys=frozenset([lock.key]))
         note_use(asked, log, report)
         return report
 
     sweeps = Sweeps(settings, work, lock, log, metrics.note_sweep)
     readiness = Readiness(settings, Connector(settings, lambda: _PROBE_PATIENCE))
     app = make_app(Service(settings, sweeps, readiness, metrics), log)
-    with bind(settings.listen) as listening, _signals_to(settings, sweeps):
+    _stop_by_signal(settings, sweeps, context.signals())
+    with bind(settings.listen) as listening:
         host, port = listening.getsockname()[:2]
         log.info(LogEvent.LISTENING, host=host, port=port, tls=settings.tls_cert_file is not None)
         # Beside the server: without Redis, /healthz must still answer.
@@ -69,22 +67,16 @@ def serve(context: Context) -> Report:
     return Report(Status.STOPPED, totals=sweeps.totals)
 
 
-@contextlib.contextmanager
-def _signals_to(settings: Settings, sweeps: Sweeps) -> Iterator[None]:
+def _stop_by_signal(settings: Settings, sweeps: Sweeps, events: Events) -> None:
     """Give the running sweep its share of the grace period after SIGTERM; none after SIGINT or a second signal."""
     budget = Budget(settings.timeout, grace_period=settings.grace_period or ASSUMED_GRACE_PERIOD)
 
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
-        urgent = number == signal.SIGINT or sweeps.stopping
-        sweeps.stop(now if urgent else budget.sweep_until(float("inf"), now))
+    def stop() -> None:
+        if events.first_signal is not None:
+            sweeps.stop(events.urgent_signal or budget.sweep_until(float("inf"), events.first_signal))
 
-    former = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+    events.on_signal = stop
+    stop()  # the signal may have come before
 
 
 def _try_redis(context: Context) -> None:

@@ -2,11 +2,12 @@
 
 import dataclasses
 import time
+from collections.abc import Iterator
 
 from k6_sweep.cluster.connector import Connector
-from k6_sweep.commands.context import ContextOf
+from k6_sweep.commands.context import ContextOf, failure
 from k6_sweep.commands.progress import shown
-from k6_sweep.errors import RefusedError, SettingsError
+from k6_sweep.errors import RedisError, RefusedError, SettingsError
 from k6_sweep.lifecycle import Events
 from k6_sweep.log import LogEvent
 from k6_sweep.report import Report
@@ -15,6 +16,7 @@ from k6_sweep.status import Status
 from k6_sweep.sweep.guard import check_namespace
 from k6_sweep.sweep.read_snapshot import read_snapshot
 from k6_sweep.sweep.sweeper import take_snapshot
+from k6_sweep.sweep.time_limit import End, TimeLimit
 
 
 def snapshot(context: ContextOf[SnapshotSettings]) -> Report:
@@ -23,19 +25,16 @@ def snapshot(context: ContextOf[SnapshotSettings]) -> Report:
     check_namespace(settings.allowed_namespace, context.pod.namespace)
     if out.exists():
         return _kept(context)
-    deadline = time.monotonic() + settings.timeout
-    with Events() as events, shown(context.log) as show:
-
-        def remaining() -> float:
-            return deadline - time.monotonic() if events.first_signal is None else 0.0
-
-        taken, report = take_snapshot(settings, Connector(settings, remaining), remaining, context.log, show)
-        if events.first_signal is not None:
-            return Report(
-                Status.INCOMPLETE,
-                sweep=report,
-                errors=("a signal stopped the snapshot before it was complete; no file was written",),
-            )
+    events = context.signals()
+    timeout = _end_by_timeout(settings.timeout)
+    limit = TimeLimit(lambda: (timeout, *_end_by_signal(events)))
+    try:
+        with shown(context.log) as show:
+            taken, report = take_snapshot(settings, Connector(settings, limit.remaining), limit, context.log, show)
+    except RedisError as error:
+        return failure(error, limit)
+    if events.first_signal is not None:
+        return Report(Status.INCOMPLETE, sweep=report)
     if out.exists():  # written by another process meanwhile
         return _kept(context)
     try:
@@ -44,6 +43,16 @@ def snapshot(context: ContextOf[SnapshotSettings]) -> Report:
         raise SettingsError([f"--out cannot be written: {error}; choose a writable path"]) from error
     context.log.info(LogEvent.SNAPSHOT_TAKEN, keys=taken.size, file=str(out))
     return Report(report.status, sweep=report)
+
+
+def _end_by_timeout(seconds: float) -> End:
+    reason = f"stopped by --timeout ({seconds:g} s): the snapshot does not cover all slots; raise --timeout"
+    return End(time.monotonic() + seconds, reason)
+
+
+def _end_by_signal(events: Events) -> Iterator[End]:
+    if events.first_signal is not None:
+        yield End(events.first_signal, f"stopped by {events.signalled_by} before the snapshot was written")
 
 
 def _kept(context: ContextOf[SnapshotSettings]) -> Report:

@@ -30,18 +30,18 @@ _STATUS_SECONDS: Final = 8.0
 
 def watch(context: Context) -> Report:
     """Wait for the end of k6, then sweep."""
-    with Events() as events:
-        try:
-            report = _watch(context, events)
-        except SweepError as error:
-            report = failure(error)
-        announce(context, report)
-        if context.settings.native and events.first_signal is None:
-            # If a native sidecar exits while other containers run, the kubelet restarts it, and it would sweep again.
-            context.log.info(LogEvent.WAITING_FOR_SIGTERM, status=report.status)
-            while events.first_signal is None:
-                events.wait([], None)
-        return report
+    events = context.signals()
+    try:
+        report = _watch(context, events)
+    except SweepError as error:
+        report = failure(error)
+    announce(context, report)
+    if context.settings.native and events.first_signal is None:
+        # If a native sidecar exits while other containers run, the kubelet restarts it, and it would sweep again.
+        context.log.info(LogEvent.WAITING_FOR_SIGTERM, status=report.status)
+        while events.first_signal is None:
+            events.wait([], None)
+    return report
 
 
 def _watch(context: Context, events: Events) -> Report:
@@ -72,7 +72,8 @@ def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> R
     if not k6.seen:
         return Report(Status.UNSEEN, dry_run=settings.dry_run, k6=k6, errors=(_why_unseen(settings, events, k6),))
     if k6.broken_off:
-        stopped = "a signal stopped the wait before k6 ended; nothing was swept" + (f" ({k6.why})" if k6.why else "")
+        stopped = f"{events.signalled_by} stopped the wait before k6 ended; nothing was swept"
+        stopped += f" ({k6.why})" if k6.why else ""
         return Report(Status.INCOMPLETE, dry_run=settings.dry_run, k6=k6, errors=(stopped,))
     if settings.when != "always":
         k6 = _ask_for_the_code(context, events, budget, k6)
@@ -91,7 +92,7 @@ def _why_unseen(settings: Settings, events: Events, k6: K6Outcome) -> str:
     if k6.ended:
         why = "k6 never ran"
     elif events.first_signal is not None:
-        why = "a signal stopped the wait before k6 appeared"
+        why = f"{events.signalled_by} stopped the wait before k6 appeared"
     else:
         why = f"k6 did not appear within {settings.start_timeout:g} s (--start-timeout)"
     if k6.detector == "process":

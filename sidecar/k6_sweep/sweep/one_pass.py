@@ -2,26 +2,24 @@
 
 import itertools
 import random
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final
 
-from redis import exceptions
-
 from k6_sweep.cluster.identity import identity
 from k6_sweep.cluster.link import Connect, Link
 from k6_sweep.cluster.links import Links
-from k6_sweep.cluster.replies import text_of
 from k6_sweep.cluster.sentinel import seeds
 from k6_sweep.cluster.topology import Shard, Topology, discover, read_topology
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.values import Address
+from k6_sweep.sweep.acknowledge import await_replica
 from k6_sweep.sweep.by_scan import ScanSweep
 from k6_sweep.sweep.by_slot import ListingDeniedError, SlotSweep
 from k6_sweep.sweep.imports import Imports
+from k6_sweep.sweep.in_time import in_time, pause
 from k6_sweep.sweep.moving import MovingSlot, where_to
 from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
 from k6_sweep.sweep.pass_result import PassResult
@@ -29,10 +27,9 @@ from k6_sweep.sweep.pass_result import PassResult
 _FIRST_BACKOFF: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0
 _TICK: Final = 0.2
-_REPLICA_ACK_MS: Final = 1000
 _LATE: Final = 0.3
 """Seconds after the deadline when k6-sweep closes the links of workers that are stuck in a read."""
-_TOO_LATE: Final = 1.5
+_TOO_LATE: Final = 0.8
 """Seconds after the deadline when k6-sweep abandons workers that still run, for example in the lookup of a name."""
 
 Tick = Callable[[], None]
@@ -53,29 +50,40 @@ class Rounds:
         self._imports = Imports(self._links)
         self._sizes: dict[int, int] = {}
         """How many keys a slot had when it was last swept: exact enough to form groups of similar size."""
+        self._workers: dict[Future[None], tuple[Shard, Tally]] = {}
+        """The work of the latest round."""
         self._pool = ThreadPoolExecutor(settings.max_shards, thread_name_prefix="shard")
         self.topology = Topology(clustered=False, shards=())
         self.by_scan = False
         """Whether keys are found with SCAN: always without a cluster, and if a server denies the listing of slots."""
+
+    def join(self) -> None:
+        """Wait until all workers have ended; cut the links of those that do not notice that no time remains."""
+        if wait(self._workers, timeout=_LATE).not_done:
+            self._links.close()
+            wait(self._workers, timeout=_TOO_LATE - _LATE)
 
     def close(self) -> None:
         """Close all links and stop the threads."""
         self._links.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def refresh(self) -> None:
-        """Read the topology from the first server that answers.
+    def refresh(self, remaining: Callable[[], float]) -> None:
+        """Read the topology from the first server that answers, while time remains.
 
         Raises:
             UnreachableError: No server answers.
             DeniedError: A server refuses, and a retry does not help.
         """
-        known = self.topology.addresses if self.topology.clustered else ()
-        trusted = sorted(known, key=self._suspects.__contains__)
-        self.topology = discover(self._connect, itertools.chain(trusted, seeds(self._url, self._connect)), self._nodes)
+        self.topology = in_time(self._discover, remaining)
         if self.topology.clustered:
             self._nodes |= self.topology.node_ids
         self.by_scan = self.by_scan or not self.topology.clustered
+
+    def _discover(self) -> Topology:
+        known = self.topology.addresses if self.topology.clustered else ()
+        trusted = sorted(known, key=self._suspects.__contains__)
+        return discover(self._connect, itertools.chain(trusted, seeds(self._url, self._connect)), self._nodes)
 
     def _connect_to_member(self, address: Address) -> Link:
         """Open a link to a node of the cluster; refuse another server that has taken over the node's address.
@@ -118,9 +126,9 @@ class Rounds:
                 continue
             backoff = _FIRST_BACKOFF if len(result.open) < before else min(backoff * 2, _LONGEST_BACKOFF)
             self._log.debug(LogEvent.SLOTS_LEFT, slots=len(result.open), again_in_seconds=round(backoff, 2))
-            time.sleep(max(0.0, min(backoff * random.uniform(0.5, 1.0), orders.remaining())))  # noqa: S311  # jitter
+            pause(backoff * random.uniform(0.5, 1.0), orders.remaining)  # noqa: S311  # jitter
             try:
-                self.refresh()
+                self.refresh(orders.remaining)
             except UnreachableError as error:
                 result.unreachable["the topology"] = str(error)
             except DeniedError as error:
@@ -131,7 +139,7 @@ class Rounds:
         result.unreachable = {}
         result.rounds += 1
         self._suspects.clear()
-        workers: dict[Future[None], tuple[Shard, Tally]] = {}
+        workers = self._workers = {}
         for shard in self.topology.shards:
             slots = [slot for slot in shard.slots if slot in result.open]
             if slots:
@@ -146,8 +154,14 @@ class Rounds:
                 self._links.close()
         for worker, (shard, tally) in workers.items():
             result.open -= tally.finished
+            if not worker.done() and orders.delete:
+                tally.unsure.append(f"a delete got no answer: {shard.address}")
             self._collect(worker, shard, result)
-        self._imports.reopen(self.topology, workers.values(), result)
+        try:
+            in_time(lambda: self._imports.reopen(self.topology, workers.values(), result), orders.remaining)
+        except UnreachableError as error:
+            result.unreachable["the topology"] = str(error)
+            result.open |= {slot for _, tally in workers.values() for slot in tally.finished}
 
     def _collect(self, worker: Future[None], shard: Shard, result: PassResult) -> None:
         """Record in the result how the work on one primary ended."""
@@ -173,7 +187,7 @@ class Rounds:
         try:
             self._sweep(link, shard, slots, orders, tally)
             if orders.delete and shard.replicas:
-                _await_replica(link, orders, tally)
+                await_replica(link, orders, tally)
         except UnreachableError:
             self._links.drop(shard.address)
             tally.broken = True
@@ -206,22 +220,9 @@ class Rounds:
             target = self._links.get(address)
             MovingSlot(source, target, named, slot, orders, tally, self._links.write_size(address)).sweep()
             if orders.delete and any(each.replicas for each in self.topology.shards if each.address == address):
-                _await_replica(target, orders, tally)
+                await_replica(target, orders, tally)
         except UnreachableError as error:
             if source.closed:
                 raise
             self._links.drop(address)  # the primary's other slots do not depend on that node
             tally.trouble[slot] = str(error)
-
-
-def _await_replica(link: Link, orders: Orders, tally: Tally) -> None:
-    """Wait for a replica to acknowledge the deletes: without that, a failover now could bring the keys back.
-
-    Source: https://redis.io/docs/latest/commands/wait/
-    """
-    patience = int(min(_REPLICA_ACK_MS, max(1, orders.remaining() * 1000)))
-    try:
-        if link.ask(b"WAIT", 1, patience) < 1:
-            tally.unsure.append(f"no replica of {link.name} has acknowledged the deletes")
-    except exceptions.ResponseError as error:
-        tally.unsure.append(f"{link.name} denies WAIT: a replica may lack the deletes: {text_of(error)}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from k6_sweep.errors import SweepError
 from k6_sweep.status import Status
 
 
@@ -60,6 +61,14 @@ class Progress:
     """For each primary of the running pass, how many of its slots are done, and how many it has to do."""
     seconds: float
     """Since the sweep began."""
+
+
+class FaultError(SweepError):
+    """k6-sweep has a defect, which has ended the sweep; `progress` counts what it did until then."""
+
+    def __init__(self, cause: Exception, progress: Progress) -> None:
+        super().__init__(f"internal error: {type(cause).__name__}")
+        self.progress = progress
 
 
 OnProgress = Callable[[Progress], None]

@@ -12,7 +12,7 @@ from k6_sweep.errors import RedisError, UnreachableError
 from k6_sweep.settings.all import Settings
 from k6_sweep.status import Status
 from k6_sweep.sweep.pass_result import PassResult
-from k6_sweep.sweep.result import SweepReport
+from k6_sweep.sweep.result import Progress, SweepReport
 from k6_sweep.sweep.unused import Unused
 
 _MOST_REASONS: Final = 5
@@ -42,7 +42,7 @@ def summarize(
     unproven: Collection[int],
     unused: Unused,
     seconds: float,
-    time_is_up: bool,
+    stopped_by: str | None,
 ) -> SweepReport:
     """Return the report of a sweep that ran.
 
@@ -56,7 +56,7 @@ def summarize(
         unproven: Those of them for which the snapshot is incomplete; they were not swept.
         unused: The patterns that matched no key in the lists, and the keeps that spared none.
         seconds: The duration of the sweep.
-        time_is_up: Whether the deadline has passed.
+        stopped_by: Why no time remains, as a sentence; None if time remains.
     """
     last = passes[-1]
     settled = ending.verified or (settings.no_verify and ending.may_delete)
@@ -75,15 +75,29 @@ def summarize(
         preserved=last.preserved,
         preserved_by_pattern=_by_pattern(settings, last.preserved_by_pattern),
         exact=ending.exact,
-        patterns=matched_by_text(settings, passes),
+        patterns=_matched_by_text(settings, passes),
         slots_done=None if by_scan else len(slots_asked) - len(unproven) - len(last.open),
         slots_asked=len(slots_asked),
         shards=dict(shards),
         passes=len(passes),
         retries=sum(each.rounds - 1 for each in passes),
         seconds=seconds,
-        errors=tuple(_reasons(settings, passes, ending, topology, unproven, time_is_up=time_is_up and not whole)),
+        errors=tuple(_reasons(settings, passes, ending, topology, unproven, stopped_by=None if whole else stopped_by)),
         warnings=tuple(unused.sentences()) if whole else (),
+    )
+
+
+def progress_of(settings: Settings, passes: Sequence[PassResult], slots_asked: int | None, seconds: float) -> Progress:
+    """Return the counts of the passes so far; the arguments are those of `summarize`."""
+    return Progress(
+        pass_number=len(passes),
+        slots_done=passes[-1].finished if passes else 0,
+        slots_asked=slots_asked,
+        deleted=sum(each.deleted for each in passes),
+        matched=sum(each.matched for each in passes),
+        patterns=_matched_by_text(settings, passes),
+        shards=passes[-1].slots_by_primary() if passes else {},
+        seconds=seconds,
     )
 
 
@@ -99,7 +113,7 @@ def cause_of_nothing(passes: Sequence[PassResult], ending: Ending) -> RedisError
     return UnreachableError("; ".join(last.unreachable.values())) if last.unreachable else None
 
 
-def matched_by_text(settings: Settings, passes: Sequence[PassResult]) -> dict[str, int]:
+def _matched_by_text(settings: Settings, passes: Sequence[PassResult]) -> dict[str, int]:
     """Return how many keys each pattern owns, over all passes."""
     return _by_pattern(settings, sum((each.matched_by_pattern for each in passes), Counter()))
 
@@ -126,10 +140,12 @@ def _reasons(
     ending: Ending,
     topology: Topology,
     unproven: Collection[int],
-    time_is_up: bool,
+    stopped_by: str | None,
 ) -> Iterator[str]:
     """Yield the reasons and warnings for the report, the most important first."""
     last = passes[-1]
+    # A server in trouble is the cause even if time was over in the end: more time would not have helped.
+    in_trouble = bool(last.unreachable or last.troubles() or topology.uncovered())
     if not ending.may_delete:
         yield "not all keys could be counted, as --max-keys needs, so nothing was deleted"
     if last.denied:
@@ -141,12 +157,14 @@ def _reasons(
         )
     if unproven:
         yield f"slots not swept, because the snapshot is incomplete for them: {format_ranges(unproven)}"
+    stopped = () if stopped_by is None else (stopped_by, *_late_writers(passes))
+    if not in_trouble:
+        yield from stopped
     if last.open:
         yield from _open_slots(last, topology)
     yield from list(last.unreachable.values())[:_MOST_REASONS]
-    if time_is_up:
-        yield "the sweep was stopped early: --timeout reached, signal received, or cancelled"
-        yield from _late_writers(passes)
+    if in_trouble:
+        yield from stopped
     yield from list(dict.fromkeys(reason for each in passes for reason in each.unsure))[:_MOST_REASONS]
 
 

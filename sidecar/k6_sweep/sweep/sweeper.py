@@ -2,33 +2,33 @@
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
 from k6_sweep.cluster.link import Connect
 from k6_sweep.cluster.lock import lock_keys
-from k6_sweep.errors import RedisError, RefusedError, UnreachableError
+from k6_sweep.errors import RedisError, RefusedError, SweepError
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.snapshot import SnapshotSettings
+from k6_sweep.sweep.find_cluster import find_cluster
 from k6_sweep.sweep.guard import check_breadth
-from k6_sweep.sweep.marker import check_marker
+from k6_sweep.sweep.in_time import pause
 from k6_sweep.sweep.matcher import Matcher
 from k6_sweep.sweep.one_pass import Rounds
 from k6_sweep.sweep.orders import Allowance, Orders, Pace
 from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.probes import Probes, reachable_slots
 from k6_sweep.sweep.read_snapshot import usable_snapshot
-from k6_sweep.sweep.result import OnFound, OnProgress, Progress, SweepReport
+from k6_sweep.sweep.result import FaultError, OnFound, OnProgress, Progress, SweepReport
 from k6_sweep.sweep.snapshot import Notebook, Snapshot
-from k6_sweep.sweep.summary import Ending, cause_of_nothing, matched_by_text, summarize
+from k6_sweep.sweep.summary import Ending, cause_of_nothing, progress_of, summarize
+from k6_sweep.sweep.time_limit import TimeLimit
 from k6_sweep.sweep.unused import Unused
 
-_RETRY: Final = 0.5
-_NAP: Final = 0.1
 _UNBOUNDED: Final = 2**31
 _WRITES_A_SECOND: Final = 20
 """A limited rate is spread over at least this number of writes per second."""
@@ -37,7 +37,7 @@ _WRITES_A_SECOND: Final = 20
 def sweep(
     settings: Settings,
     connect: Connect,
-    remaining: Callable[[], float],
+    limit: TimeLimit,
     log: Log,
     on_progress: OnProgress,
     own_keys: frozenset[bytes] = frozenset(),
@@ -49,7 +49,7 @@ def sweep(
     Args:
         settings: What to delete, how, and within which guards.
         connect: Opens a link to a server.
-        remaining: Returns the seconds left; they may drop at any time; at 0 the sweep stops before its next write.
+        limit: The time that the sweep has.
         log: Gets the steps.
         on_progress: Called a few times a second, on the calling thread.
         own_keys: Keys of k6-sweep, in addition to the endpoints' locks for these patterns: not swept, not counted.
@@ -60,16 +60,28 @@ def sweep(
         RefusedError: A guard refused the sweep; nothing was deleted.
         UnreachableError: Redis could not be reached; nothing was deleted.
         DeniedError: The server refused the login or a command; nothing was deleted.
+        FaultError: A defect ended the sweep, perhaps after some deletes.
     """
     check_breadth(settings)
     existing = usable_snapshot(settings, pod)
     own_keys = own_keys.union(lock_keys(settings.pattern))
     with closing(Rounds(settings, connect, log)) as rounds:
-        return _Sweep(settings, connect, remaining, log, on_progress, rounds, existing, own_keys).run(on_found)
+        work = _Sweep(settings, connect, limit, log, on_progress, rounds, existing, own_keys)
+        try:
+            return work.run(on_found)
+        except Exception as error:
+            work.stop()
+            if isinstance(error, SweepError) and not work.progress().deleted:
+                raise
+            raise FaultError(error, work.progress()) from error
 
 
 def take_snapshot(
-    settings: SnapshotSettings, connect: Connect, remaining: Callable[[], float], log: Log, on_progress: OnProgress
+    settings: SnapshotSettings,
+    connect: Connect,
+    limit: TimeLimit,
+    log: Log,
+    on_progress: OnProgress,
 ) -> tuple[Snapshot, SweepReport]:
     """Take a snapshot of the keys that match now; the arguments are those of `sweep`.
 
@@ -80,14 +92,14 @@ def take_snapshot(
     """
     check_breadth(settings)
     with closing(Rounds(settings, connect, log)) as rounds:
-        return _Sweep(settings, connect, remaining, log, on_progress, rounds).take_snapshot(settings.snapshot_limit)
+        return _Sweep(settings, connect, limit, log, on_progress, rounds).take_snapshot(settings.snapshot_limit)
 
 
 @dataclass
 class _Sweep:
     _settings: Settings
     _connect: Connect
-    _remaining: Callable[[], float]
+    _limit: TimeLimit
     _log: Log
     _on_progress: OnProgress
     _rounds: Rounds
@@ -101,22 +113,26 @@ class _Sweep:
         self._slots: Sequence[int] = [slot for slot in self._reachable if slot not in unproven]
         self._passes: list[PassResult] = []
         self._unused = Unused(self._settings.pattern, self._settings.keep)
+        self._stopped = False
 
     def run(self, on_found: OnFound | None) -> SweepReport:
-        self._find_cluster()
-        if self._existing is not None and self._settings.preserve_existing is not None:
-            self._existing.check_redis(self._rounds.identity(), self._settings.preserve_existing)
-            self._log.info(LogEvent.EXISTING_PRESERVED, snapshot=str(self._existing))
-        check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
+        find_cluster(self._settings, self._connect, self._remaining, self._log, self._rounds, self._existing)
         if self._settings.dry_run:
             return self._count(self._orders_to(delete=False, on_found=on_found))[1]
         if not self._is_within_max_keys():
             return self._report(Ending(exact=True, verified=False, may_delete=False))
         return self._report(self._sweep_until_quiet())
 
+    def stop(self) -> None:
+        """End the work of all threads before their next write; after that the counts are final."""
+        self._stopped = True
+        self._rounds.join()
+
+    def _remaining(self) -> float:
+        return 0.0 if self._stopped else self._limit.remaining()
+
     def take_snapshot(self, limit: int) -> tuple[Snapshot, SweepReport]:
-        self._find_cluster()
-        check_marker(self._settings.require_marker, self._rounds.topology, self._connect)
+        find_cluster(self._settings, self._connect, self._remaining, self._log, self._rounds)
         self._unused = Unused(())  # before a test it is normal that a pattern has no key
         notebook, redis = Notebook(limit), self._rounds.identity()
         result, report = self._count(self._orders_to(delete=False, all_keys=True, on_found=notebook.add))
@@ -126,21 +142,6 @@ class _Sweep:
                 "--dry-run, then make --pattern narrower or raise the limit"
             )
         return notebook.snapshot(self._settings.pattern, redis, sorted(result.open)), report
-
-    def _find_cluster(self) -> None:
-        told = False
-        while True:
-            try:
-                self._rounds.refresh()
-            except UnreachableError as error:
-                if self._remaining() <= _RETRY:
-                    raise
-                if not told:
-                    self._log.warning(LogEvent.REDIS_UNREACHABLE, problem=str(error))
-                told = True
-                time.sleep(_RETRY)
-            else:
-                return
 
     def _orders_to(self, delete: bool, all_keys: bool = False, on_found: OnFound | None = None) -> Orders:
         settings = self._settings
@@ -170,18 +171,12 @@ class _Sweep:
         return result
 
     def _tick(self) -> None:
-        self._on_progress(
-            Progress(
-                pass_number=len(self._passes),
-                slots_done=self._passes[-1].finished,
-                slots_asked=None if self._rounds.by_scan else len(self._slots),
-                deleted=sum(each.deleted for each in self._passes),
-                matched=sum(each.matched for each in self._passes),
-                patterns=matched_by_text(self._settings, self._passes),
-                shards=self._passes[-1].slots_by_primary(),
-                seconds=time.monotonic() - self._started,
-            )
-        )
+        self._on_progress(self.progress())
+
+    def progress(self) -> Progress:
+        """Return the counts so far; the threads of the shards may be adding to them."""
+        asked = None if self._rounds.by_scan else len(self._slots)
+        return progress_of(self._settings, self._passes, asked, time.monotonic() - self._started)
 
     def _is_within_max_keys(self) -> bool:
         """Count the keys before the first delete, if there is a limit; return whether all could be counted.
@@ -223,15 +218,14 @@ class _Sweep:
             elif time.monotonic() - quiet_since >= settle:
                 return Ending(exact, verified=True)
             doubted = doubted or doubtful
-            while (left := quiet_since + settle - time.monotonic()) > 0 and self._remaining() > 0:
-                time.sleep(min(left, _NAP))
+            pause(quiet_since + settle - time.monotonic(), self._remaining)
             if self._remaining() <= 0:
                 return Ending(exact, verified=False)
 
     def _owners_now(self) -> dict[int, str] | None:
         """Return the owner of each slot after a pass; None if the topology cannot be read."""
         try:
-            self._rounds.refresh()
+            self._rounds.refresh(self._remaining)
         except RedisError as error:
             self._log.warning(LogEvent.TOPOLOGY_UNREADABLE, problem=str(error))
             return None
@@ -250,5 +244,5 @@ class _Sweep:
             unproven=frozenset(self._reachable) - frozenset(self._slots),
             unused=self._unused,
             seconds=time.monotonic() - self._started,
-            time_is_up=self._remaining() <= 0,
+            stopped_by=self._limit.reason() if self._remaining() <= 0 else None,
         )

@@ -14,6 +14,7 @@ from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
 from k6_sweep.status import Status
 from k6_sweep.sweep.result import Progress
+from k6_sweep.sweep.time_limit import TimeLimit
 from tests.support import quiet_log, settings_for
 
 PATTERNS = (Pattern("test:1:*"),)
@@ -49,16 +50,16 @@ class FakeWork:
         self.fault: Exception | None = None
 
     def __call__(
-        self, settings: Settings, _log: Log, remaining: Callable[[], float], on_progress: Callable[[Progress], None]
+        self, settings: Settings, _log: Log, limit: TimeLimit, on_progress: Callable[[Progress], None]
     ) -> Report:
         self.settings.append(settings)
         on_progress(Progress(1, 5, 10, 3, 4, {"test:1:*": 4}, {}, 0.1))
         if self.fault:
             raise self.fault
-        while remaining() > 0:
+        while limit.remaining() > 0:
             if self.may_end.wait(0.01):
                 return Report(Status.COMPLETE)
-        return Report(Status.INCOMPLETE)
+        return Report(Status.INCOMPLETE, errors=(limit.reason(),))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from k6_sweep.cli import COMMANDS
 from k6_sweep.commands.context import ContextOf, failure
 from k6_sweep.errors import RefusedError
 from k6_sweep.kube.own_pod import OwnPod
+from k6_sweep.lifecycle import Events
 from k6_sweep.log import Log
 from k6_sweep.report import Report
 from k6_sweep.settings.parse import parse, settings_of
@@ -47,9 +48,11 @@ def test_the_namespace_is_checked_first(command: str, tmp_path: Path) -> None:
     assert not problems
 
     def errors_in(namespace: str) -> tuple[str, ...]:
-        context = ContextOf(settings, Log(logging.getLogger("unread")), lambda _: None, OwnPod(namespace=namespace))
+        unread = Log(logging.getLogger("unread"))
         try:
-            report: Report = getattr(import_module(f"k6_sweep.commands.{command}"), command)(context)
+            with Events() as events:
+                context = ContextOf(settings, unread, lambda _: None, OwnPod(namespace=namespace), lambda: events)
+                report: Report = getattr(import_module(f"k6_sweep.commands.{command}"), command)(context)
         except RefusedError as error:
             report = failure(error)
         assert report.status is Status.REFUSED

@@ -43,7 +43,7 @@ def run(
     result = PassResult(open=set(slots), started=0.0)
     rounds = Rounds(settings_for(cluster.url), connect or cluster.connect, log or quiet_log())
     try:
-        rounds.refresh()
+        rounds.refresh(lambda: 60.0)
         rounds.run(orders or orders_for(), result, tick)
     finally:
         rounds.close()

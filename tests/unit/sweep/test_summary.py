@@ -30,7 +30,7 @@ def errors(passes: list[PassResult], ending: Ending, unproven: frozenset[int] = 
         unproven=unproven,
         unused=Unused(()),
         seconds=60.0,
-        time_is_up=True,
+        stopped_by="stopped by a test",
     ).errors
 
 
@@ -44,7 +44,7 @@ def test_the_rate_of_late_writers_is_that_of_the_last_whole_pass() -> None:
 def test_no_late_writer_is_named_without_a_second_pass() -> None:
     """If the first pass was not completed, the report names no late writers."""
     said = " ".join(errors([one_pass(0.0, 9000, {1, 2})], Ending(exact=True, verified=False)))
-    assert "stopped early" in said
+    assert "stopped by a test" in said
     assert "written" not in said
     assert "slots not swept completely: 1-2" in said
 
