@@ -177,17 +177,10 @@ class Sidecar:
 
 
 def watch_command(redis_url: str, message: Path, *options: str) -> list[str]:
-    wanted = [
-        "--redis-url",
-        redis_url,
-        "--pattern",
-        "test:*",
-        "--termination-log",
-        str(message),
-        "--log-format",
-        "json",
-    ]
-    return [sys.executable, "-m", "k6_sweep", "watch", *wanted, "--settle", "0", *options]
+    usual = {"--redis-url": redis_url, "--settle": "0", "--termination-log": str(message), "--log-format": "json"}
+    # An option given twice with different values is a problem.
+    wanted = [word for name, text in usual.items() if name not in options for word in (name, text)]
+    return [sys.executable, "-m", "k6_sweep", "watch", "--pattern", "test:*", *wanted, *options]
 
 
 def start_sidecar(

@@ -29,9 +29,10 @@ OTHERS: Final = "name-of-a-person"
 KEYS: Final = [f"{start}:{OTHERS}:{number}" for start in ("test", "test:keep", "user") for number in range(20)]
 
 ALONE: Final = """
-import contextlib, io, json, sys
+import contextlib, io, json, signal, sys
 from k6_sweep.cli import main
 for line in sys.stdin:
+    signal.alarm(60)  # a mistake that is accepted could start a server or a wait without end
     argv, environ = json.loads(line)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -268,23 +269,38 @@ def cluster_of_others() -> Iterator[LocalCluster]:
         yield cluster
 
 
+class Runner:
+    """Runs commands in one process; starts another one after a command that did not end by itself."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, str, str]:
+        if self._process is None:
+            command = [sys.executable, "-c", ALONE]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps([argv, env]) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            self.end()
+            pytest.fail("the command did not end by itself")
+        code, out, err = json.loads(line)
+        return code, out, err
+
+    def end(self) -> None:
+        if self._process:
+            self._process.communicate()  # closes its input, which ends it
+            self._process = None
+
+
 @pytest.fixture(scope="module")
-def runner() -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", ALONE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as one:
-        yield one
-        assert one.stdin
-        one.stdin.close()
-
-
-def ended(runner: subprocess.Popen[str], argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, str, str]:
-    assert runner.stdin
-    assert runner.stdout
-    runner.stdin.write(json.dumps([argv, env]) + "\n")
-    runner.stdin.flush()
-    code, out, err = json.loads(runner.stdout.readline())
-    return code, out, err
+def runner() -> Iterator[Runner]:
+    one = Runner()
+    yield one
+    one.end()
 
 
 def words_of(row: Row, cluster: LocalCluster) -> list[str]:
@@ -294,9 +310,9 @@ def words_of(row: Row, cluster: LocalCluster) -> list[str]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_a_mistake_ends_before_redis(row: Row, cluster_of_others: LocalCluster, runner: subprocess.Popen[str]) -> None:
+def test_a_mistake_ends_before_redis(row: Row, cluster_of_others: LocalCluster, runner: Runner) -> None:
     """A mistake ends with exit code 2 and its cause, deletes nothing, and shows no secret, key name or traceback."""
-    code, out, err = ended(runner, words_of(row, cluster_of_others), row.env)
+    code, out, err = runner.run(words_of(row, cluster_of_others), row.env)
     assert (code, [part for part in row.said if part not in out + err]) == (2, []), out + err
     assert [word for word in ("Traceback", SECRET, OTHERS) if word in out + err] == []
     assert keys_of(cluster_of_others.primaries) == {key.encode() for key in KEYS}
@@ -328,11 +344,11 @@ MEANT: Final[list[tuple[Sequence[str], Mapping[str, str]]]] = [
 
 @pytest.mark.parametrize(("argv", "env"), MEANT, ids=str)
 def test_what_is_meant(
-    argv: Sequence[str], env: Mapping[str, str], cluster_of_others: LocalCluster, runner: subprocess.Popen[str]
+    argv: Sequence[str], env: Mapping[str, str], cluster_of_others: LocalCluster, runner: Runner
 ) -> None:
     """What can be meant is accepted, and spares the keys that it should."""
     url = f"redis://127.0.0.1:{cluster_of_others.primaries[0].port}"
-    code, out, _ = ended(runner, ["run", "--redis-url", url, *argv], env)
+    code, out, _ = runner.run(["run", "--redis-url", url, *argv], env)
     assert (code, json.loads(out)["deleted"]) == (0, 0)
     assert keys_of(cluster_of_others.primaries) == {key.encode() for key in KEYS}
 

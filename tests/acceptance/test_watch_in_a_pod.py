@@ -177,7 +177,7 @@ def test_a_sidecar_that_looks_like_k6_itself(
 
     def as_k6(command: list[str]) -> list[str]:
         path = shlex.quote(":".join(sys.path))  # with another name Python does not find its environment
-        return ["bash", "-c", f"PYTHONPATH={path} exec -a k6 {shlex.join([*command, '--keep', 'run'])}"]
+        return ["bash", "-c", f"PYTHONPATH={path} exec -a k6 {shlex.join([*command, '--k6-container', 'run'])}"]
 
     sidecar = sidecar_in(wrap=as_k6)
     assert sidecar.still_waits()
