@@ -59,8 +59,10 @@ def _lines(report: Report, command: str, width: int, coloured: bool) -> Iterator
         yield ""
     colour = "31" if report.status.is_failure else "32"
     yield "  ".join([painted(report.status, colour, coloured), *_facts(report)])
-    if report.k6 and report.k6.ended and report.k6.exit_code is not None:
-        yield f"k6 ended with exit code {report.k6.exit_code}" + (f" ({report.k6.reason})" if report.k6.reason else "")
+    if report.k6 and report.k6.ended:
+        reason = f" ({report.k6.reason})" if report.k6.reason else ""
+        code = report.k6.exit_code
+        yield f"k6 ended with exit code {code}{reason}" if code is not None else f"k6 ended, exit code unknown{reason}"
     yield from _listed(report.problems, width)
     yield from _listed([f"warning: {warning}" for warning in report.all_warnings], width)
     if command != "snapshot" and report.status in _NEXT:

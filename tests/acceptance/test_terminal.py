@@ -5,18 +5,21 @@ import json
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster
+from tests.acceptance.pod import private_k6
 from tests.support import keys_of
 
 
@@ -34,8 +37,17 @@ class Shown:
         return re.sub(r"\x1b\[[\d;?]*\w", "", self.drawn).replace("\r\n", "\n")
 
 
-def on_a_terminal(*arguments: str, env: Mapping[str, str] = {}, columns: int = 120, pipe: bool = False) -> Shown:
-    """Run the command with a terminal as its standard error, and as its standard output unless that is a pipe."""
+def on_a_terminal(
+    *arguments: str,
+    env: Mapping[str, str] = {},
+    columns: int = 120,
+    pipe: bool = False,
+    on_text: Callable[[bytes], None] = lambda _: None,
+) -> Shown:
+    """Run the command with a terminal as its standard error, and as its standard output unless that is a pipe.
+
+    `on_text` gets all that the terminal shows, each time when there is more.
+    """
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_") and name != "COLUMNS"}
@@ -56,6 +68,7 @@ def on_a_terminal(*arguments: str, env: Mapping[str, str] = {}, columns: int = 1
             if not data:
                 break
             drawn += data
+            on_text(drawn)
         os.close(master)
         code = process.wait(30)
         output.seek(0)
@@ -101,6 +114,29 @@ def test_a_pipe_gets_the_report_as_json(filled: LocalCluster) -> None:
     assert re.search(r"info +done +status=dry-run", shown.plain)
     assert on_a_terminal(*words, "--output", "text", pipe=True).piped.startswith("pattern  matched")
     assert re.search(r'^\{"status":"dry-run"', on_a_terminal(*words, "--output", "json").plain, re.MULTILINE)
+
+
+def test_watch_ends_with_a_table(tmp_path: Path, redis_url: str) -> None:
+    """After k6's end, `watch` shows the table, and k6's exit code or that it is unknown."""
+    script = tmp_path / "sleep.js"
+    script.write_text("import { sleep } from 'k6'\nexport default () => sleep(600)")
+    k6 = private_k6(tmp_path)
+    running: list[subprocess.Popen[bytes]] = []
+
+    def run_k6(drawn: bytes) -> None:
+        if b"waiting for k6" in drawn and not running:
+            command = [str(k6), "run", "--quiet", "--address", "localhost:0", str(script)]
+            running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        elif b"k6 is running" in drawn:
+            running[0].kill()
+            running[0].wait()  # the kernel reports the code of a process that its parent has waited for
+
+    words = ("watch", "--redis-url", redis_url, "--pattern", "test:*", "--k6-process", k6.name, "--settle", "0")
+    shown = on_a_terminal(*words, env={"KUBERNETES_SERVICE_HOST": ""}, on_text=run_k6)
+    assert [k6.returncode for k6 in running] == [-signal.SIGKILL]
+    assert shown.code == 0
+    ended = r"k6 ended(, exit code unknown| with exit code \d+ \(.+\))"
+    assert re.search(rf"test:\* +1 +1 +0 +0\n\ncomplete  [\d.]+ s  (not )?exact\n{ended}\n$", shown.plain)
 
 
 @pytest.mark.parametrize("pipe", [False, True])

@@ -47,6 +47,14 @@ def test_a_complete_sweep() -> None:
     ]
 
 
+def test_an_unknown_exit_code() -> None:
+    """If nothing reports k6's exit code, the line about its end says so."""
+    assert lines(Report(Status.COMPLETE, k6=K6Outcome(seen=True, ended=True)), "watch") == [
+        "complete",
+        "k6 ended, exit code unknown",
+    ]
+
+
 def test_an_uncertain_number_is_a_question_mark() -> None:
     """Deletes are not divided among patterns if some keys had expired; what an incomplete sweep left is unknown."""
     sweep = replace(SWEPT, status=Status.INCOMPLETE, deleted=1_234_000, slots_done=5, exact=False, errors=("a reason",))
