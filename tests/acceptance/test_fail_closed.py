@@ -202,7 +202,7 @@ def _values() -> Iterator[Row]:
         "!production",
     ):
         yield Row("allowed_namespace", ["--allowed-namespace must be a namespace"], ["--allowed-namespace", text])
-    for text, cause in (("'marker'", QUOTES), ("$MARKER", NAME), ("marker ", BLANK), ("load-*", "is one name")):
+    for text, cause in (("'marker'", QUOTES), ("$MARKER", NAME), ("marker ", BLANK), ("- marker", LIST)):
         yield Row("require_marker", ["--require-marker", cause], ["--require-marker", text])
     yield Row("redis_username", ["--redis-username", NAME], ["--redis-username", "${REDIS_USER}"])
     for text, cause in (

@@ -75,7 +75,7 @@ def in_keep(text: str) -> str | None:
 
 def in_name(text: str) -> str | None:
     """Return a clause about the sign of a mistake in a name, such as a key's; None if there is none."""
-    return _first(text, _IN_ANY) or ("is one name, not a glob; remove the *" if "*" in text else None)
+    return _first(text, _IN_ANY)
 
 
 def _first(text: str, signs: Iterable[tuple[re.Pattern[str], str]]) -> str | None:
