@@ -93,6 +93,8 @@ def _other_names() -> Iterator[Row]:
         "SWEEP_DRY_RUN ",
     ):
         yield Row("dry_run", [f"unknown variable {wrong}; write SWEEP_DRY_RUN"], (), {wrong: "true"})
+    for wrong in ("SWEP_DRY_RUN", "SWEEEP_DRY_RUN", "SWEEPER_DRY_RUN", "KSWEEP_DRY_RUN", "MY_SWEEP_DRY_RUN"):
+        yield Row("dry_run", [f"unknown variable {wrong}; write SWEEP_DRY_RUN"], (), {wrong: "true"})
     for wrong in ("SWEEP_DRY_RUNS", "sweep_dri_run"):
         yield Row("dry_run", [f"unknown variable {wrong}; did you mean SWEEP_DRY_RUN?"], (), {wrong: "true"})
     for wrong in ("SWEEP_REDIS_PORT", "SWEEP_PORT", "SWEEP_REDIS_SERVICE_PORT"):
@@ -156,6 +158,21 @@ KEEPS: Final = [
     *[(text, "nothing replaced") for text in ("null", "undefined", "test:<no value>:*")],
     *[(text, REGEX) for text in ("(test:keep:*)", "/test:keep:.*/", "test:keep:{1..9}", "test:{a..c}:*")],
     *[(text, SEPARATOR) for text in ("test:keep:*&test:a:*", "test:keep:*+test:a:*")],
+    *[
+        (text, "has a class, [...], that looks like a list")
+        for text in ("test:[keep;admin]:*", "test:[keep|ab]:*", "test:[a-Z]*", "test:[1-10]:*", "test:[0-20]:*")
+    ],
+    *[(text, "has a class, [...], that looks like a list") for text in ("test:[keep]:*", "test:[[:alpha:]]*")],
+    *[(text, "has a class that begins with !") for text in ("test:[!a]*", "test:[!a-j]eep:*")],
+    *[(text, "has a backslash before its *") for text in (r"test:keep:\*", r"test:keep\:\*")],
+    *[(text, SEPARATOR) for text in (r"test:keep:*\,test:b:*", r"test:keep:*\;test:b:*")],
+    *[(text, "has a comment") for text in ("test:keep:* # ours", "test:keep:*#ours")],
+    *[
+        (text, "has a placeholder of a template")
+        for text in ("test:keep:#{id}", "test:keep:{}", "test:keep:%s", "test:keep:%2A", "test:@ID@:*", "test:keep:$1")
+    ],
+    *[(text, REGEX) for text in ("test:!(a)*", "test:@(keep):*", "test:keep:*)", "test:keep:*>", "test:keep:*]")],
+    *[(text, "is invisible or looks like") for text in ("test:keep:*\ufe0f", "test:keep:\u22c6", "test\u2236keep:*")],
     ("test:keep:\\", "ends with a lone \\"),
     ("test:[keep:*", "has a [ without a ]"),
     ("test:*", BOTH),
@@ -171,6 +188,7 @@ def _keeps() -> Iterator[Row]:
     for text in (" test:keep:*", "test:keep:* ", "test:keep:*\r\n", "\xa0test:keep:*"):
         yield Row("keep", ["--keep", BLANK], ["--keep", text])
     yield Row("keep", ["--keep", SEPARATOR], ["--keep", "test:keep:*,test:a:*"])
+    yield Row("keep", ["--keep", "has a class, [...]"], ["--keep", "test:[keep,admin]:*"])
     yield Row("keep", ["SWEEP_KEEP", LIST], (), {"SWEEP_KEEP": "- test:keep:*\n- test:a:*"})
     yield Row("keep", ["SWEEP_KEEP", "has a [ without a ]"], (), {"SWEEP_KEEP": '["test:keep:*", "test:a:*"]'})
     yield Row("keep", ["SWEEP_KEEP", QUOTES], (), {"SWEEP_KEEP": "'test:keep:*','test:a:*'"})
@@ -248,9 +266,38 @@ def _places() -> Iterator[Row]:
         (f"redis://{SECRET}@a:1,redis://b:2", "has an invalid host or port"),
         (f"'redis://{SECRET}@127.0.0.1:PORT'", "must start with redis://"),
         (SECRET, "must start with redis://"),
+        ("redis://:@127.0.0.1:PORT", "has an empty login before @"),
+        ("redis://@127.0.0.1:PORT", "has an empty login before @"),
+        ("redis://default:@127.0.0.1:PORT", "has an empty password before @"),
     ):
         argv = ["--pattern", "test:*", "--redis-url", url]
         yield Row("redis_url", ["--redis-url", cause], argv, needs=False)
+    pem = f"-----BEGIN PRIVATE KEY-----\n{SECRET}"
+    for name in ("redis_ca_file", "redis_cert_file", "redis_key_file"):
+        yield Row(
+            name,
+            [f"{variable_name(name)} is a file that cannot be read", "not the content"],
+            (),
+            {variable_name(name): pem},
+        )
+    for text in ("$TOKEN", "${TOKEN}", "null"):
+        yield Row(
+            "admin_token",
+            ["SWEEP_ADMIN_TOKEN has a name that nothing replaced"],
+            (),
+            {"SWEEP_ADMIN_TOKEN": text},
+            "serve",
+        )
+    for name in ("preserve_existing", "snapshot_max_age", "target"):
+        yield Row(
+            name,
+            [f"inject does not pass on {variable_name(name)}; remove it"],
+            (),
+            {variable_name(name): "job/x"},
+            "inject",
+        )
+    for name in ("keep", "max_keys"):
+        yield Row(name, [flag_name(name)], [f"{flag_name(name)}=--"])
 
 
 ROWS: Final = [*_empty(), *_other_names(), *_twice(), *_keeps(), *_values(), *_waits(), *_places()]

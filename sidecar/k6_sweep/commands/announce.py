@@ -34,4 +34,5 @@ def announce(context: Context, report: Report) -> None:
         try:
             metrics.push(report, settings.pushgateway_url, grouping, _LIMIT)
         except (OSError, HTTPException, ValueError) as error:  # the last two: an answer that is not HTTP, a bad URL
-            context.log.warning(LogEvent.METRICS_NOT_PUSHED, url=settings.pushgateway_url, problem=str(error))
+            url = settings.pushgateway_url.partition("?")[0]  # a query may contain a token
+            context.log.warning(LogEvent.METRICS_NOT_PUSHED, url=url, problem=str(error))

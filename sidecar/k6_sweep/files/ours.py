@@ -24,7 +24,8 @@ def is_report(content: bytes) -> bool:
         report = json.loads(content)
     except (ValueError, RecursionError):
         return False
-    return isinstance(report, dict) and report.get("status") in list(Status) and "deleted" in report
+    # type(), because True and False are integers, too.
+    return isinstance(report, dict) and report.get("status") in list(Status) and type(report.get("deleted")) is int
 
 
 def is_metrics(content: bytes) -> bool:

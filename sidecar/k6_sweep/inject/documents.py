@@ -11,7 +11,8 @@ from typing import Any, Final, TextIO
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
 from k6_sweep.inject.cleanup import OUR_LABEL
@@ -101,7 +102,15 @@ def _parse(source: str, text: str) -> Iterator[Document]:
             if manifest is not None:
                 yield Document(source, manifest, offset)
     except YAMLError as error:
-        raise UnreadableError(f"{source}: this is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UnreadableError(f"{source}: this is not valid YAML{_place(error)}") from None
+
+
+def _place(error: YAMLError) -> str:
+    """Return where a parser found an error, and which; not its whole text, which repeats lines: they may be secrets."""
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return ""
+    what = "the same key twice" if isinstance(error, DuplicateKeyError) else error.problem or "an error"
+    return f": {what}, in line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
 
 
 def write(documents: Sequence[Document]) -> str:

@@ -178,6 +178,14 @@ class InjectSettings(Settings):
         return bool(self.allowed_namespace or self.require_marker or self.max_keys or self.only_new)
 
 
+_NOT_PASSED_ON: Final = {
+    "preserve_existing": " (--only-new adds a snapshot and its use)",
+    "snapshot_max_age": "",
+    "target": " (inject derives the target from the manifest)",
+}
+"""Settings of a sweep that would be lost without a word, each with a hint: two of them protect, one selects."""
+
+
 def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[InjectSettings, dict[str, str], list[str]]:
     """Read the settings of `inject`; --uninject needs only the manifests.
 
@@ -191,6 +199,11 @@ def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Injec
         allow_abbrev=False,
     )
     settings, texts, problems = read(InjectSettings, "inject", parser, argv, environ, others=SnapshotSettings)
+    problems += [
+        f"inject does not pass on {variable_name(name)}; remove it" + hint
+        for name, hint in _NOT_PASSED_ON.items()
+        if variable_name(name) in environ
+    ]
     if settings.uninject:
         unneeded = {missing(name, spec) for name, spec in options_of(Settings).items()}
         return settings, {}, [problem for problem in problems if problem not in unneeded]

@@ -12,6 +12,8 @@ from k6_sweep.kube.account import FOLDER, Account, mounted_namespace
 TELL_THE_NAME: Final = "`env: [{name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`"
 """The part of a container's spec that passes the name of the pod to the container."""
 
+_NAME: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+
 
 @dataclass(frozen=True)
 class OwnPod:
@@ -33,6 +35,10 @@ class OwnPod:
             RefusedError: The variable with the namespace contradicts the service account, which no manifest can forge.
         """
         mounted, named = mounted_namespace(folder), environ.get("POD_NAMESPACE")
+        if named and not re.fullmatch(_NAME, named):
+            raise RefusedError(
+                f"POD_NAMESPACE is {named!r}, which is no namespace; set it with the downward API, or remove it"
+            )
         if mounted and named and mounted != named:
             raise RefusedError(
                 f"POD_NAMESPACE is {named!r}, but the pod's service account is of the namespace {mounted!r}; set "

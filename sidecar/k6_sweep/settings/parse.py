@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TypeVar
 
 from k6_sweep.patterns import Pattern
-from k6_sweep.settings import redis
+from k6_sweep.settings import mistakes, redis
 from k6_sweep.settings.all import KUBELET_TERMINATION_LOG, Settings
 from k6_sweep.settings.read import Parser, read
 from k6_sweep.settings.snapshot import SnapshotSettings
@@ -47,6 +47,8 @@ def contradictions(settings: Settings) -> list[str]:
         problems.append("--settle needs the passes that --no-verify turns off; keep one of them")
     if settings.show_keys and not settings.dry_run:
         problems.append("--show-keys needs --dry-run: it shows what a sweep would delete")
+    if settings.metrics_file and settings.metrics_file == settings.termination_log:
+        problems.append("--metrics-file and --termination-log name the same file; give each its own")
     problems += _detector_problems(settings)
     return problems
 
@@ -129,5 +131,7 @@ def _token_problems(settings: Settings) -> Iterator[str]:
         return
     if not token:
         yield f"{source} is empty; it must hold the token"
+    elif mistakes.is_placeholder(token.decode("latin-1")):
+        yield f"{source} has a name that nothing replaced in place of the token; give the token"
     elif not all(0x21 <= byte <= 0x7E for byte in token):  # noqa: PLR2004  # the visible ASCII characters
         yield f"{source} has characters that an HTTP header cannot hold; use visible ASCII characters without spaces"

@@ -70,7 +70,7 @@ def read(
         known, unknown = parser.parse_known_args(argv)
     except _UsageError as error:
         known, unknown = argparse.Namespace(), []
-        said = re.sub(r"'.*'", "", str(error))  # the given text may be a secret
+        said = re.sub(r"'.*'|\".*\"", "", str(error))  # the given text may be a secret
         problems.append(f"{said}; see k6-sweep {command} --help")
     unusable = bool(problems)  # then no option is known, and it would be wrong to report one as missing
     problems += [
@@ -108,7 +108,8 @@ def _texts(
     name: str, spec: Option, known: argparse.Namespace, environ: Mapping[str, str]
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the texts of a setting, each with the place where it was given; and the problems of those places."""
-    option = [(flag_name(name), text) for text in getattr(known, name, None) or ()]
+    # For `--keep=--`, argparse of Python 3.11 gives an empty list.
+    option = [(flag_name(name), text if isinstance(text, str) else "--") for text in getattr(known, name, None) or ()]
     variable = [(variable_name(name), text) for text in _in_variable(environ.get(variable_name(name)), spec)]
     texts = option + variable if spec.unites else option or variable
     if spec.role is not Role.PROTECTS:

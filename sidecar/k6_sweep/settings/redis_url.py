@@ -19,6 +19,13 @@ class Secret:
     __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
+        """Keep the text.
+
+        Raises:
+            ValueError: It has bytes that are not UTF-8, as Redis and HTTP headers take it.
+        """
+        if any("\ud800" <= each <= "\udfff" for each in text):
+            raise ValueError("is not UTF-8 text; store it in UTF-8")
         self._text = text
 
     def __repr__(self) -> str:
@@ -72,6 +79,10 @@ class RedisUrl:
         if not separator or scheme not in _SCHEMES:
             raise ValueError("must start with redis://, rediss:// (TLS), redis+sentinel:// or unix://")
         parts = _split(text)
+        if "@" in parts.netloc and not (parts.username or parts.password):
+            raise ValueError("has an empty login before @; give the user or the password, or remove the @")
+        if parts.password == "":
+            raise ValueError("has an empty password before @; give it, or remove the : before the @")
         username = unquote(parts.username) if parts.username else None
         password = Secret(unquote(parts.password)) if parts.password else None
         places = parts.netloc.rpartition("@")[2]

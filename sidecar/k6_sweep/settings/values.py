@@ -13,6 +13,7 @@ from k6_sweep.files.regular import UnusableFileError, open_regular
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings import mistakes
 
+_LONGEST_PATH: Final = 4096
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -115,7 +116,9 @@ def namespace_glob(text: str) -> str:
 
 
 def readable_file(text: str) -> Path:
-    """Parse the path of a regular file, and check that it is readable now."""
+    """Parse the path of a regular file, and check that it is readable now; never repeat what may be its content."""
+    if not _may_be_path(text):
+        raise ValueError("is a file that cannot be read: it does not exist; give a path, not the content")
     path = Path(text)
     try:
         os.close(open_regular(path))
@@ -138,6 +141,11 @@ def file_to_write(is_ours: IsOurs) -> Callable[[str], Path]:
         return path
 
     return parse
+
+
+def _may_be_path(text: str) -> bool:
+    """Whether this is a short text on one line, without the beginning of a PEM block, as paths are."""
+    return len(text) <= _LONGEST_PATH and text.isprintable() and "-----" not in text
 
 
 def secret_file(text: str) -> Path:

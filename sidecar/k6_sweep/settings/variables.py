@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from k6_sweep.settings.options import PREFIX, Option, suggestion, variable_name
+from k6_sweep.settings.options import PREFIX, Option, Role, suggestion, variable_name
 
 _PRODUCT: Final = "K6"
 """The start of the product's name, which people write before the prefix: K6_SWEEP_KEEP."""
+_TYPED_PREFIX: Final = re.compile(r"\A(.*[^A-Z])?\w{0,2}SW?E+P(ER|S)?_")
+"""The prefix with a typing error, or with other words before it: SWEP_DRY_RUN, MY_SWEEP_DRY_RUN."""
 _IP: Final = r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[?[\da-fA-F]*:[\da-fA-F:.]*\]?)"
 _LINKS: Final = tuple(
     (re.compile(name), re.compile(value))
@@ -33,8 +35,11 @@ def problems(environ: Mapping[str, str], specs: Mapping[str, Option]) -> Iterato
     """
     ours = [variable_name(field) for field in specs]
     by_letters = {_letters(variable): variable for variable in ours}
+    # Other programs may have a variable that ends like one of ours, but hardly like a protection of ours.
+    protecting = {variable_name(field) for field, spec in specs.items() if spec.role is Role.PROTECTS}
     for name in sorted(set(environ).difference(ours)):
-        if meant := by_letters.get(_letters(name).removeprefix(_PRODUCT)):
+        typed = _TYPED_PREFIX.sub(PREFIX, name.upper())
+        if meant := by_letters.get(_letters(name).removeprefix(_PRODUCT)) or (typed if typed in protecting else None):
             yield f"unknown variable {name}; write {meant}"
         elif name.strip().upper().startswith(PREFIX) and not _is_service_link(name, environ):
             yield f"unknown variable {name}" + suggestion(name.upper(), ours)

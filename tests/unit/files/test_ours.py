@@ -35,6 +35,7 @@ def test_every_report_is_recognized(status: Status) -> None:
         b'{"status":"complete"}',
         b'{"status":"open","deleted":0}',
         b'{"status":["complete"],"deleted":0}',
+        b'{"status":"complete","deleted":false,"title":"buy milk"}',
         b"[1]",
         b"\x00" * 100,
         b"\xff\xfe",

@@ -282,7 +282,7 @@ def test_an_account_of_the_pods_own_is_kept() -> None:
         ),
         (job(parallelism=2, pod={"containers": [{"name": n, "image": "k6"} for n in "ab"]}), (), "a, b look like k6"),
         ("a: [", (), "standard input: this is not valid YAML"),
-        ("a: 1\na: 2", (), "standard input: this is not valid YAML"),
+        ("a: 1\na: 2", (), "standard input: this is not valid YAML: the same key twice, in line 2, column 1"),
     ],
 )
 def test_what_cannot_be_done_right_is_refused(text: str, options: tuple[str, ...], said: str) -> None:

@@ -51,6 +51,9 @@ def test_the_mounted_namespace_beats_the_variable(tmp_path: Path) -> None:
     """A POD_NAMESPACE that contradicts the mounted service account is refused; without an account it counts."""
     assert OwnPod.found({"POD_NAMESPACE": "load-test"}, tmp_path).namespace == "load-test"
     assert OwnPod.found({"POD_NAMESPACE": ""}, tmp_path).namespace is None
+    for glob in ("load-*", "load-test,production", "load-test "):
+        with pytest.raises(RefusedError, match="which is no namespace"):
+            OwnPod.found({"POD_NAMESPACE": glob}, tmp_path)
     (tmp_path / "namespace").write_text("production\n")
     assert OwnPod.found({}, tmp_path).namespace == "production"
     assert OwnPod.found({"POD_NAMESPACE": "production"}, tmp_path).namespace == "production"
