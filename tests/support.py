@@ -65,13 +65,8 @@ def sweep_now(
     log: Log | None = None,
 ) -> SweepReport:
     deadline = time.monotonic() + seconds
-    return sweep(
-        settings,
-        connect or Connector(settings),
-        limited(lambda: deadline - time.monotonic()),
-        log or quiet_log(),
-        on_progress,
-    )
+    limit = limited(lambda: deadline - time.monotonic())
+    return sweep(settings, connect or Connector(settings, limit.remaining), limit, log or quiet_log(), on_progress)
 
 
 def sweep_until(settings: Settings, enough: Callable[[Progress], bool], connect: Connect | None = None) -> SweepReport:
@@ -83,9 +78,8 @@ def sweep_until(settings: Settings, enough: Callable[[Progress], bool], connect:
         if enough(progress):
             deadline = min(deadline, time.monotonic())
 
-    return sweep(
-        settings, connect or Connector(settings), limited(lambda: deadline - time.monotonic()), quiet_log(), look
-    )
+    limit = limited(lambda: deadline - time.monotonic())
+    return sweep(settings, connect or Connector(settings, limit.remaining), limit, quiet_log(), look)
 
 
 Pipeline = Callable[[Sequence[bytes]], list[Any]]

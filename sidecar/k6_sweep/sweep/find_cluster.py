@@ -40,16 +40,16 @@ def find_cluster(
 
 def _read_topology(rounds: Rounds, remaining: Callable[[], float], log: Log) -> None:
     """Read the topology; while Redis is unreachable, try again until no time remains."""
-    logged = False
+    latest: UnreachableError | None = None
     while True:
         try:
             rounds.refresh(remaining)
         except UnreachableError as error:
             if remaining() <= 0:
-                raise
-            if not logged:
+                raise latest or error from None  # the last attempt was cut short, so it may not know the cause
+            if latest is None:
                 log.warning(LogEvent.REDIS_UNREACHABLE, problem=str(error))
-            logged = True
+            latest = error
             pause(_RETRY, remaining)
         else:
             return
