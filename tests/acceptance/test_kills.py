@@ -28,7 +28,8 @@ def test_200_kills_of_a_writer(tmp_path: Path) -> None:
     """The file is complete after each of 200 kills of a process that rewrites the message without pause."""
     path = tmp_path / "message"
     chance = random.Random(1)
-    texts = [json.dumps({"status": "sweeping", "errors": ["x" * size]}).encode() for size in (0, 1500, 30, 3900, 700)]
+    sizes = (0, 1500, 30, 3900, 700)
+    texts = [json.dumps({"status": "sweeping", "deleted": 0, "errors": ["x" * size]}).encode() for size in sizes]
     for _ in range(200):
         child = os.fork()
         if not child:

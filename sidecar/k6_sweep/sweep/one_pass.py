@@ -27,9 +27,9 @@ from k6_sweep.sweep.pass_result import PassResult
 _FIRST_BACKOFF: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0
 _TICK: Final = 0.2
-_LATE: Final = 0.3
+_LATE: Final = 0.5
 """Seconds after the deadline when k6-sweep closes the links of workers that are stuck in a read."""
-_TOO_LATE: Final = 0.8
+_TOO_LATE: Final = 0.9
 """Seconds after the deadline when k6-sweep abandons workers that still run, for example in the lookup of a name."""
 
 Tick = Callable[[], None]
@@ -151,6 +151,7 @@ class Rounds:
             _, waiting = wait(waiting, timeout=_TICK)
             tick()
             if waiting and orders.remaining() < -_LATE:
+                result.cut_off = True
                 self._links.close()
         for worker, (shard, tally) in workers.items():
             result.open -= tally.finished

@@ -21,6 +21,8 @@ class PassResult:
     """The servers that the latest round could not reach, each with the reason."""
     denied: DeniedError | None = None
     over_limit: bool = False
+    cut_off: bool = False
+    """Whether k6-sweep itself closed the connections, because no time remained."""
     rounds: int = 0
     """The number of rounds over the open slots."""
 
