@@ -1,7 +1,8 @@
 """Starts the process: prepares its standard streams, and answers signals that come before the command is ready."""
 
-# Until `start` runs, SIGINT ends in a traceback. So this module imports only what Python has already loaded, and
-# not `signal`, which loads enum and collections.
+# Until the handlers below are there, SIGINT ends in a traceback. So this module imports only what Python has already
+# loaded, and not `signal`, which loads enum and collections. The handlers do not wait for `start` either, because the
+# script that pip makes does some work before it.
 import _signal  # type: ignore[import-not-found]  # CPython and PyPy have it
 import os
 
@@ -33,17 +34,19 @@ class _Beginning:
             os._exit(_SIGNALLED + number)
 
 
+_beginning = _Beginning()
+for _number in _NAMES:
+    _signal.signal(_number, _beginning.stop)
+
+
 def start() -> None:
     """Run the command that the arguments name, and exit."""
-    beginning = _Beginning()
-    for number in _NAMES:
-        _signal.signal(number, beginning.stop)
     from k6_sweep.files.output import use_safe_streams
 
     use_safe_streams()
     from k6_sweep.cli import main
 
-    code = main(on_begin=beginning.end)
+    code = main(on_begin=_beginning.end)
     # Not sys.exit(), which waits for threads that hang, and flushes streams without a reader.
     os._exit(code)
 

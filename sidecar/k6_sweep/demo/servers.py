@@ -143,7 +143,7 @@ def start_server(
 ) -> Node:
     """Start one redis-server on a free loopback port, without persistence, and wait until it answers.
 
-    With a `config` file, which names the port too, it is started as that says, as a Sentinel.
+    With a `config` file, which names the port too, it is started with that file, as a Sentinel.
     """
     port = port or free_port()
     home = folder / str(port)

@@ -35,7 +35,7 @@ def problems(environ: Mapping[str, str], specs: Mapping[str, Option]) -> Iterato
     """
     ours = [variable_name(field) for field in specs]
     by_letters = {_letters(variable): variable for variable in ours}
-    # Other programs may have a variable that ends like one of ours, but hardly like a protection of ours.
+    # Other programs may have a variable such as APP_SWEEP_TIMEOUT, but hardly one such as APP_SWEEP_DRY_RUN.
     protecting = {variable_name(field) for field, spec in specs.items() if spec.role is Role.PROTECTS}
     for name in sorted(set(environ).difference(ours)):
         typed = _TYPED_PREFIX.sub(PREFIX, name.upper())
