@@ -34,6 +34,7 @@ class LogEvent(StrEnum):
     K6_RUNNING = "k6 is running"
     LISTENING = "listening"
     LISTING_DENIED = "slot listing denied, using SCAN"
+    LOCK_NOT_TAKEN = "sweep lock not taken"
     LOCK_NOT_RELEASED = "sweep lock not released"
     MESSAGE_NOT_WRITTEN = "termination message not written"
     METRICS_NOT_PUSHED = "metrics not pushed"

@@ -246,6 +246,18 @@ def test_ready_only_if_redis_answers(tmp_path: Path) -> None:
     stop([own])
 
 
+def test_a_full_redis_is_swept(endpoint: Served, redis: Node) -> None:
+    """A Redis that accepts no more keys, not even the lock, is swept: it needs the sweep most."""
+    redis.ask("CONFIG", "SET", "maxmemory", 1)
+    try:
+        answer = endpoint.post()
+    finally:
+        redis.ask("CONFIG", "SET", "maxmemory", 0)
+    assert (answer.code, answer.body["report"]["status"]) == (200, "complete")
+    assert answer.body["deleted_count"] > 0
+    assert left(redis) == 0
+
+
 def test_redis_is_away(tmp_path: Path) -> None:
     """Without Redis a sweep gets 503 at once and /readyz fails, but /healthz succeeds."""
     own = start_server(find_redis_server(), tmp_path)

@@ -15,6 +15,7 @@ from k6_sweep.cluster.sentinel import seeds
 from k6_sweep.cluster.slots import key_slot
 from k6_sweep.cluster.topology import discover
 from k6_sweep.errors import UnreachableError
+from k6_sweep.log import Log, LogEvent
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.values import Address
@@ -26,6 +27,13 @@ _PATIENCE: Final = 2.0
 """Seconds that Redis may take for each step while k6-sweep takes the lock."""
 _LAST_PATIENCE: Final = 0.5
 """The same for the release, which may have to finish before a SIGKILL."""
+
+
+class _FullError(Exception):
+    """Redis has no memory for the lock.
+
+    Source: https://redis.io/docs/latest/develop/reference/eviction/ (noeviction)
+    """
 
 
 def lock_key(patterns: Sequence[Pattern]) -> bytes:
@@ -47,19 +55,28 @@ class SweepLock:
     Source: https://redis.io/docs/latest/commands/set/ (NX and PX).
     """
 
-    def __init__(self, settings: Settings, connect_within: Callable[[float], Connect]) -> None:
+    def __init__(self, settings: Settings, connect_within: Callable[[float], Connect], log: Log) -> None:
         """Prepare; `connect_within(seconds)` returns a `Connect` with this time limit for each step of its links."""
         self._url = settings.redis_url
         self._connect_within = connect_within
+        self._log = log
         self.key = lock_key(settings.pattern)
 
     def take(self, owner: str, seconds: float) -> str | None:
-        """Take the lock, which expires after `seconds`; return None, or the owner if another sweep holds it."""
+        """Take the lock, which expires after `seconds`; return None, or the owner if another sweep holds it.
+
+        A Redis that is full refuses the lock, but needs the sweep most: then the sweep runs without a lock.
+        """
         # Redis refuses PX 0.
         milliseconds = max(1, int(seconds * 1000))
         for _ in range(_HOPS):
-            if self._ask(_PATIENCE, b"SET", owner, b"NX", b"PX", milliseconds) is not None:
-                return None
+            try:
+                if self._ask(_PATIENCE, b"SET", owner, b"NX", b"PX", milliseconds) is not None:
+                    return None
+            except _FullError as error:
+                if (holder := self._holder(_PATIENCE)) is None:
+                    self._log.warning(LogEvent.LOCK_NOT_TAKEN, problem=str(error))
+                return holder
             # The lock may expire between SET and GET: then the next SET takes it.
             if (holder := self._holder(_PATIENCE)) is not None:
                 return holder
@@ -95,6 +112,8 @@ class SweepLock:
             if trouble is None:
                 return reply
             said = f"{link.name} does not accept {command.decode()} on the sweep lock: {trouble.text}"
+            if trouble.text.startswith("OOM"):
+                raise _FullError(said)
             if trouble.kind is ReplyKind.DENIED:
                 raise denial(link.name, f"{trouble.text} (the sweep lock needs SET and GET)")
             if not isinstance(reply, exceptions.AskError):

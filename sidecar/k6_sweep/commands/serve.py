@@ -39,7 +39,7 @@ def serve(context: Context) -> Report:
     settings, log = context.settings, context.log
     check_namespace(settings.allowed_namespace, context.pod.namespace)
     check_breadth(settings)
-    lock = SweepLock(settings, lambda seconds: Connector(settings, lambda: seconds))
+    lock = SweepLock(settings, lambda seconds: Connector(settings, lambda: seconds), log)
     metrics = ServerMetrics()
 
     def work(asked: Settings, log: Log, limit: TimeLimit, on_progress: OnProgress) -> Report:

@@ -8,7 +8,7 @@ from k6_sweep.cluster.lock import SweepLock, lock_key, lock_keys
 from k6_sweep.cluster.slots import key_slot
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.patterns import Pattern
-from tests.support import settings_for
+from tests.support import quiet_log, settings_for
 from tests.unit.cluster.fake_redis import ALWAYS, FakeCluster
 
 LOCK = lock_key([Pattern("test:*")])
@@ -16,7 +16,7 @@ SLOT = key_slot(LOCK)
 
 
 def lock_of(cluster: FakeCluster) -> SweepLock:
-    return SweepLock(settings_for(cluster.url), lambda _: cluster.connect)
+    return SweepLock(settings_for(cluster.url), lambda _: cluster.connect, quiet_log())
 
 
 def owner_of(cluster: FakeCluster) -> str:
@@ -43,6 +43,17 @@ def test_one_owner_at_a_time() -> None:
     assert lock.take("second", 60) is None
     assert lock.take("first", 60) == "second"
     assert {command[0] for _, command in cluster.sent} == {b"HELLO", b"CLUSTER", b"SET", b"GET"}
+
+
+def test_a_full_redis_is_swept_without_a_lock() -> None:
+    """A Redis without memory for the lock stops no sweep, unless another sweep holds the lock."""
+    cluster = FakeCluster()
+    lock = lock_of(cluster)
+    cluster.on(b"SET", "OOM command not allowed when used memory > 'maxmemory'.", times=2)
+    assert lock.take("first", 60) is None
+    lock.release("first")
+    cluster.owner[SLOT].put(LOCK, b"other")
+    assert lock.take("first", 60) == "other"
 
 
 def test_the_lock_ends_by_itself() -> None:
@@ -74,7 +85,7 @@ def test_each_step_has_a_patience() -> None:
         given.append(seconds)
         return cluster.connect
 
-    lock = SweepLock(settings_for(cluster.url), connect_within)
+    lock = SweepLock(settings_for(cluster.url), connect_within, quiet_log())
     lock.take("first", 60)
     lock.take("second", 60)
     assert set(given) == {2.0}
