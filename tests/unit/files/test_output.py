@@ -116,6 +116,15 @@ def test_the_time_to_wait_may_end_meanwhile(pipe: Pipe) -> None:
     assert b"lost" not in pipe.read()
 
 
+def test_another_process_fills_the_pipe_first(pipe: Pipe) -> None:
+    """If another process fills the pipe after the look at it, the write still ends with its time."""
+    out = Output(pipe.writer)
+    out._is_ready = lambda remaining: True  # type: ignore[method-assign]  # noqa: ARG005  # the pipe was free at the look
+    pipe.fill()
+    out.write_until("lost\n", not_at_all)
+    assert b"lost" not in pipe.read()
+
+
 def test_nobody_reads(pipe: Pipe) -> None:
     """A pipe without a reader raises nothing."""
     os.close(pipe.reader)
