@@ -1,8 +1,10 @@
 """Reads a command's settings from the command line and the environment, and finds all their problems."""
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TypeVar
 
 from k6_sweep.patterns import Pattern
@@ -47,7 +49,7 @@ def contradictions(settings: Settings) -> list[str]:
         problems.append("--settle needs the passes that --no-verify turns off; keep one of them")
     if settings.show_keys and not settings.dry_run:
         problems.append("--show-keys needs --dry-run: it shows what a sweep would delete")
-    if settings.metrics_file and settings.metrics_file == settings.termination_log:
+    if settings.metrics_file not in {None, Path(os.devnull)} and settings.metrics_file == settings.termination_log:
         problems.append("--metrics-file and --termination-log name the same file; give each its own")
     problems += _detector_problems(settings)
     return problems
