@@ -67,6 +67,7 @@ class Rounds:
         """Close all links and stop the threads."""
         self._links.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._workers = {}  # their tallies have a number for each slot, and Python may collect this object much later
 
     def refresh(self, remaining: Callable[[], float]) -> None:
         """Read the topology from the first server that answers, while time remains.
