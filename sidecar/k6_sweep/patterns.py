@@ -15,7 +15,6 @@ MIN_LITERAL_START: Final = 3
 """A pattern with fewer literal leading characters is too broad."""
 
 _LAST_ASCII: Final = 127
-_LONE_CHARACTER: Final = len("[!]")
 _STAR, _ANY, _OPEN, _CLOSE, _CARET, _ESCAPE, _DASH = (ord(char) for char in "*?[]^\\-")
 
 
@@ -165,7 +164,7 @@ class Pattern:
             elif self.raw[at] == _OPEN:
                 start = at
                 _, at, closed = _class(self.raw, at + 1)
-                if self.raw[start + 1 : start + 2] == b"!" and at - start > _LONE_CHARACTER:
+                if self.raw[start + 1 : start + 2] == b"!" and at - start > len("[!]"):
                     return "has a class that begins with !, which means nothing to Redis; write [^ for not"
                 if not closed:
                     return "has a [ without a ] (write \\[ to match the character [)"

@@ -145,7 +145,9 @@ def _reasons(
     """Yield the reasons and warnings for the report, the most important first."""
     last = passes[-1]
     # A server in trouble is the cause even if time was over in the end: more time would not have helped.
-    in_trouble = bool(topology.uncovered() or last.troubles() or (last.unreachable and not last.cut_off))
+    in_trouble = stopped_by is not None and bool(
+        last.troubles() or (last.unreachable and not last.cut_off) or topology.uncovered()
+    )
     if not ending.may_delete:
         yield "not all keys could be counted, as --max-keys needs, so nothing was deleted"
     if last.denied:
