@@ -158,8 +158,8 @@ def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
         raise DeniedError(f"{name} refused the connection: {text_of(error)}") from error
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        said = cause.verify_message.rstrip(".")
-        raise DeniedError(f"the certificate of {name} is not trusted: {said}; {_advice(cause, settings)}") from error
+        fault = cause.verify_message.rstrip(".")
+        raise DeniedError(f"the certificate of {name} is not trusted: {fault}; {_advice(cause, settings)}") from error
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSING_TLS_ERRORS):
         raise DeniedError(f"the TLS handshake with {name} failed: {cause}{_TRY_PLAIN}") from error
     # A refused connection has reached no server, so TLS is not the cause.

@@ -100,7 +100,7 @@ class SweepLock:
         if shard is None:
             raise UnreachableError(f"no primary owns slot {key_slot(self.key)}, which holds the sweep lock")
         address, asking = shard.address, False
-        said = ""
+        refusal = ""
         for _ in range(_HOPS):
             link = connect(address)
             try:
@@ -111,13 +111,13 @@ class SweepLock:
             trouble = judge(reply)
             if trouble is None:
                 return reply
-            said = f"{link.name} does not accept {command.decode()} on the sweep lock: {trouble.text}"
+            refusal = f"{link.name} does not accept {command.decode()} on the sweep lock: {trouble.text}"
             if trouble.text.startswith("OOM"):
-                raise _FullError(said)
+                raise _FullError(refusal)
             if trouble.kind is ReplyKind.DENIED:
                 raise denial(link.name, f"{trouble.text} (the sweep lock needs SET and GET)")
             if not isinstance(reply, exceptions.AskError):
                 break
             address = Address(reply.host or address.host, reply.port)
             asking = not isinstance(reply, exceptions.MovedError)  # MovedError derives from AskError
-        raise UnreachableError(said)
+        raise UnreachableError(refusal)

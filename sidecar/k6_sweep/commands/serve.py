@@ -45,11 +45,11 @@ def serve(context: Context) -> Report:
     def work(asked: Settings, log: Log, limit: TimeLimit, on_progress: OnProgress) -> Report:
         lines = ProgressLines(log)
 
-        def told(progress: Progress) -> None:
+        def take_in(progress: Progress) -> None:
             lines(progress)
             on_progress(progress)
 
-        report = sweep_once(asked, context.pod, log, limit, told, own_keys=frozenset([lock.key]))
+        report = sweep_once(asked, context.pod, log, limit, take_in, own_keys=frozenset([lock.key]))
         note_use(asked, log, report)
         return report
 

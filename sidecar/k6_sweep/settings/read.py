@@ -70,8 +70,8 @@ def read(
         known, unknown = parser.parse_known_args(argv)
     except _UsageError as error:
         known, unknown = argparse.Namespace(), []
-        said = re.sub(r"'.*'|\".*\"", "", str(error))  # the given text may be a secret
-        problems.append(f"{said}; see k6-sweep {command} --help")
+        fault = re.sub(r"'.*'|\".*\"", "", str(error))  # the given text may be a secret
+        problems.append(f"{fault}; see k6-sweep {command} --help")
     unusable = bool(problems)  # then no option is known, and it would be wrong to report one as missing
     problems += [
         _unknown_option(text, specs, command)
