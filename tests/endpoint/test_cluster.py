@@ -43,15 +43,17 @@ def test_progress_counts_slots(cluster: LocalCluster) -> None:
 
 def test_other_sweeps_leave_the_lock(endpoint: Served, cluster: LocalCluster) -> None:
     """No sidecar, Job or request ever sweeps or counts the lock, even if their patterns match it."""
-    slot = key_slot(b"test:k6-sweep-lock")
+    slot = key_slot(b"test:{k6-sweep}lock")
     owner = next(node for node in cluster.primaries if _owns(node.ask("CLUSTER", "SLOTS"), node.port, slot))
-    owner.ask("SET", "test:k6-sweep-lock", "someone")
+    owner.ask("SET", "test:{k6-sweep}lock", "someone")
     write_keys(cluster, [b"test:1", b"test:k1"])
     assert endpoint.post().body["id"] == "someone"
     ended = k6_sweep("run", "--redis-url", cluster.url, "--pattern", "user:*", "--pattern", "test:*")
     assert (ended.report["deleted"], ended.report["matched"], ended.report["preserved"]) == (2, 2, 0)
-    assert owner.ask("GET", "test:k6-sweep-lock") == b"someone"
-    owner.ask("DEL", "test:k6-sweep-lock")
+    ended = k6_sweep("run", "--redis-url", cluster.url, "--pattern", "test:{k*")
+    assert ended.report["matched"] == 0
+    assert owner.ask("GET", "test:{k6-sweep}lock") == b"someone"
+    owner.ask("DEL", "test:{k6-sweep}lock")
     write_keys(cluster, [b"test:k1"])
     assert endpoint.post({"patterns": ["test:k*"]}).body["report"]["matched"] == 1
 
@@ -94,7 +96,7 @@ def test_probes_ask_little_of_redis(endpoint: Served, cluster: LocalCluster) -> 
 @pytest.mark.parametrize("keys", [0, -1], ids=["on its way", "moved"])
 def test_the_lock_finds_its_slot(small_cluster: LocalCluster, keys: int) -> None:
     """While the lock's slot moves or has moved, there is still only one sweep at a time."""
-    slot = key_slot(b"test:k6-sweep-lock")
+    slot = key_slot(b"test:{k6-sweep}lock")
     source = next(node for node in small_cluster.primaries if _owns(node.ask("CLUSTER", "SLOTS"), node.port, slot))
     target, *others = (node for node in small_cluster.primaries if node is not source)
     assert key_slot(TAGS[slot]) == slot

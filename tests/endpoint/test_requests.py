@@ -22,7 +22,7 @@ def left(redis: Node) -> int:
     """Count the test's remaining keys, and check that the user's key is there."""
     keys = keys_of([redis])
     assert b"user:1" in keys
-    return sum(key.startswith(b"test:") for key in keys - {b"test:k6-sweep-lock"})
+    return sum(key.startswith(b"test:") for key in keys - {b"test:{k6-sweep}lock"})
 
 
 @pytest.mark.parametrize("path", [ADMIN, INTERNAL])
@@ -170,7 +170,7 @@ def test_a_killed_replica_does_not_hold_the_lock_for_ever(url: str, redis: Node)
     with served(url, "--settle", "3", "--timeout", "5") as first:
         first.post(headers={"Prefer": "respond-async"})
         first.process.kill()
-    left_for = redis.ask("PTTL", "test:k6-sweep-lock")
+    left_for = redis.ask("PTTL", "test:{k6-sweep}lock")
     assert 5_000 < left_for <= 15_000
 
 
@@ -391,7 +391,7 @@ def test_a_second_signal_stops_at_the_next_batch(url: str, redis: Node, number: 
         endpoint.process.send_signal(number)
         assert endpoint.process.wait(120) == 0
     assert (endpoint.report["status"], endpoint.report["deleted"]) == ("stopped", 100 - left(redis))
-    assert redis.ask("EXISTS", "test:k6-sweep-lock") == 0
+    assert redis.ask("EXISTS", "test:{k6-sweep}lock") == 0
 
 
 def test_the_docs_page_needs_no_internet(endpoint: Served) -> None:

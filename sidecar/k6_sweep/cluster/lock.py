@@ -7,9 +7,8 @@ courtesy, not a safeguard: two sweeps at the same time delete nothing that one s
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from redis import exceptions
-
 from k6_sweep.cluster.link import Connect, pack
+from k6_sweep.cluster.own_keys import MARK, ask_owner, own_key
 from k6_sweep.cluster.replies import ReplyKind, denial, judge
 from k6_sweep.cluster.sentinel import seeds
 from k6_sweep.cluster.slots import key_slot
@@ -18,11 +17,9 @@ from k6_sweep.errors import UnreachableError
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
-from k6_sweep.settings.values import Address
 
-_NAME: Final = b"k6-sweep-lock"
-_HOPS: Final = 5
-"""How often a node may redirect k6-sweep to another node."""
+_NAME: Final = b"lock"
+_ATTEMPTS: Final = 5
 _PATIENCE: Final = 2.0
 """Seconds that Redis may take for each step while k6-sweep takes the lock."""
 _LAST_PATIENCE: Final = 0.5
@@ -38,13 +35,8 @@ class _FullError(Exception):
 
 def lock_key(patterns: Sequence[Pattern]) -> bytes:
     """Return the lock's key: one that a pattern matches; if no pattern has a star, one next to the first pattern's."""
-    return next(iter(lock_keys(patterns)), patterns[0].raw + b":" + _NAME)
-
-
-def lock_keys(patterns: Sequence[Pattern]) -> list[bytes]:
-    """Return the lock's key for each pattern that has a star: other sweeps of these patterns may hold one of them."""
-    samples = (pattern.sample(_NAME) for pattern in patterns)
-    return [key for key in samples if key is not None]
+    keys = (own_key(pattern, _NAME) for pattern in patterns)
+    return next((key for key in keys if key is not None), patterns[0].raw + b":" + MARK + _NAME)
 
 
 class SweepLock:
@@ -69,7 +61,7 @@ class SweepLock:
         """
         # Redis refuses PX 0.
         milliseconds = max(1, int(seconds * 1000))
-        for _ in range(_HOPS):
+        for _ in range(_ATTEMPTS):
             try:
                 if self._ask(_PATIENCE, b"SET", owner, b"NX", b"PX", milliseconds) is not None:
                     return None
@@ -96,28 +88,15 @@ class SweepLock:
     def _ask(self, patience: float, command: bytes, *more: bytes | str | int) -> Any:  # a reply has any shape
         """Send a command on the lock's key to the node that owns the key."""
         connect = self._connect_within(patience)
-        shard = discover(connect, seeds(self._url, connect)).shard_of(key_slot(self.key))
-        if shard is None:
-            raise UnreachableError(f"no primary owns slot {key_slot(self.key)}, which holds the sweep lock")
-        address, asking = shard.address, False
-        refusal = ""
-        for _ in range(_HOPS):
-            link = connect(address)
-            try:
-                # ASKING holds for the next command of its connection only.
-                reply = link.pipeline([pack((b"ASKING",))] * asking + [pack((command, self.key, *more))])[-1]
-            finally:
-                link.close()
-            trouble = judge(reply)
-            if trouble is None:
-                return reply
-            refusal = f"{link.name} does not accept {command.decode()} on the sweep lock: {trouble.text}"
-            if trouble.text.startswith("OOM"):
-                raise _FullError(refusal)
-            if trouble.kind is ReplyKind.DENIED:
-                raise denial(link.name, f"{trouble.text} (the sweep lock needs SET and GET)")
-            if not isinstance(reply, exceptions.AskError):
-                break
-            address = Address(reply.host or address.host, reply.port)
-            asking = not isinstance(reply, exceptions.MovedError)  # MovedError derives from AskError
+        topology = discover(connect, seeds(self._url, connect))
+        answers = ask_owner(connect, topology, key_slot(self.key), [pack((command, self.key, *more))])
+        (reply,) = answers.replies
+        trouble = judge(reply)
+        if trouble is None:
+            return reply
+        refusal = f"{answers.node} does not accept {command.decode()} on the sweep lock: {trouble.text}"
+        if trouble.text.startswith("OOM"):
+            raise _FullError(refusal)
+        if trouble.kind is ReplyKind.DENIED:
+            raise denial(answers.node, f"{trouble.text} (the sweep lock needs SET and GET)")
         raise UnreachableError(refusal)

@@ -95,7 +95,6 @@ def sweep_once(
     log: Log,
     limit: TimeLimit,
     on_progress: OnProgress,
-    own_keys: frozenset[bytes] = frozenset(),
     on_found: OnFound | None = None,
 ) -> Report:
     """Sweep and return the report; it gives the reason if the sweep was refused or failed.
@@ -106,7 +105,6 @@ def sweep_once(
         log: Receives the steps.
         limit: The time that the sweep has.
         on_progress: Called a few times a second, on the calling thread.
-        own_keys: k6-sweep's own keys: they are neither swept nor counted.
         on_found: In a dry run, gets the keys that a sweep would delete.
     """
     from k6_sweep.cluster.connector import Connector  # loads redis, which waiting does not need
@@ -116,7 +114,7 @@ def sweep_once(
     try:
         check_namespace(settings.allowed_namespace, pod.namespace)
         connect = Connector(settings, limit.remaining)
-        result = sweep(settings, connect, limit, log, on_progress, own_keys, on_found, pod.uid)
+        result = sweep(settings, connect, limit, log, on_progress, on_found, pod.uid)
     except FaultError as error:
         log.exception(LogEvent.INTERNAL_ERROR)
         return Report(error.status, dry_run=settings.dry_run, progress=error.progress, errors=(str(error),))

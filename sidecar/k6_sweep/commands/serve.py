@@ -49,7 +49,7 @@ def serve(context: Context) -> Report:
             lines(progress)
             on_progress(progress)
 
-        report = sweep_once(asked, context.pod, log, limit, take_in, own_keys=frozenset([lock.key]))
+        report = sweep_once(asked, context.pod, log, limit, take_in)
         note_use(asked, log, report)
         return report
 

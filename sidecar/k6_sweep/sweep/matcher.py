@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from typing import Final, NamedTuple
 
+from k6_sweep.cluster.own_keys import without_own
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.unused import Unused
 
@@ -29,14 +30,13 @@ _NOTHING: Final = Split((), (), ())
 
 
 class Matcher:
-    """Decides which keys of a list to delete, and which of several patterns owns each."""
+    """Decides which keys of a list to delete, and which of several patterns owns each; never k6-sweep's own keys."""
 
     def __init__(
         self,
         patterns: Sequence[Pattern],
         keep: Sequence[Pattern] = (),
         existing: Container[bytes] | None = None,
-        own_keys: frozenset[bytes] = frozenset(),
         unused: Unused | None = None,
     ) -> None:
         """Prepare.
@@ -45,7 +45,6 @@ class Matcher:
             patterns: Which keys to delete.
             keep: Keys that match these are spared.
             existing: Keys that are in it are spared.
-            own_keys: Keys that are neither swept nor counted.
             unused: Learns which patterns match keys and which keeps spare some.
         """
         self._patterns = patterns
@@ -55,15 +54,13 @@ class Matcher:
         self._match = re.compile(b"|".join(b"(" + pattern.regex + b")" for pattern in patterns)).match
         self._kept = re.compile(b"|".join(pattern.regex for pattern in keep)).match if keep else None
         self._existing = existing
-        self._own_keys = own_keys
         self._unused = unused
 
     def split(self, keys: list[bytes]) -> Split:
         """Sort a list of keys; the order of the list may change."""
         if not keys:
             return _NOTHING
-        if not self._own_keys.isdisjoint(keys):
-            keys = [key for key in keys if key not in self._own_keys]
+        keys = without_own(keys)
         find = self._by_match if self._ranges is None else self._by_range
         found, counts = find(keys)
         if not found:

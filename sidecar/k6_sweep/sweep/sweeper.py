@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from k6_sweep.cluster.link import Connect
-from k6_sweep.cluster.lock import lock_keys
 from k6_sweep.errors import RedisError, RefusedError, SweepError
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.patterns import Pattern
@@ -40,7 +39,6 @@ def sweep(
     limit: TimeLimit,
     log: Log,
     on_progress: OnProgress,
-    own_keys: frozenset[bytes] = frozenset(),
     on_found: OnFound | None = None,
     pod: str | None = None,
 ) -> SweepReport:
@@ -52,7 +50,6 @@ def sweep(
         limit: The time that the sweep has.
         log: Gets the steps.
         on_progress: Called a few times a second, on the calling thread.
-        own_keys: Keys of k6-sweep, in addition to the endpoints' locks for these patterns: not swept, not counted.
         on_found: In a dry run, gets the keys that a sweep would delete.
         pod: The uid of k6-sweep's own pod, if it is known.
 
@@ -64,9 +61,8 @@ def sweep(
     """
     check_breadth(settings)
     existing = usable_snapshot(settings, pod)
-    own_keys = own_keys.union(lock_keys(settings.pattern))
     with closing(Rounds(settings, connect, log)) as rounds:
-        work = _Sweep(settings, connect, limit, log, on_progress, rounds, existing, own_keys)
+        work = _Sweep(settings, connect, limit, log, on_progress, rounds, existing)
         try:
             return work.run(on_found)
         except Exception as error:
@@ -104,7 +100,6 @@ class _Sweep:
     _on_progress: OnProgress
     _rounds: Rounds
     _existing: Snapshot | None = None
-    _own_keys: frozenset[bytes] = frozenset()
 
     def __post_init__(self) -> None:
         self._started = time.monotonic()
@@ -148,7 +143,7 @@ class _Sweep:
         marker = () if settings.require_marker is None else (Pattern.exactly(settings.require_marker),)
         keep = () if all_keys else (*settings.keep, *marker)
         return Orders(
-            matcher=Matcher(settings.pattern, keep, self._existing, self._own_keys, self._unused),
+            matcher=Matcher(settings.pattern, keep, self._existing, self._unused),
             probes=Probes(settings.pattern, secrets.token_hex(8).encode()),
             delete=delete,
             most_at_once=max(1, (settings.max_rate or _UNBOUNDED) // _WRITES_A_SECOND),

@@ -4,7 +4,7 @@ import pytest
 from redis import exceptions
 
 from k6_sweep.cluster.link import Connect
-from k6_sweep.cluster.lock import SweepLock, lock_key, lock_keys
+from k6_sweep.cluster.lock import SweepLock, lock_key
 from k6_sweep.cluster.slots import key_slot
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.patterns import Pattern
@@ -27,9 +27,8 @@ def owner_of(cluster: FakeCluster) -> str:
 def test_the_lock_is_a_key_that_a_pattern_matches() -> None:
     """A pattern matches the lock's key, so its user can set it; without a star, the key only begins like a pattern."""
     patterns = [Pattern("exact"), Pattern("test:*"), Pattern("other:*:x")]
-    assert lock_keys(patterns) == [b"test:k6-sweep-lock", b"other:k6-sweep-lock:x"]
-    assert lock_key(patterns) == b"test:k6-sweep-lock"
-    assert lock_key([Pattern("exact")]) == b"exact:k6-sweep-lock"
+    assert lock_key(patterns) == b"test:{k6-sweep}lock"
+    assert lock_key([Pattern("exact")]) == b"exact:{k6-sweep}lock"
 
 
 def test_one_owner_at_a_time() -> None:
@@ -101,26 +100,26 @@ def test_a_moving_slot_is_asked_on_its_target(word: bytes) -> None:
     lock = lock_of(cluster)
     if word == b"GET":
         lock.take("first", 60)
-    cluster.migrate(SLOT, "a", *([LOCK] if word == b"GET" else []))
+    cluster.migrate(SLOT, "c", *([LOCK] if word == b"GET" else []))
     assert lock.take("second", 60) == ("first" if word == b"GET" else None)
-    assert cluster["a"].holds(LOCK)
-    assert {name for name, _ in cluster.got(b"ASKING")} == {"a"}
+    assert cluster["c"].holds(LOCK)
+    assert {name for name, _ in cluster.got(b"ASKING")} == {"c"}
 
 
 def test_a_slot_that_has_moved_is_asked_of_its_new_owner() -> None:
     """The lock follows MOVED without ASKING: the topology that was just read is out of date."""
     cluster = FakeCluster()
-    cluster.on(b"SET", lambda: cluster.move(SLOT, to="a"))
+    cluster.on(b"SET", lambda: cluster.move(SLOT, to="c"))
     assert lock_of(cluster).take("first", 60) is None
-    assert cluster["a"].holds(LOCK)
+    assert cluster["c"].holds(LOCK)
     assert cluster.got(b"ASKING") == []
 
 
 def test_nodes_that_send_each_other_the_question_are_left() -> None:
     """After five nodes that each name another one, Redis counts as unreachable."""
     cluster = FakeCluster()
-    cluster.on(b"SET", f"MOVED {SLOT} a:6379", node=owner_of(cluster), times=ALWAYS)
-    cluster.on(b"SET", f"MOVED {SLOT} {owner_of(cluster)}:6379", node="a", times=ALWAYS)
+    cluster.on(b"SET", f"MOVED {SLOT} c:6379", node=owner_of(cluster), times=ALWAYS)
+    cluster.on(b"SET", f"MOVED {SLOT} {owner_of(cluster)}:6379", node="c", times=ALWAYS)
     with pytest.raises(UnreachableError, match=r"does not accept SET on the sweep lock: MOVED"):
         lock_of(cluster).take("first", 60)
     assert len(cluster.got(b"SET")) == 5

@@ -39,11 +39,10 @@ def swept(
     *options: str,
     remaining: Callable[[], float] = lambda: 60.0,
     on_progress: Callable[[Progress], None] = lambda _: None,
-    own_keys: frozenset[bytes] = frozenset(),
     patterns: tuple[str, ...] = PATTERNS,
 ) -> SweepReport:
     settings = settings_for(cluster.url, *options, patterns=patterns)
-    return sweep(settings, cluster.connect, limited(remaining), quiet_log(), on_progress, own_keys)
+    return sweep(settings, cluster.connect, limited(remaining), quiet_log(), on_progress)
 
 
 def after_pass(cluster: FakeCluster, number: int, happens: Happens, times: int = 1) -> None:
@@ -319,13 +318,16 @@ def test_kept_keys_stay_and_are_counted() -> None:
 
 
 def test_our_own_keys_are_neither_swept_nor_counted() -> None:
-    """An endpoint's lock among the swept keys stays, and so does a key that the caller names."""
-    cluster = filled()
-    lock = lock_key([Pattern(PATTERNS[0])])
-    cluster.fill(lock)
-    report = swept(cluster, own_keys=frozenset([key(OF_B, 3)]))
-    assert (report.status, report.matched, report.preserved) == (Status.COMPLETE, 29, 0)
-    assert cluster.keys == {b"user:1", lock, key(OF_B, 3)}
+    """The keys of k6-sweep stay, also those of sweeps with wider and narrower patterns, found by slot and by SCAN."""
+    own = {lock_key([Pattern(pattern)]) for pattern in ("test:*", "te*", "test:*:7", "t[e]st:{tag}:*")}
+    for denied in ((), (b"GETKEYSINSLOT",)):
+        cluster = filled()
+        cluster.fill(*own)
+        for word in denied:
+            cluster.deny(word)
+        report = swept(cluster)
+        assert (report.status, report.matched, report.preserved) == (Status.COMPLETE, 30, 0)
+        assert cluster.keys == {b"user:1", *own}
 
 
 # The snapshot.
