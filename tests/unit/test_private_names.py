@@ -7,7 +7,6 @@ import ast
 import asyncio
 import functools
 import inspect
-import io
 import socket
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import h11
 import hiredis
 import pytest
 import uvicorn
+import yaml
 from botocore.session import Session
 from botocore.signers import RequestSigner
 from fastapi import APIRouter, FastAPI
@@ -24,11 +24,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from redis import exceptions
 from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 from starlette.routing import Match
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState, logger
+from yaml import CSafeLoader, SafeDumper
 
 import k6_sweep
 from k6_sweep.cluster.connector import _UnixSocket
@@ -370,15 +369,15 @@ def test_pydantic_words_errors() -> None:
 # Other packages.
 
 
-def test_ruamel_writes_short_mappings_on_one_line() -> None:
-    """ruamel.yaml writes a mapping on one line if a format, which its documentation omits, is set on it."""
-    mapping, text = CommentedMap({"a": 1}), io.StringIO()
-    assert hasattr(mapping.fa, "set_flow_style"), (
-        "ruamel.yaml no longer has CommentedMap.fa.set_flow_style, by which in_short in inject/documents.py writes"
+def test_pyyaml_indents_lists_by_a_method() -> None:
+    """PyYAML asks a method whether to indent a list, and libyaml's marks have the index of a character."""
+    assert parameters(SafeDumper.increase_indent) == ["self", "flow", "indentless"], (
+        "PyYAML's Emitter.increase_indent takes something else now than inject/render.py gives"
     )
-    mapping.fa.set_flow_style()
-    YAML().dump({"x": mapping}, text)
-    assert text.getvalue() == "x: {a: 1}\n", "ruamel.yaml's set_flow_style no longer puts a mapping on one line"
+    key: Any = list(yaml.parse("\U0001f600: {a: 1}", Loader=CSafeLoader))[3]
+    assert (key.start_mark.index, key.end_mark.index, key.style) == (0, 1, ""), (
+        "PyYAML's marks no longer have the index of a character, by which inject/nodes.py knows the place of a value"
+    )
 
 
 def test_botocore_signs_what_is_no_request_of_its_own() -> None:

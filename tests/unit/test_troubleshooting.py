@@ -18,10 +18,10 @@ NO_MESSAGE = {
 """Calls whose texts are the help, the OpenAPI document, metrics or regular expressions."""
 HELP = {
     "cli.py",
-    "inject/settings.py",
+    *("inject/comments.py", "inject/settings.py"),
     *(f"settings/{name}.py" for name in ("all", "help", "serve", "snapshot", "sweep", "watch")),
 }
-"""Modules whose constants are texts of the help."""
+"""Modules whose constants are texts of the help, or comments of manifests."""
 PARTS = {
     "The progress of the sweep, or its result.",  # this and the next two are of the OpenAPI document
     "The sweep is complete, or the dry run has counted the keys.",

@@ -1,16 +1,19 @@
 """`k6-sweep inject`: adds k6-sweep to manifests, or lists every reason why it cannot."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import TextIO
+from typing import Any, TextIO
 
 from k6_sweep.errors import SettingsError
 from k6_sweep.inject import documents
 from k6_sweep.inject.cleanup import Cleanup
-from k6_sweep.inject.documents import Document
+from k6_sweep.inject.comments import BESIDE_IT, IN_THE_TEST
+from k6_sweep.inject.documents import Document, File
 from k6_sweep.inject.edit import inject as add
 from k6_sweep.inject.edit import uninject
+from k6_sweep.inject.patch import Edit, Patch, SharedError
 from k6_sweep.inject.settings import InjectSettings, parse_inject
 from k6_sweep.inject.workload import Workload, malformations, reasons_against, workloads
 
@@ -32,76 +35,96 @@ def inject(argv: Sequence[str], environ: Mapping[str, str], standard_input: Text
         SettingsError: Settings are unusable, or k6-sweep cannot work in the manifests; it lists all problems.
     """
     wanted, env, problems = parse_inject(argv, environ)
-    read = _read(wanted, problems, standard_input)
-    if wanted.uninject:
-        return Injected(documents.write(read), tuple(f"{title} has no k6-sweep now" for _, _, title in _titled(read)))
-    cleanup = Cleanup(wanted, env, wanted.image or f"k6-sweep:{version('k6-sweep')}")
-    return _inject(read, cleanup)
-
-
-def _read(settings: InjectSettings, problems: Sequence[str], standard_input: TextIO) -> list[Document]:
-    """Return the documents without the changes of an earlier inject."""
     if problems:
         raise SettingsError(problems)
     try:
-        read = [each for each in documents.read(settings.filename, standard_input) if not each.is_ours]
+        removals = [_removal(each) for each in documents.read(wanted.filename, standard_input)]
+        if wanted.uninject:
+            notes = [note for _, notes in removals for note in notes]
+            return Injected(documents.write([file for file, _ in removals]), tuple(notes))
+        cleanup = Cleanup(wanted, env, wanted.image or f"k6-sweep:{version('k6-sweep')}")
+        return _inject([file for file, _ in removals], cleanup)
     except documents.UnreadableError as error:
         raise SettingsError([str(error)]) from None
-    found = list(_titled(read))
-    if malformed := [f"{title}: {problem}" for _, workload, title in found for problem in malformations(workload)]:
+
+
+def _removal(read: File) -> tuple[File, list[str]]:
+    """Return a file without the changes of an earlier inject, and a note about each of its workloads."""
+    file, notes = read.without_ours(), []
+    ours = [f"{read.source}: {_name_of(each.manifest)} is removed" for each in read.documents if each.is_ours]
+    found = list(_cases([file]))
+    if malformed := [f"{case.title}: {problem}" for case in found for problem in malformations(case.workload)]:
         raise SettingsError(malformed)
-    for _, workload, _ in found:
-        uninject(workload)
-    return read
+    for case in found:
+        notes.append(f"{case.title} {'has no k6-sweep now' if case.workload.is_injected else 'had no k6-sweep'}")
+        before = copy.deepcopy(case.document.manifest)
+        uninject(case.workload)
+        file.edits += case.changes(before, {})
+    return file.changed(), [*notes, *ours]
 
 
-def _titled(read: Sequence[Document]) -> Iterator[tuple[Document, Workload, str]]:
-    for document in read:
-        for workload in workloads(document.manifest):
-            yield document, workload, f"{document.source}: {workload.title}"
+def _name_of(manifest: Any) -> str:
+    return f"{manifest['kind']} {manifest['metadata']['name']}"
 
 
-def _inject(read: Sequence[Document], cleanup: Cleanup) -> Injected:
+@dataclass(frozen=True)
+class _Case:
+    """A workload in its document."""
+
+    document: Document
+    workload: Workload
+
+    @property
+    def title(self) -> str:
+        return f"{self.document.file.source}: {self.workload.title}"
+
+    def changes(self, before: Any, comments: Mapping[str, str]) -> list[Edit]:
+        """Return the edits that make the document, which was `before`, what it is now.
+
+        Raises:
+            SharedError: An alias elsewhere stands for a part that has changed.
+        """
+        return list(Patch(self.document.file.text, comments).edits(self.document.root, before, self.document.manifest))
+
+
+def _cases(files: Sequence[File]) -> Iterator[_Case]:
+    for file in files:
+        for document in file.documents:
+            for workload in workloads(document.manifest):
+                yield _Case(document, workload)
+
+
+def _inject(files: Sequence[File], cleanup: Cleanup) -> Injected:
     wanted = cleanup.settings.k6_container
-    every = list(_titled(read))
-    found = [each for each in every if each[1].is_test_run or each[1].k6(wanted, by_image=cleanup.knows_k6_by_image)]
-    others = [each for each in every if each not in found]
-    if not found:
-        raise SettingsError([_nothing_found(read, wanted)])
-    problems = [
-        f"{title}: {reason}"
-        for _, workload, title in found
-        for reason in reasons_against(workload, cleanup, _namespace(workload, cleanup.settings))
+    every = list(_cases(files))
+    found = [
+        each
+        for each in every
+        if each.workload.is_test_run or each.workload.k6(wanted, by_image=cleanup.knows_k6_by_image)
     ]
-    problems += _shared(found)
-    if problems:
-        raise SettingsError(problems)
-    notes = [f"{title} has no k6 container and is unchanged" for _, _, title in others]
-    before: list[Document] = []
-    after: list[Document] = []
-    for document, workload, title in found:
+    if not found:
+        raise SettingsError([_nothing_found(files, wanted)])
+    problems = []
+    notes = [f"{each.title} has no k6 container and is unchanged" for each in every if each not in found]
+    for case in found:
+        workload, namespace = case.workload, _namespace(case.workload, cleanup.settings)
+        if reasons := list(reasons_against(workload, cleanup, namespace)):
+            problems += [f"{case.title}: {reason}" for reason in reasons]
+            continue
         (k6,) = [wanted] if workload.is_test_run else workload.k6(wanted)
         env = dict(cleanup.env) if k6 == wanted else {**cleanup.env, "SWEEP_K6_CONTAINER": k6}
-        added = add(workload, replace(cleanup, env=env), _namespace(workload, cleanup.settings))
-        # Kubernetes refuses a Pod whose service account does not exist yet; a Job tries again.
-        beside = before if workload.kind == "Pod" else after
-        beside += [Document(document.source, documents.in_short(each), document.offset) for each in added]
-        notes.append(f"{title} {_form(workload, cleanup)}")
-    return Injected(documents.write([*before, *read, *after]), tuple(notes))
-
-
-def _shared(found: Sequence[tuple[Document, Workload, str]]) -> Iterator[str]:
-    """Yield a problem for workloads that share a part by a YAML alias: a change to one would change the other too."""
-    seen: dict[int, str] = {}
-    for _, workload, title in found:
-        if workload.needs_watcher:
+        before = copy.deepcopy(case.document.manifest)
+        added = add(workload, replace(cleanup, env=env), namespace)
+        try:
+            case.document.file.edits += case.changes(before, {} if cleanup.settings.no_comments else IN_THE_TEST)
+        except SharedError as error:
+            problems.append(f"{case.title}: {error}; write that part out in both places")
             continue
-        pod = workload.pod
-        for part in (pod, *(pod[field] for field in ("containers", "initContainers", "volumes") if field in pod)):
-            if id(part) in seen:
-                yield f"{title}: a YAML alias shares a part of it with {seen[id(part)]}; write that part out in both"
-                break
-            seen[id(part)] = title
+        case.document.file.put_before(case.document, added, {} if cleanup.settings.no_comments else BESIDE_IT)
+        notes.append(f"{case.title} {_form(workload, cleanup)}")
+    if problems:
+        raise SettingsError(problems)
+    return Injected(documents.write([file.changed() for file in files]), tuple(notes))
 
 
 def _namespace(workload: Workload, settings: InjectSettings) -> str | None:
@@ -119,12 +142,13 @@ def _form(workload: Workload, cleanup: Cleanup) -> str:
     return form
 
 
-def _nothing_found(read: Sequence[Document], wanted: str) -> str:
+def _nothing_found(files: Sequence[File], wanted: str) -> str:
     seen = [
-        f"{title} has {', '.join(str(each.get('name')) for each in workload.containers) or 'no containers'}"
-        for _, workload, title in _titled(read)
+        f"{case.title} has {', '.join(str(each.get('name')) for each in case.workload.containers) or 'no containers'}"
+        for case in _cases(files)
     ]
     if not seen:
-        kinds = sorted({str(each.manifest.get("kind")) for each in read if isinstance(each.manifest, dict)})
+        found = [document.manifest for file in files for document in file.documents]
+        kinds = sorted({str(each.get("kind")) for each in found if isinstance(each, dict)})
         return f"these manifests contain no Pod, Job, CronJob or TestRun, only {', '.join(kinds) or 'nothing'}"
     return f"no container is named {wanted}, and none has an image named k6: {'; '.join(seen)}; set --k6-container"

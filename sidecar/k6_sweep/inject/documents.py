@@ -1,49 +1,37 @@
-"""Reads manifests from files, folders and standard input, and keeps their comments when it writes them."""
+"""Reads manifests from files, folders and standard input, and writes them with the changes, otherwise as they were."""
 
-import contextlib
-import io
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
-
 from k6_sweep.inject.cleanup import OUR_LABEL
+from k6_sweep.inject.comments import commented
+from k6_sweep.inject.nodes import InvalidYamlError, Node, Span, data, spans
+from k6_sweep.inject.patch import Edit, applied, kept_at_end
+from k6_sweep.inject.render import in_block
 
 _SUFFIXES: Final = {".yaml", ".yml", ".json"}
-_FIRST_LIST: Final = re.compile(r"^(?P<key> *)[^\s#-].*:[ \t]*\n(?: *#.*\n)*(?P<list> *)- ", re.MULTILINE)
-"""The first list of a file: ruamel.yaml writes all lists with one indentation, so they get that of this one."""
-_USUAL_OFFSET: Final = 2
-_SHORT: Final = 90
-_NO_TEXT_TO_OTHERS: Final = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)
-"""The words that YAML 1.1, which Kubernetes reads, parses as booleans."""
-_SPOILT_BY_SHORTNESS: Final = re.compile(r'\\n|\[{"[^"]*": [{[]')
-"""Values that flow style would spoil: multi-line texts, and lists of mappings with one key, which lose braces."""
-_NO_WRAPPING: Final = 1 << 20
-"""Columns: by default, ruamel.yaml folds long lines at 80, which would change lines that inject does not touch."""
+_SURROGATES: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+"""A character of JSON that YAML takes for two characters."""
 
 
 class UnreadableError(Exception):
     """A manifest cannot be read; the message names it and the reason."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Document:
-    """One YAML document of a file."""
+    """One document of a file."""
 
-    source: str
-    """The file's name, or "standard input"."""
     manifest: Any
     """Usually a mapping."""
-    offset: int
-    """The indentation of its lists."""
+    span: Span
+    root: Node
+    """Its value in the text."""
+    file: "File"
 
     @property
     def is_ours(self) -> bool:
@@ -54,17 +42,65 @@ class Document:
         return bool(place == OUR_LABEL[1])
 
 
-def read(filenames: Sequence[str], standard_input: TextIO) -> list[Document]:
-    """Return all documents of these files, in their order.
+@dataclass(eq=False)
+class File:
+    """A file, and the changes to it."""
+
+    source: str
+    """Its name, or "standard input"."""
+    text: str
+    edits: list[Edit] = field(default_factory=list)
+
+    @property
+    def documents(self) -> list[Document]:
+        """The documents that are not empty.
+
+        Raises:
+            UnreadableError: The text is not valid YAML.
+        """
+        try:
+            return [Document(data(each.root), each, each.root, self) for each in spans(self.text) if each.root]
+        except InvalidYamlError as error:
+            raise UnreadableError(f"{self.source}: this is not valid YAML: {error}") from None
+
+    def put_before(self, document: Document, manifests: Sequence[Any], comments: Mapping[str, str]) -> None:
+        """Add documents before another."""
+        lines = [commented(in_block(each), comments) for each in manifests]
+        if not lines:
+            return
+        start = document.span.start
+        text = "".join(f"---\n{each}" for each in lines) if document.span.explicit else "---\n".join([*lines, ""])
+        self.edits.append(Edit(start, start, text))
+
+    def without_ours(self) -> "File":
+        """Return the file without the documents that an earlier inject has added."""
+        edits = []
+        drops_dashes = False
+        for document in self.documents:
+            begin = document.span.start
+            if document.is_ours:
+                drops_dashes = drops_dashes or not document.span.explicit
+                edits.append(Edit(begin, document.span.end, ""))
+            elif drops_dashes:
+                edits.append(Edit(begin, self.text.index("\n", begin) + 1, ""))
+                drops_dashes = False
+        return File(self.source, applied(self.text, edits))
+
+    def changed(self) -> "File":
+        """Return the file with the changes."""
+        return File(self.source, applied(self.text, self.edits))
+
+
+def read(filenames: Sequence[str], standard_input: TextIO) -> list[File]:
+    """Return all files, in their order.
 
     Raises:
         UnreadableError: One of them cannot be read.
     """
     return [
-        document
+        File(source, "---\n".join(_json_stream(text)) or text)
         for name in filenames
         for source, text in _texts(name, standard_input)
-        for document in _parse(source, text)
     ]
 
 
@@ -82,69 +118,39 @@ def _texts(name: str, standard_input: TextIO) -> Iterator[tuple[str, str]]:
         if not files:
             raise UnreadableError(f"{name}: this folder has no .yaml, .yml or .json file")
         for file in files:
-            yield str(file), file.read_text(encoding="utf-8")
+            yield str(file), file.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UnreadableError(f"{name}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UnreadableError(f"{name}: this is not UTF-8 text") from None
 
 
-def _parse(source: str, text: str) -> Iterator[Document]:
-    # JSON is not read as YAML, which takes a surrogate pair (\ud83d\ude00) for two characters.
-    if text.lstrip().startswith("{"):
-        with contextlib.suppress(ValueError):  # it may be YAML
-            yield Document(source, json.loads(text), _USUAL_OFFSET)
-            return
-    first = _FIRST_LIST.search(text)
-    offset = len(first["list"]) - len(first["key"]) if first else _USUAL_OFFSET
-    try:
-        for manifest in _yaml(offset).load_all(text):
-            if manifest is not None:
-                yield Document(source, manifest, offset)
-    except YAMLError as error:
-        raise UnreadableError(f"{source}: this is not valid YAML{_place(error)}") from None
+def _json_stream(text: str) -> list[str]:
+    """Return the texts of the JSON objects that follow each other in a text; none if it is no JSON."""
+    decoder = json.JSONDecoder()
+    found, begin = list[str](), 0
+    while rest := text[begin:].lstrip():
+        try:
+            _, end = decoder.raw_decode(rest) if rest.startswith("{") else (None, -1)
+        except ValueError:
+            end = -1
+        if end < 0:
+            return []
+        begin = len(text) - len(rest) + end
+        ending = text[begin:] if not text[begin:].strip() else "\n"
+        found.append(_SURROGATES.sub(lambda pair: str(json.loads(f'"{pair[0]}"')), rest[:end]) + ending)
+    return found
 
 
-def _place(error: YAMLError) -> str:
-    """Return where a parser found an error, and which; not its whole text, which repeats lines: they may be secrets."""
-    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
-        return ""
-    what = "the same key twice" if isinstance(error, DuplicateKeyError) else error.problem or "an error"
-    return f": {what}, in line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
-
-
-def write(documents: Sequence[Document]) -> str:
-    """Return the documents as YAML."""
-    text = io.StringIO()
-    for position, document in enumerate(documents):
-        if position:
-            text.write("---\n")
-        _yaml(document.offset).dump(document.manifest, text)
-    return text.getvalue()
-
-
-def in_short(value: Any) -> Any:
-    """Return the same value, with short parts on one line and multi-line texts as blocks."""
-    if isinstance(value, str):
-        if _NO_TEXT_TO_OTHERS.fullmatch(value):
-            return DoubleQuotedScalarString(value)
-        return LiteralScalarString(value) if "\n" in value else value
-    if not isinstance(value, (dict, list)):
-        return value
-    made: CommentedMap | CommentedSeq
-    if isinstance(value, dict):
-        made = CommentedMap((key, in_short(each)) for key, each in value.items())
-    else:
-        made = CommentedSeq(map(in_short, value))
-    as_json = json.dumps(value)
-    if len(as_json) <= _SHORT and not _SPOILT_BY_SHORTNESS.search(as_json):
-        made.fa.set_flow_style()
-    return made
-
-
-def _yaml(offset: int) -> YAML:
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = _NO_WRAPPING
-    yaml.indent(mapping=2, sequence=2 + offset, offset=offset)
-    return yaml
+def write(files: Sequence[File]) -> str:
+    """Return the files as one text of YAML documents."""
+    texts: list[str] = []
+    for position, file in enumerate(files):
+        found = file.documents
+        text = file.text
+        if position + 1 < len(files) and text and not text.endswith("\n"):
+            text = applied(text, kept_at_end(text, found[-1].root) if found else []) + "\n"
+        if texts and found and not found[0].span.explicit:
+            texts.append("---\n")
+        texts.append(text)
+    return "".join(texts)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 from k6_sweep.inject.cleanup import OUR_CONTAINERS, OUR_VOLUMES, Cleanup, Manifest, beside, permissions
-from k6_sweep.inject.documents import in_short
 from k6_sweep.inject.workload import BEFORE, Workload
 
 _Put = Callable[[Manifest, str, object], None]
@@ -19,8 +18,6 @@ def inject(workload: Workload, cleanup: Cleanup, namespace: str | None) -> list[
     pod, before = workload.pod, dict[str, Any]()
 
     def put(place: Manifest, field: str, value: object, /) -> None:
-        # A new field comes last: ruamel.yaml attaches a comment to the field before it, so that no comment moves.
-        # See docs/decisions/0007-one-container-written-twice.md.
         before[field] = place.get(field)
         place[field] = value
 
@@ -39,16 +36,28 @@ def inject(workload: Workload, cleanup: Cleanup, namespace: str | None) -> list[
     # The sidecar comes last: the snapshot is complete then, and the sidecar of a mesh runs.
     init = cleanup.before_the_test(containers) + ([sidecar] if cleanup.native else [])
     if init:
-        pod.setdefault("initContainers", []).extend(map(in_short, init))
+        _lengthen(pod, "initContainers", init, before)
     if not cleanup.native:
         # The kubelet starts containers in their order, so k6-sweep is not later than k6.
-        pod["containers"].insert(0, in_short(sidecar))
+        pod["containers"].insert(0, sidecar)
     if volumes := cleanup.volumes(in_pod=True):
-        pod.setdefault("volumes", []).extend(map(in_short, volumes))
+        _lengthen(pod, "volumes", volumes, before)
     metadata = workload.manifest["metadata"]
-    metadata["annotations"] = metadata.get("annotations") or {}
+    _fill(metadata, "annotations", {}, before)
     metadata["annotations"][BEFORE] = json.dumps(before)
     return beside_it
+
+
+def _lengthen(pod: Manifest, field: str, entries: list[Manifest], before: dict[str, Any]) -> None:
+    _fill(pod, field, [], before)
+    pod[field].extend(entries)
+
+
+def _fill(place: Manifest, field: str, empty: Any, before: dict[str, Any]) -> None:
+    """Make sure that a field is there; remember it if it is there and empty, so that it comes back."""
+    if field in place and not place[field]:
+        before[field] = empty.copy()
+    place[field] = place.get(field) or empty
 
 
 def _permissions(workload: Workload, cleanup: Cleanup, namespace: str | None, put: _Put) -> list[Manifest]:
@@ -65,24 +74,24 @@ def _permissions(workload: Workload, cleanup: Cleanup, namespace: str | None, pu
 
 def uninject(workload: Workload) -> None:
     """Remove the changes of an earlier inject."""
-    if workload.is_test_run:
+    if not workload.is_injected:
         return
     pod = workload.pod
     for field, ours in {"initContainers": OUR_CONTAINERS, "containers": OUR_CONTAINERS, "volumes": OUR_VOLUMES}.items():
         entries = pod.get(field) or []
-        # In place: a new list would lose the comments that ruamel.yaml keeps in this one.
-        for position in reversed(range(len(entries))):
-            if entries[position].get("name") in ours:
-                del entries[position]
-        if field in pod and not entries:
+        left = [each for each in entries if each.get("name") not in ours]
+        if entries:
+            pod[field] = left
+        if entries and not left:
             del pod[field]
     metadata = workload.manifest.get("metadata") or {}
     annotations = metadata.get("annotations") or {}
-    for field, value in json.loads(annotations.pop(BEFORE, "{}")).items():
-        place = workload.job if field == "podReplacementPolicy" else pod
+    former = json.loads(annotations.pop(BEFORE, "{}"))
+    if "annotations" in metadata and not annotations:
+        del metadata["annotations"]
+    for field, value in former.items():
+        place = {"podReplacementPolicy": workload.job, "annotations": metadata}.get(field, pod)
         if value is None:
             place.pop(field, None)
         else:
             place[field] = value
-    if "annotations" in metadata and not annotations:
-        del metadata["annotations"]

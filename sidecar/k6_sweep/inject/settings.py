@@ -1,10 +1,10 @@
 """The settings of `k6-sweep inject`: the manifests, and its additions to them beyond the sidecar's variables."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
+from k6_sweep.inject.values import KeyIn, kube_version
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.options import Role, TakenBy, flag, flag_name, option, options_of, variable_name
 from k6_sweep.settings.parse import contradictions
@@ -14,36 +14,6 @@ from k6_sweep.settings.values import seconds
 
 _MANIFESTS: Final = "Manifests"
 _FORM: Final = "What inject adds"
-_KEY: Final = re.compile(r"(?P<name>[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?)(?:/(?P<key>[-._a-zA-Z0-9]+))?")
-"""A Secret's name is a DNS subdomain of at most 253 characters."""
-
-
-@dataclass(frozen=True)
-class KeyIn:
-    """The name of a Secret or ConfigMap, and a key in it."""
-
-    name: str
-    key: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parse NAME or NAME/KEY.
-
-        Raises:
-            ValueError: The text is neither.
-        """
-        found = _KEY.fullmatch(text)
-        if not found:
-            raise ValueError(f"must be NAME or NAME/KEY, not {text!r}")
-        return cls(found["name"], found["key"])
-
-
-def kube_version(text: str) -> tuple[int, int]:
-    """Parse a version of Kubernetes such as 1.30 or v1.30.2."""
-    found = re.match(r"v?(\d+)\.(\d+)", text)
-    if not found:
-        raise ValueError(f"must be a version such as 1.30, not {text!r}")
-    return int(found[1]), int(found[2])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +46,13 @@ class InjectSettings(Settings):
         why="inject connects to no cluster, so it cannot know your current namespace.",
         metavar="NAME",
         letter="n",
+    )
+    no_comments: bool = flag(
+        _MANIFESTS,
+        TakenBy.INJECT,
+        "Add no comments to the lines that inject adds.",
+        role=Role.NEITHER,
+        why="The comments explain the lines to the next reader of the manifest.",
     )
     image: str | None = option(
         _FORM,

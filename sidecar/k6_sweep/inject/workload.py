@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from k6_sweep.errors import RefusedError
-from k6_sweep.inject.cleanup import OUR_CONTAINERS, USER, Cleanup, Manifest, beside
+from k6_sweep.inject.cleanup import OUR_CONTAINERS, OUR_VOLUMES, USER, Cleanup, Manifest, beside
 from k6_sweep.kube.roles import JOBS, TEST_RUNS, Resource
 from k6_sweep.sweep.guard import check_namespace
 
@@ -53,6 +53,17 @@ class Workload:
     def is_test_run(self) -> bool:
         """Whether k6-operator creates its pods."""
         return self.kind == "TestRun"
+
+    @property
+    def is_injected(self) -> bool:
+        """Whether an earlier inject has changed it: its annotation is there, or a part that k6-sweep adds."""
+        if self.is_test_run:
+            return False
+        annotations = _mapping(_mapping(self.manifest.get("metadata")).get("annotations"))
+        parts = {"containers": OUR_CONTAINERS, "initContainers": OUR_CONTAINERS, "volumes": OUR_VOLUMES}
+        return BEFORE in annotations or any(
+            each.get("name") in ours for field, ours in parts.items() for each in self.pod.get(field) or []
+        )
 
     @property
     def job(self) -> Manifest:
