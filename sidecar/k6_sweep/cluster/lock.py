@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from k6_sweep.cluster.link import Connect, pack
-from k6_sweep.cluster.own_keys import MARK, ask_owner, own_key
+from k6_sweep.cluster.own_keys import MARK, ask_owner, own_key, reused
 from k6_sweep.cluster.replies import ReplyKind, denial, judge
 from k6_sweep.cluster.sentinel import seeds
 from k6_sweep.cluster.slots import key_slot
@@ -89,7 +89,8 @@ class SweepLock:
         """Send a command on the lock's key to the node that owns the key."""
         connect = self._connect_within(patience)
         topology = discover(connect, seeds(self._url, connect))
-        answers = ask_owner(connect, topology, key_slot(self.key), [pack((command, self.key, *more))])
+        with reused(connect) as links:
+            answers = ask_owner(links, topology, key_slot(self.key), [pack((command, self.key, *more))])
         (reply,) = answers.replies
         trouble = judge(reply)
         if trouble is None:

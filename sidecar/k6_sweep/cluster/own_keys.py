@@ -4,12 +4,13 @@ Each has MARK in its name. So every sweep recognises the own keys of every other
 mark is a hash tag: in a cluster nearly all of these keys are in one slot.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from redis import exceptions
 
-from k6_sweep.cluster.link import Connect, pack
+from k6_sweep.cluster.link import Connect, Link, pack
 from k6_sweep.cluster.topology import Topology
 from k6_sweep.errors import UnreachableError
 from k6_sweep.patterns import Pattern
@@ -44,8 +45,27 @@ class Answers(NamedTuple):
     replies: Sequence[Any]
 
 
+@contextlib.contextmanager
+def reused(connect: Connect) -> Iterator[Connect]:
+    """Yield a function that opens one link to each server; the links are closed at the end."""
+    links: dict[Address, Link] = {}
+
+    def reuse(address: Address) -> Link:
+        if address not in links:
+            links[address] = connect(address)
+        return links[address]
+
+    try:
+        yield reuse
+    finally:
+        for link in links.values():
+            link.close()
+
+
 def ask_owner(connect: Connect, topology: Topology, slot: int, commands: Sequence[bytes]) -> Answers:
     """Send packed commands on keys of one slot to the node that owns the slot; follow MOVED and ASK.
+
+    The caller closes the links.
 
     Raises:
         UnreachableError: No primary owns the slot, or the node does not answer.
@@ -59,13 +79,10 @@ def ask_owner(connect: Connect, topology: Topology, slot: int, commands: Sequenc
     address, asking = shard.address, False
     for _ in range(_HOPS):
         link = connect(address)
-        try:
-            # ASKING holds for the next command of its connection only.
-            sent = [part for at in waiting for part in ([_ASKING] * asking + [commands[at]])]
-            for at, reply in zip(waiting, link.pipeline(sent)[asking :: 1 + asking], strict=True):
-                replies[at] = reply
-        finally:
-            link.close()
+        # ASKING holds for the next command of its connection only.
+        sent = [part for at in waiting for part in ([_ASKING] * asking + [commands[at]])]
+        for at, reply in zip(waiting, link.pipeline(sent)[asking :: 1 + asking], strict=True):
+            replies[at] = reply
         waiting = [at for at in waiting if isinstance(replies[at], exceptions.AskError)]
         if not waiting:
             break

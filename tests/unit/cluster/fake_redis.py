@@ -74,6 +74,8 @@ class FakeNode:
     slots: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     """The keys that it holds, by slot; it may not own the slot."""
     expires: dict[bytes, float] = field(default_factory=dict)
+    sets: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
+    """The members of its sorted sets, with their scores."""
     migrating: dict[int, "FakeNode"] = field(default_factory=dict)
     importing: dict[int, "FakeNode"] = field(default_factory=dict)
 
@@ -93,6 +95,7 @@ class FakeNode:
 
     def take(self, key: bytes) -> bytes | None:
         self.expires.pop(key, None)
+        self.sets.pop(key, None)
         return self.slots.get(key_slot(key), {}).pop(key, None)
 
     def say(self, command: list[bytes]) -> Any:
@@ -121,6 +124,8 @@ class FakeNode:
                 return sum(map(self.holds, keys))
             case [b"GET", key]:
                 return self.slots.get(key_slot(key), {}).get(key)
+            case [b"ZADD" | b"ZREM" | b"ZRANGE", *_]:
+                return self._with_set(command)
             case [b"SET", key, value, condition, b"PX", milliseconds]:
                 if self.holds(key) is not (condition == b"XX"):
                     return None
@@ -129,6 +134,22 @@ class FakeNode:
                 return b"OK"
             case _:
                 raise AssertionError(command)
+
+    def _with_set(self, command: list[bytes]) -> Any:
+        """Return the reply to a command on a sorted set; an empty set does not exist."""
+        name, key, *more = command
+        members = self.sets.get(key, {})
+        if name == b"ZRANGE":
+            assert more == [b"0", b"-1", b"WITHSCORES"]
+            return [part for pair in members.items() for part in pair]
+        if name == b"ZADD":
+            self.put(key)
+            self.sets.setdefault(key, {})[more[1]] = more[0]
+            return 1
+        removed = [members.pop(member, None) for member in more]
+        if not members:
+            self.take(key)
+        return len(removed) - removed.count(None)
 
     def _page(self, cursor: int, count: int) -> list[Any]:
         """Return a page of SCAN, in an order of the keys that deletes do not change: no key that stays is missed."""
@@ -161,7 +182,7 @@ def _slot_of(command: list[bytes]) -> int | None:
     match command:
         case [b"CLUSTER", b"COUNTKEYSINSLOT" | b"GETKEYSINSLOT", slot, *_]:
             return int(slot)
-        case [b"UNLINK" | b"EXISTS" | b"SET" | b"GET", key, *_]:
+        case [b"UNLINK" | b"EXISTS" | b"SET" | b"GET" | b"ZADD" | b"ZREM" | b"ZRANGE", key, *_]:
             return key_slot(key)
         case _:
             return None
