@@ -1,4 +1,4 @@
-"""Builds what k6-sweep adds to a test: containers, their files, its own Job and the Job's permissions.
+"""Builds what k6-sweep adds to a pod: containers and their files.
 
 The chart builds the same from its values (charts/k6-sweep/templates/_cleanup.tpl); a test compares the two.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from k6_sweep.inject.settings import InjectSettings
-from k6_sweep.kube.roles import EVENTS, JOBS, PODS, TEST_RUNS, VERBS, Resource
+from k6_sweep.inject.values import resources_of
 from k6_sweep.settings.all import SMALLEST_MESSAGE, Settings
 from k6_sweep.settings.options import options_of, variable_name
 
@@ -22,10 +22,6 @@ _FILES: Final = "k6-sweep-files"
 _SNAPSHOT: Final = "k6-sweep-snapshot"
 OUR_VOLUMES: Final = frozenset({_FILES, _SNAPSHOT})
 OUR_LABEL: Final = ("app.kubernetes.io/managed-by", "k6-sweep")
-USER: Final = 64001
-"""A user that neither k6 nor another container has: with shared processes, a process of the same user can read the
-password in /proc."""
-
 _RESERVE: Final = 10
 """Seconds of the grace period that are kept in reserve."""
 _POD_MESSAGES: Final = 12288
@@ -37,16 +33,11 @@ Source: https://kubernetes.io/docs/tasks/debug/debug-application/determine-reaso
 _FIRST_WITH_NATIVE: Final = (1, 29)
 """The first version of Kubernetes with native sidecars and podReplacementPolicy enabled by default."""
 _SECURITY: Final[Manifest] = {
-    "runAsNonRoot": True,
-    "runAsUser": USER,
-    "runAsGroup": USER,
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-# Measured: 18 MiB while it waits, 48 in a sweep, 105 with a snapshot of 10,000,000 keys.
-_RESOURCES: Final[Manifest] = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}}
 _OUR_POD: Final = [
     {"name": name, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.{field}"}}}
     for name, field in (("POD_NAME", "name"), ("POD_NAMESPACE", "namespace"), ("POD_UID", "uid"))
@@ -106,6 +97,13 @@ class Cleanup:
             wanted.append(("k6-sweep-snapshot", ["snapshot", "--out", "/snapshot/keys"]))
         return [self._container(name, args, self.env, containers, in_pod=True) for name, args in wanted]
 
+    def waiting(self, target: str) -> Manifest:
+        """Return the container of a watcher, which waits for a target."""
+        env = {key: value for key, value in self.env.items() if key != "SWEEP_DETECTOR"}  # a target has only one
+        # A watcher follows the test's pods, so the API does not give it the grace period of its own.
+        env["SWEEP_GRACE_PERIOD"] = str(self.own_grace_period)
+        return self._container(CONTAINER, ["watch", "--target", target], env, 1, in_pod=False)
+
     def _container(
         self, name: str, args: Sequence[str], env: Mapping[str, str], containers: int, *, in_pod: bool, **more: str
     ) -> Manifest:
@@ -129,10 +127,16 @@ class Cleanup:
                 if each in env and spec.serves(args[0])
             ]
             + copy.deepcopy(_OUR_POD),
-            "resources": copy.deepcopy(_RESOURCES),
-            "securityContext": copy.deepcopy(_SECURITY),
+            "resources": resources_of(self.settings.requests, self.settings.limits),
+            "securityContext": self._security(),
             **({"volumeMounts": mounts} if mounts else {}),
         }
+
+    def _security(self) -> Manifest:
+        uid = self.settings.run_as_user
+        # Without a user, OpenShift's admission assigns one of the namespace's range.
+        users = {} if isinstance(uid, str) else {"runAsUser": uid, "runAsGroup": uid}
+        return {"runAsNonRoot": True, **users, **copy.deepcopy(_SECURITY)}
 
     def _files(self) -> list[tuple[str, str]]:
         wanted = self.settings
@@ -165,82 +169,3 @@ class Cleanup:
         if in_pod and self.settings.only_new:
             volumes.append({"name": _SNAPSHOT, "emptyDir": {}})
         return volumes
-
-    def rules(self, resource: Resource | None, name: str) -> list[Manifest]:
-        """Return the rules of the Role: of a watcher of this resource, or of a sidecar if there is none."""
-        asked: list[tuple[Resource, str | None]] = [(resource, name)] if resource else []
-        # Before Linux 6.15 only the API reports k6's exit code.
-        by_api = resource or self.settings.detector == "kubernetes" or self.settings.when != "always"
-        asked += [(PODS, None)] if by_api else []
-        asked += [(EVENTS, None)] if self.settings.emit_event else []
-        return [
-            {
-                "apiGroups": [each.group],
-                "resources": [each.plural],
-                **({"resourceNames": [only]} if only else {}),
-                "verbs": list(VERBS[each]),
-            }
-            for each, only in asked
-        ]
-
-    def watcher(self, resource: Resource, name: str, namespace: str, ttl: int | None) -> list[Manifest]:
-        """Return the Job that waits for all pods of a test, and its permissions; `ttl` is the test's own."""
-        target = f"{ {JOBS: 'job', TEST_RUNS: 'testrun'}[resource] }/{name}"
-        env = {key: value for key, value in self.env.items() if key != "SWEEP_DETECTOR"}  # a target has only one
-        # A watcher follows the test's pods, so the API does not give it the grace period of its own.
-        env["SWEEP_GRACE_PERIOD"] = str(self.own_grace_period)
-        container = self._container(CONTAINER, ["watch", "--target", target], env, 1, in_pod=False)
-        volumes = self.volumes(in_pod=False)
-        spec = {
-            "restartPolicy": "Never",
-            "serviceAccountName": beside(name),
-            "automountServiceAccountToken": True,
-            **({"volumes": volumes} if volumes else {}),
-            "terminationGracePeriodSeconds": self.own_grace_period,
-            "containers": [container],
-        }
-        template = {"metadata": {"labels": _labels()}, "spec": spec}
-        job = {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": _metadata(beside(name), namespace),
-            "spec": {
-                # A watcher that is stopped while k6 runs sweeps nothing: the Job starts another.
-                "backoffLimit": 3,
-                **({} if ttl is None else {"ttlSecondsAfterFinished": ttl}),
-                "template": template,
-            },
-        }
-        return [*permissions(beside(name), namespace, self.rules(resource, name)), job]
-
-
-def beside(name: str) -> str:
-    """Return the name of the objects that `inject` adds for a test of this name."""
-    return f"{name}-sweep"
-
-
-def permissions(name: str, namespace: str, rules: Sequence[Manifest], account: str | None = None) -> list[Manifest]:
-    """Return a service account, Role and RoleBinding with these rules; without the account if `account` exists."""
-    group = "rbac.authorization.k8s.io"
-    metadata = _metadata(name, namespace)
-    created = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}] if account is None else []
-    subject = {"kind": "ServiceAccount", "name": account or name, "namespace": namespace}
-    return [
-        *created,
-        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": copy.deepcopy(metadata), "rules": list(rules)},
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "RoleBinding",
-            "metadata": copy.deepcopy(metadata),
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
-            "subjects": [subject],
-        },
-    ]
-
-
-def _labels() -> dict[str, str]:
-    return {"app.kubernetes.io/name": "k6-sweep", OUR_LABEL[0]: OUR_LABEL[1]}
-
-
-def _metadata(name: str, namespace: str) -> Manifest:
-    return {"name": name, "namespace": namespace, "labels": _labels()}

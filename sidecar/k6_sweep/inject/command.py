@@ -13,9 +13,14 @@ from k6_sweep.inject.comments import BESIDE_IT, IN_THE_TEST
 from k6_sweep.inject.documents import Document, File
 from k6_sweep.inject.edit import inject as add
 from k6_sweep.inject.edit import uninject
+from k6_sweep.inject.find import malformations, workloads
+from k6_sweep.inject.notes import advice, served
+from k6_sweep.inject.parse import parse_inject
 from k6_sweep.inject.patch import Edit, Patch, SharedError
-from k6_sweep.inject.settings import InjectSettings, parse_inject
-from k6_sweep.inject.workload import Workload, malformations, reasons_against, workloads
+from k6_sweep.inject.reasons import reasons_against
+from k6_sweep.inject.settings import InjectSettings
+from k6_sweep.inject.watcher import target_of
+from k6_sweep.inject.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def inject(argv: Sequence[str], environ: Mapping[str, str], standard_input: Text
 def _removal(read: File) -> tuple[File, list[str]]:
     """Return a file without the changes of an earlier inject, and a note about each of its workloads."""
     file, notes = read.without_ours(), []
-    ours = [f"{read.source}: {_name_of(each.manifest)} is removed" for each in read.documents if each.is_ours]
+    created = [each.manifest for each in read.documents if documents.is_ours(each.manifest)]
     found = list(_cases([file]))
     if malformed := [f"{case.title}: {problem}" for case in found for problem in malformations(case.workload)]:
         raise SettingsError(malformed)
@@ -60,7 +65,13 @@ def _removal(read: File) -> tuple[File, list[str]]:
         before = copy.deepcopy(case.document.manifest)
         uninject(case.workload)
         file.edits += case.changes(before, {})
-    return file.changed(), [*notes, *ours]
+    for document in file.documents:
+        objects = document.manifest.get("objects") if isinstance(document.manifest, dict) else None
+        if isinstance(objects, list) and (removed := [each for each in objects if documents.is_ours(each)]):
+            rest = {**document.manifest, "objects": [each for each in objects if each not in removed]}
+            file.edits += Patch(file.text, {}).edits(document.root, document.manifest, rest)
+            created += removed
+    return file.changed(), [*notes, *(f"{read.source}: {_name_of(each)} is removed" for each in created)]
 
 
 def _name_of(manifest: Any) -> str:
@@ -86,6 +97,17 @@ class _Case:
         """
         return list(Patch(self.document.file.text, comments).edits(self.document.root, before, self.document.manifest))
 
+    def put_before(self, added: Sequence[Any], comments: Mapping[str, str]) -> None:
+        """Put objects before the workload: into its Template, or as documents before its own."""
+        objects = self.document.manifest.get("objects")
+        if not isinstance(objects, list):
+            self.document.file.put_before(self.document, added, comments)
+            return
+        before = copy.deepcopy(self.document.manifest)
+        place = next(number for number, each in enumerate(objects) if each is self.workload.manifest)
+        objects[place:place] = added
+        self.document.file.edits += self.changes(before, comments)
+
 
 def _cases(files: Sequence[File]) -> Iterator[_Case]:
     for file in files:
@@ -104,42 +126,55 @@ def _inject(files: Sequence[File], cleanup: Cleanup) -> Injected:
     ]
     if not found:
         raise SettingsError([_nothing_found(files, wanted)])
-    problems = []
-    notes = [f"{each.title} has no k6 container and is unchanged" for each in every if each not in found]
+    manifests = [each.manifest for file in files for each in file.documents]
+    problems, notes = list[str](), list[str]()
     for case in found:
-        workload, namespace = case.workload, _namespace(case.workload, cleanup.settings)
-        if reasons := list(reasons_against(workload, cleanup, namespace)):
-            problems += [f"{case.title}: {reason}" for reason in reasons]
-            continue
-        (k6,) = [wanted] if workload.is_test_run else workload.k6(wanted)
-        env = dict(cleanup.env) if k6 == wanted else {**cleanup.env, "SWEEP_K6_CONTAINER": k6}
-        before = copy.deepcopy(case.document.manifest)
-        added = add(workload, replace(cleanup, env=env), namespace)
         try:
-            case.document.file.edits += case.changes(before, {} if cleanup.settings.no_comments else IN_THE_TEST)
-        except SharedError as error:
-            problems.append(f"{case.title}: {error}; write that part out in both places")
-            continue
-        case.document.file.put_before(case.document, added, {} if cleanup.settings.no_comments else BESIDE_IT)
-        notes.append(f"{case.title} {_form(workload, cleanup)}")
-    if problems:
+            notes += _serve(case, cleanup, manifests)
+        except _NotServedError as error:
+            problems += [f"{case.title}: {reason}" for reason in error.reasons]
+    if problems and (cleanup.settings.strict or not notes):
         raise SettingsError(problems)
+    notes += [f"{problem} (left as it is: nothing cleans up after it)" for problem in problems]
+    notes += [f"{each.title} has no k6 container and is unchanged" for each in every if each not in found]
     return Injected(documents.write([file.changed() for file in files]), tuple(notes))
+
+
+class _NotServedError(Exception):
+    """A workload cannot be served, for these reasons."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
+
+
+def _serve(case: _Case, cleanup: Cleanup, manifests: Sequence[Any]) -> list[str]:
+    """Add k6-sweep to a workload; return the notes about it."""
+    workload, namespace = case.workload, _namespace(case.workload, cleanup.settings)
+    target = target_of(workload, by_label=case.document.file.is_kustomized)
+    if reasons := list(reasons_against(workload, cleanup, namespace, target)):
+        raise _NotServedError(reasons)
+    wanted = cleanup.settings.k6_container
+    (k6,) = [wanted] if workload.is_test_run else workload.k6(wanted)
+    env = dict(cleanup.env) if k6 == wanted else {**cleanup.env, "SWEEP_K6_CONTAINER": k6}
+    process = workload.command(k6).process
+    if process not in {None, "k6"} and not target and cleanup.settings.detector != "kubernetes":
+        env.setdefault("SWEEP_K6_PROCESS", str(process))
+    before = copy.deepcopy(case.document.manifest)
+    comments = cleanup.settings.no_comments
+    advised = list(advice(workload, k6, cleanup, manifests))
+    added = add(workload, replace(cleanup, env=env), namespace, target)
+    try:
+        edits = case.changes(before, {} if comments else IN_THE_TEST)
+    except SharedError as error:
+        raise _NotServedError([f"{error}; write that part out in both places"]) from None
+    case.document.file.edits += edits
+    case.put_before(added, {} if comments else BESIDE_IT)
+    return [f"{case.title} {served(cleanup, target)}", *(f"{case.title}: {each}" for each in advised)]
 
 
 def _namespace(workload: Workload, settings: InjectSettings) -> str | None:
     return workload.namespace or settings.namespace
-
-
-def _form(workload: Workload, cleanup: Cleanup) -> str:
-    if workload.needs_watcher:
-        return "may run in several pods: a separate watcher Job sweeps when all of them have ended"
-    form = f"cleans up with {'a native sidecar' if cleanup.native else 'an ordinary container before k6'}"
-    if workload.retries_unasked:
-        form += "; backoffLimit is not set, so Kubernetes repeats a failed test up to six times: set it to 0"
-    if workload.may_overlap:
-        form += "; set concurrencyPolicy: Forbid, otherwise the sweep of one test deletes the keys of the next"
-    return form
 
 
 def _nothing_found(files: Sequence[File], wanted: str) -> str:
@@ -151,4 +186,10 @@ def _nothing_found(files: Sequence[File], wanted: str) -> str:
         found = [document.manifest for file in files for document in file.documents]
         kinds = sorted({str(each.get("kind")) for each in found if isinstance(each, dict)})
         return f"these manifests contain no Pod, Job, CronJob or TestRun, only {', '.join(kinds) or 'nothing'}"
+    for case in _cases(files):
+        if first := case.workload.k6_first:
+            return (
+                f"{case.title}: k6 is an init container ({', '.join(first)}), which a sidecar does not wait for; make "
+                "it a container, or add k6-sweep run as the init container after it (docs/kubernetes.md)"
+            )
     return f"no container is named {wanted}, and none has an image named k6: {'; '.join(seen)}; set --k6-container"

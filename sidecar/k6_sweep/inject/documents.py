@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -14,6 +14,7 @@ from k6_sweep.inject.patch import Edit, applied, kept_at_end
 from k6_sweep.inject.render import in_block
 
 _SUFFIXES: Final = {".yaml", ".yml", ".json"}
+_KUSTOMIZATIONS: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _SURROGATES: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 """A character of JSON that YAML takes for two characters."""
 
@@ -33,13 +34,13 @@ class Document:
     """Its value in the text."""
     file: "File"
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether an earlier inject has created it for a test."""
-        place = self.manifest
-        for step in ("metadata", "labels", OUR_LABEL[0]):
-            place = place.get(step) if isinstance(place, dict) else None
-        return bool(place == OUR_LABEL[1])
+
+def is_ours(manifest: Any) -> bool:
+    """Whether an earlier inject has created an object for a test."""
+    place = manifest
+    for step in ("metadata", "labels", OUR_LABEL[0]):
+        place = place.get(step) if isinstance(place, dict) else None
+    return bool(place == OUR_LABEL[1])
 
 
 @dataclass(eq=False)
@@ -49,6 +50,8 @@ class File:
     source: str
     """Its name, or "standard input"."""
     text: str
+    is_kustomized: bool = False
+    """Whether a kustomization stands beside it, which may change names."""
     edits: list[Edit] = field(default_factory=list)
 
     @property
@@ -78,17 +81,17 @@ class File:
         drops_dashes = False
         for document in self.documents:
             begin = document.span.start
-            if document.is_ours:
+            if is_ours(document.manifest):
                 drops_dashes = drops_dashes or not document.span.explicit
                 edits.append(Edit(begin, document.span.end, ""))
             elif drops_dashes:
                 edits.append(Edit(begin, self.text.index("\n", begin) + 1, ""))
                 drops_dashes = False
-        return File(self.source, applied(self.text, edits))
+        return replace(self, text=applied(self.text, edits))
 
     def changed(self) -> "File":
         """Return the file with the changes."""
-        return File(self.source, applied(self.text, self.edits))
+        return replace(self, text=applied(self.text, self.edits), edits=[])
 
 
 def read(filenames: Sequence[str], standard_input: TextIO) -> list[File]:
@@ -98,10 +101,14 @@ def read(filenames: Sequence[str], standard_input: TextIO) -> list[File]:
         UnreadableError: One of them cannot be read.
     """
     return [
-        File(source, "---\n".join(_json_stream(text)) or text)
+        File(source, "---\n".join(_json_stream(text)) or text, _is_kustomized(source))
         for name in filenames
         for source, text in _texts(name, standard_input)
     ]
+
+
+def _is_kustomized(source: str) -> bool:
+    return any((Path(source).parent / name).is_file() for name in _KUSTOMIZATIONS) and Path(source).is_file()
 
 
 def _texts(name: str, standard_input: TextIO) -> Iterator[tuple[str, str]]:

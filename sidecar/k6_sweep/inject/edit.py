@@ -4,17 +4,24 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from k6_sweep.inject.cleanup import OUR_CONTAINERS, OUR_VOLUMES, Cleanup, Manifest, beside, permissions
-from k6_sweep.inject.workload import BEFORE, Workload
+from k6_sweep.inject.cleanup import OUR_CONTAINERS, OUR_VOLUMES, Cleanup, Manifest
+from k6_sweep.inject.hooks import for_permissions
+from k6_sweep.inject.permissions import beside, metadata_of, permissions, rules
+from k6_sweep.inject.watcher import watcher
+from k6_sweep.inject.workload import BEFORE, TEST_LABEL, Workload
+from k6_sweep.settings.target import Target
 
 _Put = Callable[[Manifest, str, object], None]
 
 
-def inject(workload: Workload, cleanup: Cleanup, namespace: str | None) -> list[Manifest]:
-    """Add k6-sweep to a workload, as a sidecar or a watcher; return the other objects that it needs."""
-    if workload.needs_watcher:
-        seconds = workload.job.get("ttlSecondsAfterFinished")
-        return cleanup.watcher(workload.needs_watcher, workload.name, namespace or "", seconds)
+def inject(workload: Workload, cleanup: Cleanup, namespace: str | None, target: Target | None) -> list[Manifest]:
+    """Add k6-sweep to a workload, as a sidecar, or as a watcher of this target; return the other objects."""
+    if target:
+        if target.kind.endswith("selector"):
+            for place in workload.labelled:
+                labels = place.setdefault("metadata", {}).get("labels") or {}
+                place["metadata"]["labels"] = {**labels, TEST_LABEL: workload.name}
+        return watcher(cleanup, workload, target, namespace or "")
     pod, before = workload.pod, dict[str, Any]()
 
     def put(place: Manifest, field: str, value: object, /) -> None:
@@ -42,7 +49,7 @@ def inject(workload: Workload, cleanup: Cleanup, namespace: str | None) -> list[
         pod["containers"].insert(0, sidecar)
     if volumes := cleanup.volumes(in_pod=True):
         _lengthen(pod, "volumes", volumes, before)
-    metadata = workload.manifest["metadata"]
+    metadata = workload.manifest.setdefault("metadata", {})
     _fill(metadata, "annotations", {}, before)
     metadata["annotations"][BEFORE] = json.dumps(before)
     return beside_it
@@ -61,22 +68,34 @@ def _fill(place: Manifest, field: str, empty: Any, before: dict[str, Any]) -> No
 
 
 def _permissions(workload: Workload, cleanup: Cleanup, namespace: str | None, put: _Put) -> list[Manifest]:
-    rules = cleanup.rules(None, workload.name)
-    if not rules:
+    wanted = rules(cleanup.settings, None)
+    if not wanted:
         return []
-    name = beside(workload.name)
-    account = workload.pod.get("serviceAccountName")
+    # serviceAccount is the old name of the field, which the API still takes.
+    account = workload.pod.get("serviceAccountName") or workload.pod.get("serviceAccount")
     if account is None:
-        put(workload.pod, "serviceAccountName", name)
+        put(workload.pod, "serviceAccountName", beside(workload.name))
     put(workload.pod, "automountServiceAccountToken", True)
-    return permissions(name, namespace or "", rules, account)
+    metadata = metadata_of(workload.name, namespace or "", for_permissions(workload.annotations))
+    return permissions(metadata, wanted, account)
 
 
 def uninject(workload: Workload) -> None:
     """Remove the changes of an earlier inject."""
     if not workload.is_injected:
         return
-    pod = workload.pod
+    for place in workload.labelled:
+        metadata = place.get("metadata") or {}
+        if (labels := metadata.get("labels") or {}).pop(TEST_LABEL, None) and not labels:
+            del metadata["labels"]
+        if "metadata" in place and not metadata:
+            del place["metadata"]
+    if not workload.creates_by_others:
+        _remove_parts(workload.pod)
+        _restore(workload)
+
+
+def _remove_parts(pod: Manifest) -> None:
     for field, ours in {"initContainers": OUR_CONTAINERS, "containers": OUR_CONTAINERS, "volumes": OUR_VOLUMES}.items():
         entries = pod.get(field) or []
         left = [each for each in entries if each.get("name") not in ours]
@@ -84,14 +103,19 @@ def uninject(workload: Workload) -> None:
             pod[field] = left
         if entries and not left:
             del pod[field]
+
+
+def _restore(workload: Workload) -> None:
     metadata = workload.manifest.get("metadata") or {}
     annotations = metadata.get("annotations") or {}
     former = json.loads(annotations.pop(BEFORE, "{}"))
     if "annotations" in metadata and not annotations:
         del metadata["annotations"]
     for field, value in former.items():
-        place = {"podReplacementPolicy": workload.job, "annotations": metadata}.get(field, pod)
+        place = {"podReplacementPolicy": workload.job, "annotations": metadata}.get(field, workload.pod)
         if value is None:
             place.pop(field, None)
         else:
             place[field] = value
+    if workload.owner and "metadata" in workload.manifest and not metadata:
+        del workload.manifest["metadata"]

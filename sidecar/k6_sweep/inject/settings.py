@@ -1,15 +1,11 @@
 """The settings of `k6-sweep inject`: the manifests, and its additions to them beyond the sidecar's variables."""
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from k6_sweep.inject.values import KeyIn, kube_version
+from k6_sweep.inject.values import USER, KeyIn, kube_version, quantities, user
 from k6_sweep.settings.all import Settings
-from k6_sweep.settings.options import Role, TakenBy, flag, flag_name, option, options_of, variable_name
-from k6_sweep.settings.parse import contradictions
-from k6_sweep.settings.read import Parser, missing, read, values_in
-from k6_sweep.settings.snapshot import SnapshotSettings
+from k6_sweep.settings.options import Role, TakenBy, flag, option
 from k6_sweep.settings.values import seconds
 
 _MANIFESTS: Final = "Manifests"
@@ -138,6 +134,47 @@ class InjectSettings(Settings):
         role=Role.PROTECTS,
         why="With a guard, a wrong URL cannot delete keys of another environment.",
     )
+    requests: tuple[tuple[str, str], ...] = option(
+        _FORM,
+        TakenBy.INJECT,
+        "Resource requests of k6-sweep's containers, in kubectl's notation: cpu=10m,memory=32Mi.",
+        role=Role.NEITHER,
+        why="While it waits, k6-sweep uses no CPU and 18 MiB. A ResourceQuota or LimitRange may ask for more.",
+        parse=quantities,
+        metavar="RESOURCES",
+        shown_default="cpu=10m,memory=32Mi",
+        default=(),
+    )
+    limits: tuple[tuple[str, str], ...] = option(
+        _FORM,
+        TakenBy.INJECT,
+        "Resource limits of k6-sweep's containers, in kubectl's notation: cpu=500m,memory=256Mi.",
+        role=Role.NEITHER,
+        why="A sweep needs 48 MiB, a snapshot of 10,000,000 keys 105. A CPU limit makes the sweep slower.",
+        parse=quantities,
+        metavar="RESOURCES",
+        shown_default="memory=256Mi",
+        default=(),
+    )
+    run_as_user: int | str = option(
+        _FORM,
+        TakenBy.INJECT,
+        "User of k6-sweep's containers: auto, a user id, or none, so that the cluster assigns one (OpenShift).",
+        role=Role.PROTECTS,
+        why=f"{USER} is a user that no other container has: with shared processes, those of one user can read each "
+        "other's files.",
+        parse=user,
+        metavar="USER",
+        default=USER,
+        shown_default=f"auto: {USER}",
+    )
+    strict: bool = flag(
+        _MANIFESTS,
+        TakenBy.INJECT,
+        "Print nothing if there is a test that k6-sweep cannot serve. Otherwise that test stays as it is, with a note.",
+        role=Role.NEITHER,
+        why="Manifests of a chart often hold more than one workload with k6.",
+    )
     k6_shutdown: float = option(
         _FORM,
         TakenBy.INJECT,
@@ -153,65 +190,3 @@ class InjectSettings(Settings):
     def has_guard(self) -> bool:
         """Whether any guard other than the patterns limits the sweep."""
         return bool(self.allowed_namespace or self.require_marker or self.max_keys or self.only_new)
-
-
-_NOT_PASSED_ON: Final = {
-    "preserve_existing": " (--only-new adds a snapshot and its use)",
-    "snapshot_max_age": "",
-    "target": " (inject derives the target from the manifest)",
-}
-"""Settings of a sweep that would be lost without a word, each with a hint: two of them protect, one selects."""
-
-
-def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[InjectSettings, dict[str, str], list[str]]:
-    """Read the settings of `inject`; --uninject needs only the manifests.
-
-    Returns:
-        The settings; the sidecar's variables by their names; and a sentence for each problem.
-    """
-    parser = Parser(
-        prog="k6-sweep inject",
-        description="Add k6-sweep to the manifests of k6 tests, and print them.",
-        usage="k6-sweep inject -f FILE [OPTIONS]",
-        allow_abbrev=False,
-    )
-    settings, texts, problems = read(InjectSettings, "inject", parser, argv, environ, others=SnapshotSettings)
-    problems += [
-        f"inject does not pass on {variable_name(name)}; remove it" + hint
-        for name, hint in _NOT_PASSED_ON.items()
-        if variable_name(name) in environ
-    ]
-    if settings.uninject:
-        unneeded = {missing(name, spec) for name, spec in options_of(Settings).items()}
-        return settings, {}, [problem for problem in problems if problem not in unneeded]
-    problems += contradictions(settings)
-    problems += _problems(settings)
-    if problems:
-        return settings, {}, problems
-    handed_on = options_of(Settings)
-    env = {name: each for name, each in texts.items() if name in handed_on}
-    problems = [
-        f"{flag_name(name)}: {text!r} cannot be passed in an environment variable, where commas and newlines separate "
-        "values and surrounding spaces are dropped; write ? in their place"
-        for name, each in env.items()
-        for text in each
-        if handed_on[name].many and [part.strip() for part in values_in(text)] != [text]
-    ]
-    return settings, {variable_name(name): "\n".join(each) for name, each in env.items()}, problems
-
-
-def _problems(settings: InjectSettings) -> Iterator[str]:
-    if settings.redis_url and (settings.redis_url.password or settings.redis_url.username):
-        yield (
-            "--redis-url contains a user or a password, visible to anyone who can read the pod; use --redis-username "
-            "and --redis-password-secret"
-        )
-    if settings.redis_ca_config_map and settings.redis_ca_secret:
-        yield "--redis-ca-config-map and --redis-ca-secret are both set; keep one"
-    if not settings.has_guard and not settings.no_guard:
-        yield "choose a guard: --allowed-namespace, --require-marker, --max-keys or --only-new; or set --no-guard"
-    if settings.broad_patterns:
-        broad = ", ".join(repr(pattern.text) for pattern in settings.broad_patterns)
-        yield f"--pattern {broad} is too broad: start it with 3 literal characters, or set --allow-broad-patterns"
-    if settings.detector == "signal":
-        yield "inject cannot use --detector signal: it cannot distinguish k6's end from a test that never began"

@@ -30,8 +30,8 @@ class WatchSettings:
     target: Target | None = option(
         _K6,
         TakenBy.WAITING_IN_PLACE,
-        "Test to wait for, by the Kubernetes API: pod/NAME, job/NAME, testrun/NAME (k6-operator) or selector:LABELS. "
-        "For a watcher outside the test's pod.",
+        "Test to wait for, by the Kubernetes API: pod/NAME, job/NAME, testrun/NAME (k6-operator), job-selector:LABELS "
+        "(a Job and its pods) or selector:LABELS. For a watcher outside the test's pod.",
         role=Role.PROTECTS,
         why="A sidecar waits for the k6 in its own pod.",
         parse=Target.parse,
@@ -60,7 +60,7 @@ class WatchSettings:
     )
     start_timeout: float = option(
         _K6,
-        TakenBy.WAITING_IN_PLACE,
+        TakenBy.WAITING,
         "How long to wait for k6 to appear, in seconds. Raise it if your tests queue. Ignored with --native, which "
         "waits until SIGTERM.",
         role=Role.NEITHER,

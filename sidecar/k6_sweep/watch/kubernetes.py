@@ -15,6 +15,7 @@ from k6_sweep.kube.roles import PODS, Resource
 from k6_sweep.lifecycle import Events, on_our_clock
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.settings.target import Target
+from k6_sweep.watch.labelled_jobs import LabelledJobs
 from k6_sweep.watch.outcome import K6Outcome
 from k6_sweep.watch.target_state import TargetState
 
@@ -54,6 +55,7 @@ class KubernetesWatch:
         self._began = time.monotonic()
         # `kubectl replace --force` deletes a Job before it creates the new one: for a while, absence proves nothing.
         self._known = TargetState(self._target, self._began + (self._budget.start_timeout or 0.0))
+        self._jobs = LabelledJobs()
         self._strangers: set[str] = set()
         """The containers of pods that have no container of k6's name."""
         self._earlier: set[str] | None = None
@@ -165,8 +167,12 @@ class KubernetesWatch:
         if news.resource == PODS:
             self._take_in_pods(news)
             return
-        objects = news.objects if isinstance(news, Listed) else () if news.deleted else (news.object,)
-        self._known.controller_is(read_controller(self._target.kind, objects[0]) if objects else None)
+        if self._target.kind == "job-selector":
+            current = self._jobs.current(news)
+        else:
+            objects = news.objects if isinstance(news, Listed) else () if news.deleted else (news.object,)
+            current = objects[0] if objects else None
+        self._known.controller_is(read_controller(self._target.kind, current) if current is not None else None)
 
     def _take_in_pods(self, news: Listed | Changed) -> None:
         now = time.monotonic()
@@ -176,8 +182,7 @@ class KubernetesWatch:
             if not news.objects and self._is_own_pod and not self._known.pods:
                 raise SettingsError([f"own pod {self._own_pod} not found; check POD_NAME and POD_NAMESPACE"])
             if self._earlier is None:
-                by_labels = self._target.kind == "selector"
-                self._earlier = {pod.uid for pod in pods if pod.ended} if by_labels else set()
+                self._earlier = {pod.uid for pod in pods if pod.ended} if self._target.has_labels else set()
             self._known.pods_are([pod for pod in pods if pod.uid not in self._earlier], now)
             return
         for pod in self._k6_pods([news.object]):

@@ -163,7 +163,7 @@ class TargetState:
 
     def _own_pods(self) -> list[K6Pod]:
         """Return the pods of the current Job, not those of an earlier Job of the same name; else all pods."""
-        if self._target.kind != "job" or self._controller is None:
+        if self._target.kind not in {"job", "job-selector"} or self._controller is None:
             return list(self.pods.values())
         return [pod for pod in self.pods.values() if (pod.owner or "") == self._controller.uid]
 

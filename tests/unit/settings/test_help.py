@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from k6_sweep.cli import COMMANDS, main
-from k6_sweep.inject.settings import InjectSettings, parse_inject
+from k6_sweep.inject.parse import parse_inject
+from k6_sweep.inject.settings import InjectSettings
 from k6_sweep.settings.help import EXAMPLES
 from k6_sweep.settings.options import flag_name, options_of
 from k6_sweep.settings.parse import parse, settings_of

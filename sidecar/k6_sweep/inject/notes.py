@@ -1,0 +1,38 @@
+"""The notes on a test that inject has served: what is added, and what its owner should know."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from k6_sweep.inject.cleanup import Cleanup
+from k6_sweep.inject.meshes import of_meshes
+from k6_sweep.inject.quotas import of_limits
+from k6_sweep.inject.workload import Workload
+from k6_sweep.settings.target import Target
+
+
+def served(cleanup: Cleanup, target: Target | None) -> str:
+    """Return what inject has added to a workload."""
+    if target:
+        return f"gets a separate watcher Job, which sweeps when all pods of {target} have ended"
+    return f"cleans up with {'a native sidecar' if cleanup.native else 'an ordinary container before k6'}"
+
+
+def advice(workload: Workload, k6: str, cleanup: Cleanup, manifests: Sequence[Any]) -> Iterator[str]:
+    """Yield what the owner of a served workload should know or change."""
+    if workload.retries_unasked:
+        yield "backoffLimit is not set, so Kubernetes repeats a failed test up to six times: set it to 0"
+    if workload.may_overlap:
+        yield "set concurrencyPolicy: Forbid, otherwise the sweep of one test deletes the keys of the next"
+    yield from of_limits(workload, k6, cleanup, manifests)
+    if workload.needs_watcher:
+        return
+    found = workload.command(k6)
+    by_processes = cleanup.settings.detector != "kubernetes"
+    if by_processes and found.guessed and "SWEEP_K6_PROCESS" not in cleanup.env:
+        yield "the image does not show the name of k6's executable: if it is not k6, set --k6-process"
+    if found.waits_first and not cleanup.native and "SWEEP_START_TIMEOUT" not in cleanup.env:
+        yield "its command waits before it starts k6; if that may take more than 300 s, set --start-timeout"
+    url = cleanup.settings.redis_url
+    yield from of_meshes(workload.pods, str(url.address.port) if url else "6379", ends_proxy=found.ends_proxy)
+    if cleanup.settings.run_as_user == "none":
+        yield "--run-as-user none: on OpenShift, k6 and k6-sweep then run as the same user"
