@@ -13,7 +13,7 @@ from typing import Final
 from k6_sweep.cluster.link import Link
 from k6_sweep.cluster.links import WriteSize
 from k6_sweep.cluster.slots import SLOT_COUNT, key_slot
-from k6_sweep.cluster.topology import hello
+from k6_sweep.cluster.topology import hello, version_of
 
 _FIRST_WITH_SLOT_CURSORS: Final = {"redis": (7, 4), "valkey": (8, 0)}
 
@@ -45,9 +45,8 @@ def scan_slot(link: Link, slot: int, size: WriteSize) -> Iterator[list[bytes]]:
         redis.exceptions.ResponseError: The server replies with an error.
         UnreachableError: The connection broke.
     """
-    facts = hello(link)
-    version = tuple(int(part) for part in facts.get("version", "0").split(".")[:2])
-    if version < _FIRST_WITH_SLOT_CURSORS.get(facts.get("server", ""), (99,)):
+    server, version = version_of(hello(link))
+    if version < _FIRST_WITH_SLOT_CURSORS.get(server, (99,)):
         raise SlotCursorError
     missing = link.ask(b"CLUSTER", b"COUNTKEYSINSLOT", slot)
     cursor = b"%d" % slot

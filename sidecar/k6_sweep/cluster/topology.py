@@ -1,7 +1,7 @@
 """Reads from the servers which primary owns which slot."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,11 @@ def hello(link: Link) -> dict[str, str]:
         raise DeniedError(f"{link.name} denies HELLO: {text_of(error)}; Redis 6 or newer is required") from error
     pairs = zip(reply[::2], reply[1::2], strict=True)
     return {key.decode(): value.decode() for key, value in pairs if isinstance(value, bytes)}
+
+
+def version_of(facts: Mapping[str, str]) -> tuple[str, tuple[int, ...]]:
+    """Return the name (redis or valkey) and the version, from the reply to HELLO; `("", (0,))` if it has none."""
+    return facts.get("server", ""), tuple(int(part) for part in facts.get("version", "0").split(".")[:2])
 
 
 def read_topology(link: Link, address: Address) -> Topology:

@@ -3,6 +3,7 @@
 Source: https://redis.io/docs/latest/commands/cluster-getkeysinslot/ and …/cluster-countkeysinslot/.
 """
 
+import functools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ _GIVE_UP_AFTER: Final = 64
 """After more failed slots in a row than this, k6-sweep stops asking the server."""
 _SLOT_COST: Final = 8
 """The commands for a slot cost the server about as much as this number of keys."""
+
+
+@functools.cache
+def count_command(slot: int) -> bytes:
+    """Return the command that counts a slot's keys, packed once because a sweep sends it to several primaries."""
+    return pack((b"CLUSTER", b"COUNTKEYSINSLOT", slot))
 
 
 class ListingDeniedError(Exception):
@@ -121,7 +128,7 @@ class SlotSweep:
             yield group
 
     def _count(self, slots: Sequence[int]) -> None:
-        counts = self._link.pipeline([pack((b"CLUSTER", b"COUNTKEYSINSLOT", slot)) for slot in slots]) if slots else []
+        counts = self._link.pipeline([count_command(slot) for slot in slots]) if slots else []
         for slot, count in zip(slots, counts, strict=True):
             if is_denied(count):
                 raise ListingDeniedError

@@ -8,7 +8,7 @@ from redis import exceptions
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.links import WriteSize
 from k6_sweep.cluster.scan import scan_node
-from k6_sweep.sweep.by_slot import LIST_LIMIT
+from k6_sweep.sweep.by_slot import LIST_LIMIT, count_command
 from k6_sweep.sweep.matcher import Matcher
 
 MOST_KEYS: Final = 100_000
@@ -54,7 +54,7 @@ class Look:
         filled: list[tuple[int, int]] = []
         for start in range(0, len(slots), _COUNTED_AT_ONCE):
             part = slots[start : start + _COUNTED_AT_ONCE]
-            counts = _replies(link, [pack((b"CLUSTER", b"COUNTKEYSINSLOT", slot)) for slot in part])
+            counts = _replies(link, [count_command(slot) for slot in part])
             filled += [(slot, count) for slot, count in zip(part, counts, strict=True) if count]
         group: list[bytes] = []
         listed = 0

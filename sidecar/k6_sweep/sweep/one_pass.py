@@ -1,5 +1,6 @@
 """Runs one pass: sweeps every slot once, in rounds over the primaries, until each is proven or time is up."""
 
+import contextlib
 import itertools
 import random
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from k6_sweep.sweep.in_time import in_time, pause
 from k6_sweep.sweep.moving import MovingSlot, where_to
 from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
 from k6_sweep.sweep.pass_result import PassResult
+from k6_sweep.sweep.strays import Search
 
 _FIRST_BACKOFF: Final = 0.05
 _LONGEST_BACKOFF: Final = 2.0
@@ -135,6 +137,20 @@ class Rounds:
             except DeniedError as error:
                 result.denied = error
                 return
+
+    def find_strays(self, orders: Orders, result: PassResult, slots: Sequence[int]) -> None:
+        """Reopen those of the slots of which another primary holds matching keys, or may hold them."""
+        if not self.topology.clustered:
+            return
+
+        def refresh() -> None:
+            with contextlib.suppress(UnreachableError):
+                self.refresh(orders.remaining)
+
+        asked = [slot for slot in slots if slot not in result.moving]
+        search = Search(self._links, self._pool, orders.matcher, self._sizes, asked)
+        result.strays = search.run(lambda: search.look(self.topology, by_scan=self.by_scan), refresh, orders.remaining)
+        result.open |= result.strays.keys()
 
     def _round(self, orders: Orders, result: PassResult, tick: Tick) -> None:
         result.unreachable = {}

@@ -23,6 +23,8 @@ class PassResult:
     over_limit: bool = False
     cut_off: bool = False
     """Whether k6-sweep itself closed the connections, because no time remained."""
+    strays: dict[int, str] = field(default_factory=dict)
+    """The slots of which a primary that does not own them holds, or may hold, matching keys, with the reasons."""
     rounds: int = 0
     """The number of rounds over the open slots."""
 
@@ -73,6 +75,11 @@ class PassResult:
         return shards
 
     @property
+    def moving(self) -> frozenset[int]:
+        """The slots that were moving, and were swept on both nodes."""
+        return frozenset().union(*(tally.moving for tally in self._all))
+
+    @property
     def unsure(self) -> list[str]:
         """Why the counts may be lower than the true numbers."""
         return [reason for tally in self._all for reason in tally.unsure]
@@ -89,4 +96,5 @@ class PassResult:
 
     def troubles(self) -> dict[int, str]:
         """For each open slot, the last error of a server, if there was one."""
-        return {slot: text for tally in self._all for slot, text in tally.trouble.items() if slot in self.open}
+        said = {slot: text for tally in self._all for slot, text in tally.trouble.items() if slot in self.open}
+        return said | self.strays

@@ -10,7 +10,7 @@ from k6_sweep.cluster.link import Connect, Link, pack
 from k6_sweep.cluster.replies import denial, is_denied, judge, text_of
 from k6_sweep.cluster.sentinel import seeds
 from k6_sweep.cluster.slots import TAGS, key_slot
-from k6_sweep.cluster.topology import Shard, discover
+from k6_sweep.cluster.topology import Shard, discover, hello, version_of
 from k6_sweep.errors import DeniedError, SweepError
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
@@ -20,6 +20,7 @@ from k6_sweep.sweep.look import Look
 from k6_sweep.sweep.marker import check_marker
 from k6_sweep.sweep.matcher import Matcher
 from k6_sweep.sweep.probes import Probes, reachable_slots
+from k6_sweep.sweep.strays import HIDES_STRAYS
 from k6_sweep.sweep.unused import Unused
 
 
@@ -116,4 +117,7 @@ def _try_listing(link: Link, shard: Shard) -> list[str]:
                 f"{link.name} denies CLUSTER GETKEYSINSLOT and SCAN; give the user one of them, to find keys"
             )
         return ["CLUSTER COUNTKEYSINSLOT and GETKEYSINSLOT are denied; k6-sweep uses SCAN, which is slower"]
+    server, version = version_of(hello(link))
+    if server == "redis" and version >= HIDES_STRAYS and is_denied(link.pipeline([pack((b"DBSIZE",))])[0]):
+        return [f"{link.name} denies DBSIZE, which alone shows keys that a broken-off migration left; allow +dbsize"]
     return []

@@ -126,11 +126,13 @@ def _by_pattern(settings: Settings, counts: Counter[int]) -> dict[str, int]:
 
 
 def _left(settings: Settings, passes: Sequence[PassResult], verified: bool, whole: bool) -> Counter[int] | None:
-    """Return the number of remaining keys by the pattern's index; None if no pass looked again."""
+    """Return the number of remaining keys by the pattern's index; None if it is unknown."""
     if settings.dry_run:
         return passes[-1].matched_by_pattern if whole else None
     if verified:
         return Counter()
+    if passes[-1].strays:
+        return None
     return passes[-1].matched_by_pattern if len(passes) > 1 else None
 
 

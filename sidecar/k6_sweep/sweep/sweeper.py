@@ -156,6 +156,7 @@ class _Sweep:
     def _count(self, orders: Orders) -> tuple[PassResult, SweepReport]:
         """Run one pass that deletes nothing; return its result and the report."""
         result = self._pass(orders)
+        self._rounds.find_strays(orders, result, self._slots)
         return result, self._report(Ending(exact=not self._rounds.by_scan and not result.unsure, verified=True))
 
     def _pass(self, orders: Orders) -> PassResult:
@@ -170,8 +171,8 @@ class _Sweep:
 
     def progress(self) -> Progress:
         """Return the counts so far; the threads of the shards may be adding to them."""
-        asked = None if self._rounds.by_scan else len(self._slots)
-        return progress_of(self._settings, self._passes, asked, time.monotonic() - self._started)
+        slots = None if self._rounds.by_scan else len(self._slots)
+        return progress_of(self._settings, self._passes, slots, time.monotonic() - self._started)
 
     def _is_within_max_keys(self) -> bool:
         """Count the keys before the first delete, if there is a limit; return whether all could be counted.
@@ -188,10 +189,9 @@ class _Sweep:
                 f"{count.matched} keys match, more than --max-keys {bound}; nothing was deleted. Count them with "
                 "--dry-run, then make --pattern narrower or raise --max-keys"
             )
-        if count.open:
-            return False
-        self._passes.clear()
-        return True
+        if not count.open:
+            self._passes.clear()
+        return not count.open
 
     def _sweep_until_quiet(self) -> Ending:
         """Run passes until they find nothing for `settle` seconds."""
@@ -207,11 +207,13 @@ class _Sweep:
             if result.open or result.final:
                 return Ending(exact, verified=False)
             if self._settings.no_verify and not changed and not result.broken:
+                self._rounds.find_strays(orders, result, self._slots)
                 return Ending(exact, verified=False)
             if result.matched or changed or result.broken or (doubtful and not doubted):
                 quiet_since = time.monotonic()
             elif time.monotonic() - quiet_since >= settle:
-                return Ending(exact, verified=True)
+                self._rounds.find_strays(orders, result, self._slots)
+                return Ending(exact, verified=not result.strays)
             doubted = doubted or doubtful
             pause(quiet_since + settle - time.monotonic(), self._remaining)
             if self._remaining() <= 0:

@@ -70,6 +70,9 @@ class FakeNode:
     replicas: int
     acknowledging: int
     """How many replicas answer WAIT in time."""
+    version: bytes = b"7.0.15"
+    copies: int = 0
+    """How many of its keys an atomic migration is copying to it, which DBSIZE does not count."""
     up: bool = True
     slots: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
     """The keys that it holds, by slot; it may not own the slot."""
@@ -102,7 +105,7 @@ class FakeNode:
         """Return the reply to a command about the node itself."""
         match command:
             case [b"HELLO"]:
-                return [b"server", b"redis", b"version", b"7.0.15", b"mode", b"cluster", b"role", b"master"]
+                return [b"server", b"redis", b"version", self.version, b"mode", b"cluster", b"role", b"master"]
             case [b"CLUSTER", b"COUNTKEYSINSLOT", slot]:
                 return len(self.slots.get(int(slot), {}))
             case [b"CLUSTER", b"GETKEYSINSLOT", slot, limit]:
@@ -196,6 +199,8 @@ class FakeCluster:
         nodes = list(self.nodes.values())
         self.owner: dict[int, FakeNode] = {slot: nodes[slot * len(nodes) // SLOT_COUNT] for slot in ALL_SLOTS}
         self.now = 0.0
+        self.hides_strays = False
+        """Whether nodes hide the keys of slots that they neither own nor import, as Redis 8.6 does."""
         self.sent: list[tuple[str, list[bytes]]] = []
         """Each command, with the name of the node that got it."""
         self.connected: list[str] = []
@@ -267,6 +272,11 @@ class FakeCluster:
         """Let the owner forget a slot's migration, but not the target: no client can reach the target's keys."""
         del self.owner[slot].migrating[slot]
 
+    def leave_behind(self, node: str, *keys: bytes) -> None:
+        """Put keys on a node that does not own their slots, as a migration does whose marks were removed."""
+        for each in keys:
+            self.nodes[node].put(each)
+
     def join(self, name: str) -> None:
         """Add a primary that owns no slot."""
         self.nodes[name] = FakeNode(name, 0, 0)
@@ -332,10 +342,18 @@ class FakeCluster:
             return self._slots()
         if command == [b"CLUSTER", b"NODES"]:
             return "\n".join(self._line(each, myself=each is node) for each in self.nodes.values()).encode()
-        if (slot := _slot_of(command)) is None or command[0] == b"CLUSTER":
+        if command == [b"DBSIZE"]:
+            return len(node.keys) - node.copies
+        slot = _slot_of(command)
+        if slot is not None and command[0] == b"CLUSTER" and self._hides(node, slot):
+            return 0 if command[1] == b"COUNTKEYSINSLOT" else []
+        if slot is None or command[0] == b"CLUSTER":
             return node.say(command)
         keys = command[1:] if command[0] in {b"UNLINK", b"EXISTS"} else command[1:2]
         return self._turned_away(node, slot, keys, asking=asking) or node.do(command, self.now)
+
+    def _hides(self, node: FakeNode, slot: int) -> bool:
+        return self.hides_strays and self.owner.get(slot) is not node and slot not in node.importing
 
     def _turned_away(self, node: FakeNode, slot: int, keys: list[bytes], *, asking: bool) -> str | None:
         """Return why a node refuses a command on these keys; None if it accepts it.

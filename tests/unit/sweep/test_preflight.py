@@ -148,3 +148,16 @@ def test_the_marker_is_looked_for_where_it_belongs() -> None:
     assert cluster.got(b"UNLINK") == []
     cluster.fill(b"load-test-allowed")
     assert run(cluster, "--require-marker", "load-test-allowed").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "warned"), [(b"7.0.15", False), (b"8.4.0", False), (b"8.6.1", True), (b"8.10.0", True)]
+)
+def test_a_redis_that_hides_keys_should_allow_dbsize(version: bytes, warned: bool) -> None:
+    """Where only DBSIZE shows keys of slots that a primary does not own, its denial is a warning."""
+    cluster = filled()
+    for node in cluster.nodes.values():
+        node.version = version
+    cluster.deny(b"DBSIZE")
+    warnings = run(cluster).warnings
+    assert [text.partition(",")[0] for text in warnings] == [f"{name}:6379 denies DBSIZE" for name in "abc" if warned]
