@@ -375,7 +375,8 @@ def test_slots_that_move_away_are_followed(small_cluster: LocalCluster) -> None:
     assert report.status == "complete"
     assert keys_of(small_cluster.primaries) == set()
     assert report.deleted == 20_000
-    assert not report.exact  # owners changed
+    assert not report.exact
+    assert "slots changed their owner, so some deletes may not be counted: 5000-5009" in report.errors
 
 
 @pytest.mark.every_server

@@ -48,8 +48,6 @@ class ScanSweep:
             DeniedError: The server forbids a command.
             LimitReachedError: The allowance is used up.
         """
-        if not self._orders.delete:
-            self._tally.unsure.append("very full slots were counted with SCAN, which may return a key twice")
         rest = []
         for slot in slots:
             try:
@@ -60,6 +58,8 @@ class ScanSweep:
             self._sweep(rest, scan_node(self._link, self._write_size), frozenset(rest))
 
     def _sweep(self, slots: Sequence[int], pages: Iterator[list[bytes]], only: Container[int]) -> None:
+        if not self._orders.delete:
+            self._tally.unsure.append("keys were counted with SCAN, which may return a key twice")
         owned = self._answered(slots)
         if not owned or not self._walk(pages, only):
             return

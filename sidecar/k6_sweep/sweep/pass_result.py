@@ -25,6 +25,8 @@ class PassResult:
     """Whether k6-sweep itself closed the connections, because no time remained."""
     strays: dict[int, str] = field(default_factory=dict)
     """The slots of which a primary that does not own them holds, or may hold, matching keys, with the reasons."""
+    doubts: list[str] = field(default_factory=list)
+    """Why the counts may be lower than the true numbers, apart from the reasons of single primaries."""
     rounds: int = 0
     """The number of rounds over the open slots."""
 
@@ -82,7 +84,7 @@ class PassResult:
     @property
     def unsure(self) -> list[str]:
         """Why the counts may be lower than the true numbers."""
-        return [reason for tally in self._all for reason in tally.unsure]
+        return [*self.doubts, *(reason for tally in self._all for reason in tally.unsure)]
 
     @property
     def broken(self) -> bool:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,8 +23,6 @@ _MOST_REASONS: Final = 5
 class Ending:
     """How the last pass ended."""
 
-    exact: bool
-    """Whether the counts are precise."""
     verified: bool
     """Whether no new key was found for the time of `settle`."""
     may_delete: bool = True
@@ -74,7 +72,7 @@ def summarize(
         remaining_by_pattern=None if left is None else _by_pattern(settings, left),
         preserved=last.preserved,
         preserved_by_pattern=_by_pattern(settings, last.preserved_by_pattern),
-        exact=ending.exact,
+        exact=not last.final and not any(each.unsure for each in passes),  # `_reasons` has each of these reasons
         patterns=_matched_by_text(settings, passes),
         slots_done=None if by_scan else len(slots_asked) - len(unproven) - len(last.open),
         slots_asked=len(slots_asked),
@@ -111,6 +109,14 @@ def cause_of_nothing(passes: Sequence[PassResult], ending: Ending) -> RedisError
     if last.denied:
         return last.denied
     return UnreachableError("; ".join(last.unreachable.values())) if last.unreachable else None
+
+
+def change_of_owners(before: Mapping[int, str] | None, after: Mapping[int, str] | None) -> str:
+    """Return why the counts are in doubt if the owners of slots differ; None: they could not be read."""
+    if before is None or after is None:
+        return "the owners of the slots could not be read after a pass, so some deletes may not be counted"
+    changed = [slot for slot in before.keys() | after.keys() if before.get(slot) != after.get(slot)]
+    return f"slots changed their owner, so some deletes may not be counted: {format_ranges(changed)}"
 
 
 def _matched_by_text(settings: Settings, passes: Sequence[PassResult]) -> dict[str, int]:

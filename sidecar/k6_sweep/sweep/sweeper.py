@@ -24,7 +24,7 @@ from k6_sweep.sweep.probes import Probes, reachable_slots
 from k6_sweep.sweep.read_snapshot import usable_snapshot
 from k6_sweep.sweep.result import FaultError, OnFound, OnProgress, Progress, SweepReport
 from k6_sweep.sweep.snapshot import Notebook, Snapshot
-from k6_sweep.sweep.summary import Ending, cause_of_nothing, progress_of, summarize
+from k6_sweep.sweep.summary import Ending, cause_of_nothing, change_of_owners, progress_of, summarize
 from k6_sweep.sweep.time_limit import TimeLimit
 from k6_sweep.sweep.unused import Unused
 
@@ -115,7 +115,7 @@ class _Sweep:
         if self._settings.dry_run:
             return self._count(self._orders_to(delete=False, on_found=on_found))[1]
         if not self._is_within_max_keys():
-            return self._report(Ending(exact=True, verified=False, may_delete=False))
+            return self._report(Ending(verified=False, may_delete=False))
         return self._report(self._sweep_until_quiet())
 
     def stop(self) -> None:
@@ -157,7 +157,7 @@ class _Sweep:
         """Run one pass that deletes nothing; return its result and the report."""
         result = self._pass(orders)
         self._rounds.find_strays(orders, result, self._slots)
-        return result, self._report(Ending(exact=not self._rounds.by_scan and not result.unsure, verified=True))
+        return result, self._report(Ending(verified=True))
 
     def _pass(self, orders: Orders) -> PassResult:
         result = PassResult(open=set(self._slots), started=time.monotonic())
@@ -198,26 +198,27 @@ class _Sweep:
         orders = self._orders_to(delete=True)
         owners: dict[int, str] | None = self._rounds.topology.owners()
         quiet_since, settle = self._started, self._settings.settle or 0.0
-        exact, doubted = True, False
+        doubted = False
         while True:
             result = self._pass(orders)
+            doubtful = bool(result.unsure)
             before, owners = owners, self._owners_now()
-            changed, doubtful = owners is None or owners != before, bool(result.unsure)
-            exact = exact and not changed and not doubtful and not result.final
+            if changed := owners is None or owners != before:
+                result.doubts.append(change_of_owners(before, owners))
             if result.open or result.final:
-                return Ending(exact, verified=False)
+                return Ending(verified=False)
             if self._settings.no_verify and not changed and not result.broken:
                 self._rounds.find_strays(orders, result, self._slots)
-                return Ending(exact, verified=False)
+                return Ending(verified=False)
             if result.matched or changed or result.broken or (doubtful and not doubted):
                 quiet_since = time.monotonic()
             elif time.monotonic() - quiet_since >= settle:
                 self._rounds.find_strays(orders, result, self._slots)
-                return Ending(exact, verified=not result.strays)
+                return Ending(verified=not result.strays)
             doubted = doubted or doubtful
             pause(quiet_since + settle - time.monotonic(), self._remaining)
             if self._remaining() <= 0:
-                return Ending(exact, verified=False)
+                return Ending(verified=False)
 
     def _owners_now(self) -> dict[int, str] | None:
         """Return the owner of each slot after a pass; None if the topology cannot be read."""
