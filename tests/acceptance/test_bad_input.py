@@ -61,6 +61,21 @@ SETTINGS: dict[str, tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = {
         {},
         ["--redis-tls-insecure needs TLS"],
     ),
+    "a TLS name without a check": (
+        ["--redis-url", "rediss://h", "--redis-tls-insecure", "--redis-tls-server-name", "redis"],
+        {},
+        ["--redis-tls-insecure turns off the check that --redis-tls-server-name is for"],
+    ),
+    "a TLS name without TLS": (
+        ["--redis-url", "redis://h", "--redis-tls-server-name", "redis"],
+        {},
+        ["--redis-tls-server-name needs TLS"],
+    ),
+    "a TLS name with a port": (
+        ["--redis-url", "rediss://h", "--redis-tls-server-name", "redis:6379"],
+        {},
+        ["--redis-tls-server-name must be a host's name such as redis.example.com, without a port, not 'redis:6379'"],
+    ),
     "in both --pattern and --keep": (["--pattern", "test:*", "--keep", "test:*"], {}, ["in both --pattern and --keep"]),
     "no verify, but settle": (
         ["--no-verify", "--settle", "5"],

@@ -52,6 +52,7 @@ WAYS: dict[str, tuple[str, ...]] = {
         *("--redis-url", "rediss://clustercfg.staging.abcdef.euw1.cache.amazonaws.com:6379"),
         *("--redis-username", "k6-sweep", "--redis-password-secret", "redis", "--k6-shutdown", "20"),
         *("--redis-ca-config-map", "authorities/bundle.pem", "--redis-client-secret", "redis-client"),
+        *("--redis-tls-server-name", "redis.staging"),
         *("--pattern", "stream:*", "--pattern", "queue:{a}*", "--keep", "queue:{a}:keep*"),
         *("--allowed-namespace", "load-*", "--allowed-namespace", "staging", "--require-marker", "staging:marker"),
         *("--max-keys", "5000000", "--preflight", "--only-new", "--dry-run", "--when", "failure"),

@@ -110,12 +110,10 @@ def test_password_and_certificates_are_files(rendered: Render) -> None:
         ("client", "tls.key", files["KEY"]),
     ]
     assert sidecar(made)["volumeMounts"] == [{"name": "k6-sweep-files", "mountPath": "/etc/k6-sweep", "readOnly": True}]
-    assert (
-        env_of(sidecar(rendered(cleanup={"redis": {"url": "rediss://r", "tls": {"insecure": True}}})))[
-            "SWEEP_REDIS_TLS_INSECURE"
-        ]
-        == "true"
-    )
+    for value, variable, text in (("insecure", "INSECURE", "true"), ("serverName", "SERVER_NAME", "redis.example")):
+        given = {value: True if text == "true" else text}
+        made = rendered(cleanup={"redis": {"url": "rediss://r", "tls": given}})
+        assert env_of(sidecar(made))[f"SWEEP_REDIS_TLS_{variable}"] == text
 
 
 def test_no_permission_where_none_is_needed(rendered: Render) -> None:

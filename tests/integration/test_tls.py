@@ -1,15 +1,17 @@
 """TLS connections are verified by default, and the errors name the cause."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from k6_sweep.cluster.connector import Connector
 from k6_sweep.demo.servers import Node, free_port, stop
 from k6_sweep.errors import DeniedError, UnreachableError
 from tests.certificates import Authority
-from tests.support import settings_for, start_tls_server, sweep_now
+from tests.support import settings_for, start_tls_server, sweep_now, until
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,45 @@ def test_another_name_is_refused(tmp_path: Path, tls_options: dict[str, str], ce
     """A certificate of the right authority with another host name is refused."""
     node = _start(tmp_path, tls_options | {"tls-cert-file": str(certificates.other)})
     try:
-        with pytest.raises(DeniedError, match=r"is not trusted: .*; use an address that is in the certificate"):
+        with pytest.raises(DeniedError, match=r"; it names elsewhere\.example; use an address .*--redis-tls-server"):
             sweep_now(settings_for(f"rediss://127.0.0.1:{node.port}", "--redis-ca-file", str(certificates.authority)))
     finally:
         stop([node])
+
+
+def test_the_name_of_the_service_is_enough(
+    tmp_path: Path, tls_options: dict[str, str], certificates: Certificates
+) -> None:
+    """With --redis-tls-server-name, each node of a cluster must have that name; no other name does."""
+    options = {"tls-cert-file": str(certificates.other), "tls-cluster": "yes", "cluster-enabled": "yes"}
+    node = _start(tmp_path, tls_options | options)
+    url, trust = f"rediss://127.0.0.1:{node.port}", ("--redis-ca-file", str(certificates.authority))
+    named = settings_for(url, *trust, "--redis-tls-server-name", "elsewhere.example")
+    wrong = settings_for(url, *trust, "--redis-tls-server-name", "nowhere.example")
+    try:
+        with closing(Connector(named)(node.address)) as link:
+            link.ask("CLUSTER", "ADDSLOTS", *range(16384))
+            until(lambda: b"cluster_state:ok" in link.ask("CLUSTER", "INFO"))
+            link.ask("SET", "test:1", "x")
+        assert (report := sweep_now(named)).status == "complete"
+        assert report.deleted == 1
+        with pytest.raises(
+            DeniedError, match=r"nowhere.*; it names elsewhere\.example; correct it in --redis-tls-server-name"
+        ):
+            sweep_now(wrong)
+        with pytest.raises(DeniedError, match="it names elsewhere"):
+            sweep_now(settings_for(url, *trust))
+    finally:
+        stop([node])
+
+
+def test_the_names_of_an_unknown_authority_are_not_asked_for(tls_server: Node, tmp_path: Path) -> None:
+    """Neither a name nor the advice to accept it comes from a certificate of another authority."""
+    trust = ("--redis-ca-file", str(Authority(tmp_path).file))
+    options = (*trust, "--redis-tls-server-name", "elsewhere.example")
+    with pytest.raises(DeniedError, match="is not trusted") as refused:
+        sweep_now(settings_for(f"rediss://127.0.0.1:{tls_server.port}", *options))
+    assert "it names" not in str(refused.value)
 
 
 def test_tls_to_a_plain_server(standalone: Node) -> None:

@@ -104,6 +104,19 @@ def test_redis_py_gives_the_socket(kind: type[AbstractConnection]) -> None:
     )
 
 
+def test_redis_py_checks_the_certificate_where_we_name_the_server() -> None:
+    """A TLS connection opens its socket without a login, and wraps it for the server's host."""
+    wrap, connect = (getattr(SSLConnection, name, new) for name in ("_wrap_socket_with_ssl", "_connect"))
+    assert {"host", "check_hostname"} <= set(names_in(wrap)), (
+        "redis-py no longer checks the certificate in SSLConnection._wrap_socket_with_ssl against self.host, which "
+        "cluster/connector.py replaces by --redis-tls-server-name"
+    )
+    assert "_wrap_socket_with_ssl" in names_in(connect), (
+        "SSLConnection._connect of redis-py no longer does the TLS handshake, after which cluster/connector.py reads "
+        "the names in the certificate"
+    )
+
+
 @pytest.mark.parametrize("kind", CONNECTIONS)
 def test_redis_py_names_errors(kind: type[AbstractConnection]) -> None:
     """A connection's parser converts an error reply's text to an exception and removes the code from it."""

@@ -33,6 +33,10 @@ The templates double each $, because the kubelet replaces $$ with $.
 - name: SWEEP_REDIS_KEY_FILE
   value: /etc/k6-sweep/tls.key
 {{- end }}
+{{- with $cleanup.redis.tls.serverName }}
+- name: SWEEP_REDIS_TLS_SERVER_NAME
+  value: {{ . | replace "$" "$$" | quote }}
+{{- end }}
 {{- if $cleanup.redis.tls.insecure }}
 - name: SWEEP_REDIS_TLS_INSECURE
   value: "true"

@@ -1,7 +1,9 @@
 """Opens links to Redis servers with the address, login and TLS of the settings, and explains failures."""
 
+import contextlib
 import ssl
 from collections.abc import Callable, Mapping
+from socket import socket
 from typing import Any, Final, NoReturn
 
 from redis import exceptions
@@ -30,12 +32,37 @@ Source: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
 """
 
 
+_NAMES: Final = ("DNS", "IP Address")
+"""The kinds of names in a certificate that name servers."""
+_MOST_NAMES: Final = 5
+
+
 class _Tcp(PipelinedConnection, Connection):
     pass
 
 
 class _Tls(PipelinedConnection, SSLConnection):
-    pass
+    def __init__(self, server_name: str | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._server_name = server_name
+
+    def _wrap_socket_with_ssl(self, sock: socket) -> ssl.SSLSocket:
+        # redis-py asks for a certificate of the address.
+        address, self.host = self.host, self._server_name or self.host
+        try:
+            wrapped: ssl.SSLSocket = super()._wrap_socket_with_ssl(sock)
+        finally:
+            self.host = address
+        return wrapped
+
+    def names(self) -> list[str]:
+        """Return the names in the server's certificate, without a login; its authority is checked.
+
+        Raises:
+            OSError: The server cannot be reached, or the certificate is not trusted.
+        """
+        with self._connect() as sock:
+            return [name for kind, name in sock.getpeercert().get("subjectAltName", ()) if kind in _NAMES]
 
 
 class _UnixSocket(PipelinedConnection, UnixDomainSocketConnection):
@@ -75,16 +102,14 @@ class Connector:
                     raise
                 connection = self._connected(address, {})  # many Sentinels have no users configured
         except (exceptions.RedisError, OSError) as error:
-            _refuse(error, name, settings)
+            _refuse(error, name, settings, lambda: self._names_of(address))
         return Link(connection, name, hint="" if url.tls else _TRY_TLS)
 
     def _connected(self, address: Address, options: Mapping[str, Any]) -> PipelinedConnection:
         url = self._settings.redis_url
-        timeout = min(_PATIENCE, max(_LEAST_PATIENCE, self._remaining()))
         all_options: dict[str, Any] = {
             **options,
-            "socket_connect_timeout": timeout,
-            "socket_timeout": timeout,
+            **self._timeouts(),
             "protocol": 2,  # with protocol 3, redis-py sends a HELLO first
             "driver_info": None,  # no CLIENT SETINFO: managed Redis may forbid it
         }
@@ -92,11 +117,29 @@ class Connector:
         if not address.host and url.socket_path is not None:
             connection = _UnixSocket(path=url.socket_path, **all_options)
         elif url.tls:
-            connection = _Tls(host=address.host, port=address.port, **all_options, **_tls(self._settings))
+            connection = self._tls(address, all_options)
         else:
             connection = _Tcp(host=address.host, port=address.port, **all_options)
         connection.connect()
         return connection
+
+    def _timeouts(self) -> dict[str, float]:
+        timeout = min(_PATIENCE, max(_LEAST_PATIENCE, self._remaining()))
+        return {"socket_connect_timeout": timeout, "socket_timeout": timeout}
+
+    def _tls(self, address: Address, options: Mapping[str, Any], *, any_name: bool = False) -> _Tls:
+        settings = self._settings
+        connection = _Tls(
+            settings.redis_tls_server_name, host=address.host, port=address.port, **options, **_tls(settings)
+        )
+        connection.check_hostname = connection.check_hostname and not any_name
+        return connection
+
+    def _names_of(self, address: Address) -> list[str]:
+        """Return the names in the certificate of a server; none if they cannot be read."""
+        with contextlib.suppress(exceptions.RedisError, OSError):
+            return self._tls(address, self._timeouts(), any_name=True).names()
+        return []
 
     def _password(self) -> str | None:
         """Return the current password; an empty one if only a user is set, because that user needs none."""
@@ -133,17 +176,22 @@ def _tls(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _advice(error: ssl.SSLCertVerificationError, settings: Settings) -> str:
+def _advice(error: ssl.SSLCertVerificationError, settings: Settings, names_of: Callable[[], list[str]]) -> str:
     """Return what to do about a certificate that was refused."""
     if error.verify_code in _WRONG_NAME:
-        return "use an address that is in the certificate, or issue a certificate with this one"
+        names = names_of()
+        listed = ", ".join(names[:_MOST_NAMES]) + (" and others" if len(names) > _MOST_NAMES else "")
+        has = f"it names {listed}; " if names else ""
+        if settings.redis_tls_server_name:
+            return has + "correct it in --redis-tls-server-name"
+        return has + "use an address that it names, or set --redis-tls-server-name to the name that it must have"
     if settings.redis_ca_file:
         return "check that --redis-ca-file has the authority that signed it, and that both are valid today"
     return "set --redis-ca-file to its CA"
 
 
-def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
-    """Raise the error that explains a failed connect."""
+def _refuse(error: Exception, name: str, settings: Settings, names_of: Callable[[], list[str]]) -> NoReturn:
+    """Raise the error that explains a failed connect; `names_of` asks for the names in the server's certificate."""
     if isinstance(error, exceptions.AuthenticationError):
         raise DeniedError(
             f"cannot log in to {name} as {settings.shown_username}: {text_of(error)}; "
@@ -159,7 +207,9 @@ def _refuse(error: Exception, name: str, settings: Settings) -> NoReturn:
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
         fault = cause.verify_message.rstrip(".")
-        raise DeniedError(f"the certificate of {name} is not trusted: {fault}; {_advice(cause, settings)}") from error
+        raise DeniedError(
+            f"the certificate of {name} is not trusted: {fault}; {_advice(cause, settings, names_of)}"
+        ) from error
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSING_TLS_ERRORS):
         raise DeniedError(f"the TLS handshake with {name} failed: {cause}{_TRY_PLAIN}") from error
     # A refused connection has reached no server, so TLS is not the cause.

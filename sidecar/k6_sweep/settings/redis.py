@@ -7,7 +7,7 @@ from pathlib import Path
 
 from k6_sweep.settings.options import Role, TakenBy, flag, option
 from k6_sweep.settings.redis_url import IamCache, RedisUrl, Secret
-from k6_sweep.settings.values import name_of, readable_file, secret_file
+from k6_sweep.settings.values import host_name, name_of, readable_file, secret_file
 
 _REDIS = "Redis"
 
@@ -83,6 +83,15 @@ class RedisSettings:
         parse=readable_file,
         metavar="FILE",
     )
+    redis_tls_server_name: str | None = option(
+        _REDIS,
+        TakenBy.ALL,
+        "Name that the certificate of every node must have, instead of the node's address.",
+        role=Role.PROTECTS,
+        why="Needed only if the certificates name the service and not the nodes. A node's own name proves more.",
+        parse=host_name,
+        metavar="NAME",
+    )
     redis_iam: IamCache | None = option(
         _REDIS,
         TakenBy.IN_PLACE,
@@ -136,6 +145,7 @@ def contradictions(settings: RedisSettings) -> Iterator[str]:
         "--redis-ca-file": settings.redis_ca_file,
         "--redis-cert-file": settings.redis_cert_file,
         "--redis-key-file": settings.redis_key_file,
+        "--redis-tls-server-name": settings.redis_tls_server_name,
         "--redis-tls-insecure": settings.redis_tls_insecure,
     }
     without_tls = [name for name, given in tls.items() if given]
@@ -143,6 +153,8 @@ def contradictions(settings: RedisSettings) -> Iterator[str]:
         yield f"{', '.join(without_tls)} needs TLS: start --redis-url with rediss://"
     if settings.redis_tls_insecure and settings.redis_ca_file:
         yield "--redis-tls-insecure turns off the check that --redis-ca-file is for; keep one of them"
+    if settings.redis_tls_insecure and settings.redis_tls_server_name:
+        yield "--redis-tls-insecure turns off the check that --redis-tls-server-name is for; keep one of them"
     if bool(settings.redis_cert_file) != bool(settings.redis_key_file):
         yield "--redis-cert-file and --redis-key-file must be set together; one is missing"
 

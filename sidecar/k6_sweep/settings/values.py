@@ -108,6 +108,13 @@ def name_of(text: str) -> str:
     return text
 
 
+def host_name(text: str) -> str:
+    """Parse the name or the IP address of a host, without a port."""
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?", text) or re.fullmatch(r"[^:]+:\d+", text):
+        raise ValueError(f"must be a host's name such as redis.example.com, without a port, not {text!r}")
+    return text
+
+
 def namespace_glob(text: str) -> str:
     """Parse a glob for namespaces, whose names have lower-case letters, digits and `-`."""
     if not re.fullmatch(r"([-a-z0-9*?]|\[!?[-a-z0-9]+\])+", text):
