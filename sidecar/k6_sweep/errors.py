@@ -52,3 +52,9 @@ class UnreachableError(RedisError):
 
 class DeniedError(RedisError):
     """Redis refused the login, TLS or a permission; only a change of the settings or of the ACL helps."""
+
+
+def joined(failures: Sequence[RedisError]) -> RedisError:
+    """Return one error for the failures of several servers: a denial if one of them is a denial."""
+    denied = any(isinstance(failure, DeniedError) for failure in failures)
+    return (DeniedError if denied else UnreachableError)("; ".join(map(str, failures)))

@@ -9,7 +9,7 @@ from redis import exceptions
 
 from k6_sweep.cluster.link import Connect
 from k6_sweep.cluster.replies import text_of
-from k6_sweep.errors import DeniedError, UnreachableError
+from k6_sweep.errors import DeniedError, RedisError, UnreachableError, joined
 from k6_sweep.settings.redis_url import RedisUrl
 from k6_sweep.settings.values import Address
 
@@ -24,19 +24,18 @@ def seeds(url: RedisUrl, connect: Connect) -> Iterator[Address]:
     if not url.sentinels:
         yield url.address
         return
-    failures: list[UnreachableError | DeniedError] = []
+    failures: list[RedisError] = []
     # All of them, although one answer would do: a Sentinel that is cut off from the others names a former primary.
     for sentinel in url.sentinels:
         try:
             primary = _primary(sentinel, url.master, connect)
-        except (UnreachableError, DeniedError) as error:
+        except RedisError as error:
             failures.append(error)
         else:
             yield primary
     if len(failures) < len(url.sentinels):
         return
-    denied = any(isinstance(error, DeniedError) for error in failures)
-    raise (DeniedError if denied else UnreachableError)("; ".join(map(str, failures)))
+    raise joined(failures)
 
 
 def _primary(sentinel: Address, master: str, connect: Connect) -> Address:

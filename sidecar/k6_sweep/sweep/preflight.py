@@ -2,7 +2,9 @@
 
 import secrets
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Final
 
 from redis import exceptions
 
@@ -11,7 +13,7 @@ from k6_sweep.cluster.replies import denial, is_denied, judge, text_of
 from k6_sweep.cluster.sentinel import seeds
 from k6_sweep.cluster.slots import TAGS, key_slot
 from k6_sweep.cluster.topology import Shard, discover, hello, version_of
-from k6_sweep.errors import DeniedError, SweepError
+from k6_sweep.errors import DeniedError, RedisError, SweepError, UnreachableError, joined
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
 from k6_sweep.sweep.batch import try_commands
@@ -22,6 +24,9 @@ from k6_sweep.sweep.matcher import Matcher
 from k6_sweep.sweep.probes import Probes, reachable_slots
 from k6_sweep.sweep.strays import HIDES_STRAYS
 from k6_sweep.sweep.unused import Unused
+
+_DOWN: Final = ("CLUSTERDOWN", "MASTERDOWN")
+"""The error codes of a cluster, or of a server, that serves no keys at all."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ def preflight(settings: Settings, connect: Connect, *, look: bool = False) -> Re
 
     Raises:
         RefusedError: A guard refuses the sweep.
-        UnreachableError: Redis or one of its primaries cannot be reached.
-        DeniedError: The server refuses the login or a command.
+        UnreachableError: One of the primaries cannot be reached, or the cluster is down.
+        DeniedError: A server refuses the login or a command.
     """
     check_breadth(settings)
     topology = discover(connect, seeds(settings.redis_url, connect))
@@ -49,19 +54,23 @@ def preflight(settings: Settings, connect: Connect, *, look: bool = False) -> Re
     warnings: dict[str, None] = {}
     unused = Unused(settings.pattern, settings.keep)
     looked = Look(Matcher(settings.pattern, settings.keep, unused=unused))
-    covered = sum(len(shard.slots) for shard in topology.shards)
+    failures: list[RedisError] = []
     if missing := len(topology.uncovered()):
-        warnings[f"{missing} of the cluster's slots have no primary; {covered} have one"] = None
-    for shard in topology.shards:
-        link = connect(shard.address)
+        covered = sum(len(shard.slots) for shard in topology.shards)
+        failures.append(UnreachableError(f"{missing} of the cluster's slots have no primary; {covered} have one"))
+    # All of them, also those without slots: a sweep asks them, too.
+    for shard in (*topology.shards, *(Shard(address, "", 0, ()) for address in topology.idle)):
         try:
-            warnings.update(dict.fromkeys(_try_writes(link, shard, settings)))
-            if topology.clustered and shard.slots:
-                warnings.update(dict.fromkeys(_try_listing(link, shard)))
-            if look:
-                looked.through(link, shard.slots, clustered=topology.clustered)
-        finally:
-            link.close()
+            with closing(connect(shard.address)) as link:
+                warnings.update(dict.fromkeys(_try_writes(link, shard, settings)))
+                if topology.clustered and shard.slots:
+                    warnings.update(dict.fromkeys(_try_listing(link, shard)))
+                if look:
+                    looked.through(link, shard.slots, clustered=topology.clustered)
+        except RedisError as error:
+            failures.append(error)
+    if failures:
+        raise joined(failures)
     if look and looked.whole:
         warnings.update(dict.fromkeys(unused.sentences(before_test=True)))
     return Readiness(tuple(str(address) for address in topology.addresses), tuple(warnings))
@@ -79,6 +88,10 @@ def _try_writes(link: Link, shard: Shard, settings: Settings) -> Iterator[str]:
     """Unlink an absent key of each pattern: the server checks the permissions first, and finds nothing to delete.
 
     Yields the temporary errors, which would delay a sweep if they continue.
+
+    Raises:
+        UnreachableError: The cluster is down.
+        DeniedError: The server denies a command.
     """
     nonce = secrets.token_hex(8).encode()
     reachable = frozenset(reachable_slots(settings.pattern))
@@ -91,7 +104,10 @@ def _try_writes(link: Link, shard: Shard, settings: Settings) -> Iterator[str]:
     for key, name, reply in try_commands(link, tries, delete=not settings.dry_run, count=counts):
         if isinstance(reply, exceptions.NoPermissionError):
             raise denial(link.name, f"{text_of(reply)} ({name} of {tries[key]})")
-        if trouble := judge(reply):
+        trouble = judge(reply)
+        if trouble and trouble.text.startswith(_DOWN):
+            raise UnreachableError(f"{link.name} does not accept {name} now: {trouble.text}")
+        if trouble:
             yield f"{link.name} does not accept {name} now: {trouble.text}"
 
 

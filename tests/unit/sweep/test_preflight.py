@@ -1,6 +1,7 @@
 """The commands that the preflight tries on each primary, and its errors and warnings."""
 
 import itertools
+from functools import partial
 
 import pytest
 from redis import exceptions
@@ -100,12 +101,37 @@ def test_scan_may_stand_in_for_the_listing() -> None:
         run(cluster)
 
 
-def test_slots_without_a_primary_are_counted() -> None:
-    """Slots without an owner are a warning with their number: the cluster may be repaired before the test ends."""
+def test_slots_without_a_primary_are_an_error() -> None:
+    """Slots without an owner are an error with their number: a sweep would not be complete."""
     cluster = filled()
     for slot in (1, 2, 3):
         del cluster.owner[slot]
-    assert run(cluster).warnings == ("3 of the cluster's slots have no primary; 16381 have one",)
+    with pytest.raises(UnreachableError, match="3 of the cluster's slots have no primary; 16381 have one"):
+        run(cluster)
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)], ids=["sweep", "dry run"])
+def test_a_cluster_that_is_down_is_an_error(options: tuple[str, ...]) -> None:
+    """A cluster that serves no keys is an error, also if the other primaries answer."""
+    cluster = filled()
+    for word in (b"UNLINK", b"EXISTS"):
+        cluster.on(word, "CLUSTERDOWN The cluster is down", node="b", times=ALWAYS)
+    with pytest.raises(UnreachableError, match=r"b:6379 does not accept .* now: CLUSTERDOWN The cluster is down"):
+        run(cluster, *options)
+
+
+def test_all_primaries_are_asked_even_if_some_fail() -> None:
+    """The error names every primary that does not answer, also one without slots, and a denial outweighs it."""
+    cluster = filled()
+    cluster.join("d")
+    for name in "bd":
+        cluster.on(b"UNLINK", partial(cluster.fail, name), node="a")
+    with pytest.raises(UnreachableError, match=r"cannot reach b:6379.*cannot reach d:6379"):
+        run(cluster)
+    cluster["d"].up = True
+    cluster.on(b"UNLINK", "NOPERM no permissions", node="c")
+    with pytest.raises(DeniedError, match=r"cannot reach b:6379.*c:6379 denies a command"):
+        run(cluster)
 
 
 @pytest.mark.parametrize(
