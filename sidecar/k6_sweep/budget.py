@@ -85,6 +85,11 @@ class Budget:
         left = self._left(first_signal)
         return min(deadline, first_signal + left - min(EXIT_RESERVE, left / 4))
 
+    def wait_for_others_until(self, ended: float, first_signal: float | None) -> float:
+        """Return until when a watcher whose k6 has ended may wait for other tests, so that its sweep has time then."""
+        limits = (_sum(ended, self.max_wait), None if first_signal is None else self._sweep_at(first_signal))
+        return min((limit for limit in limits if limit is not None), default=float("inf"))
+
     def _give_up(self, facts: Facts) -> float | None:
         if facts.first_signal is None:
             return _sum(facts.began, self.start_timeout)

@@ -59,7 +59,7 @@ Commands:
 `k6-sweep COMMAND --help` lists the options of a command.
 
 Exit codes:
-  0  complete, dry-run, skipped (--when), ready (check) or stopped (serve)
+  0  complete, dry-run, skipped (--when), handed-over (another test will sweep), ready (check) or stopped (serve)
   1  internal error
   2  invalid settings
   3  incomplete: keys may remain

@@ -10,9 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from k6_sweep.patterns import Pattern
+
+LIFETIME: Final = 600.0
+"""Seconds that the entry of a running test lasts after its last renewal."""
+RENEWAL: Final = LIFETIME / 2
+"""Seconds between two renewals. An entry that is renewed in time lasts this much longer, so clocks may differ."""
 
 
 class Step(Enum):

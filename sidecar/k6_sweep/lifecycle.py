@@ -34,6 +34,7 @@ class Events:
         self.signalled_by = ""
         """The name of the first signal, or of the urgent one."""
         self._callbacks: dict[int, Callable[[], None]] = {}
+        self._timers: dict[Callable[[], None], float] = {}
         self._former: dict[int, Any] = {}
         self._former_wakeup = -1
         self.on_signal: Callable[[], None] = lambda: None
@@ -103,12 +104,23 @@ class Events:
         """Cancel the callback of this descriptor; return whether it was pending."""
         return self._callbacks.pop(descriptor, None) is not None
 
+    def call_at(self, moment: float, callback: Callable[[], None]) -> None:
+        """Call `callback` once, during a wait, at this moment of the clock; it replaces an earlier moment."""
+        self._timers[callback] = moment
+
+    def cancel(self, callback: Callable[[], None]) -> None:
+        """Do not call a callback of `call_at`."""
+        self._timers.pop(callback, None)
+
     def wait(self, descriptors: Iterable[int], timeout: float | None) -> set[int]:
         """Sleep until a descriptor is readable, a signal or `wake` comes, or the time (seconds; None is forever) is up.
 
         Returns:
             The readable descriptors; empty after a signal, a call of `wake`, a callback or a timeout.
         """
+        if self._timers:
+            first = max(0.0, min(self._timers.values()) - self._clock())
+            timeout = first if timeout is None else min(first, timeout)
         wanted = set(descriptors)
         poller = select.poll()
         for descriptor in {*wanted, *self._callbacks, self._receiver.fileno()}:
@@ -119,6 +131,9 @@ class Events:
             self._receiver.recv(4096)
         for descriptor in ready & self._callbacks.keys():
             self._callbacks.pop(descriptor)()
+        for callback in [each for each, moment in self._timers.items() if moment <= self._clock()]:
+            del self._timers[callback]
+            callback()
         return ready & wanted
 
 

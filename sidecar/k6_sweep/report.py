@@ -39,6 +39,8 @@ class Report:
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     """What is probably a mistake, although the status is right."""
+    handed_over_to: str | None = None
+    """The test whose watcher will sweep."""
     code: int | None = None
     """The exit code, if the status alone does not decide it."""
 
@@ -104,6 +106,8 @@ class Report:
                 "reason": self.k6.reason,
                 "ended_at": at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z" if at else None,
             }
+        if self.handed_over_to:
+            body["handed_over_to"] = self.handed_over_to
         body["errors"] = list(self.problems)
         body["warnings"] = list(self.all_warnings)
         return body

@@ -31,6 +31,7 @@ class Status(StrEnum):
     COMPLETE = "complete", 0, 200, "Swept"
     DRY_RUN = "dry-run", 0, 200, "SweepSkipped"
     SKIPPED = "skipped", 0, None, "SweepSkipped"
+    HANDED_OVER = "handed-over", 0, None, "SweepHandedOver"
     READY = "ready", 0
     STOPPED = "stopped", 0
     ERROR = "error", 1, 500, "SweepIncomplete"

@@ -16,6 +16,7 @@ _UNKNOWN: Final = "?"
 _NEXT: Final[Mapping[Status, str]] = {
     Status.DRY_RUN: "Nothing was deleted, because --dry-run only counts.",
     Status.SKIPPED: "Nothing was deleted, because of --when.",
+    Status.HANDED_OVER: "Another test is running. Its watcher will delete the keys of both when it has ended.",
     Status.INCOMPLETE: "Keys may remain. When k6 has ended, run `k6-sweep run` with the same settings.",
     Status.REFUSED: "Nothing was deleted, because a guard refused the sweep.",
     Status.FAILED: "Nothing was deleted. Correct the cause, and test it: run `k6-sweep check` with the same settings.",
@@ -63,6 +64,8 @@ def _lines(report: Report, command: str, width: int, coloured: bool) -> Iterator
         reason = f" ({report.k6.reason})" if report.k6.reason else ""
         code = report.k6.exit_code
         yield f"k6 ended with exit code {code}{reason}" if code is not None else f"k6 ended, exit code unknown{reason}"
+    if report.handed_over_to:
+        yield f"the watcher of {report.handed_over_to} will sweep"
     yield from _listed(report.problems, width)
     yield from _listed([f"warning: {warning}" for warning in report.all_warnings], width)
     if command != "snapshot" and report.status in _NEXT:

@@ -27,13 +27,39 @@ const never = new Counter('never');
 export const options = {{ thresholds: {{ never: ['count<1'] }} }};
 export default function () {{ never.add(1); {ask} }}
 """
+_SHARING = """
+import http from 'k6/http';
+import redis from 'k6/experimental/redis';
+import {{ sleep }} from 'k6';
+import {{ Counter }} from 'k6/metrics';
+const client = new redis.Client({{ cluster: {{ nodes: __ENV.REDIS_NODES.split(',') }} }});
+const rounds = Number(__ENV.ROUNDS);
+const present = new Counter('present');
+export const options = {{
+  vus: 1,
+  iterations: rounds,
+  thresholds: {{ present: [`count==${{rounds * (rounds + 1) / 2}}`] }},
+}};
+export default async function () {{
+  await client.set(`${{__ENV.PREFIX}}${{__ITER}}`, 'x', 0);
+  if (__ITER === 0 && !__ENV.ALONE) {{ {ask} }}
+  sleep(0.1);
+  for (let number = 0; number <= __ITER; number++) {{
+    present.add(await client.exists(`${{__ENV.PREFIX}}${{number}}`));
+  }}
+}}
+"""
 HOLD = "hold"
 """While the folder has a file with this name, no k6 ends."""
 
 
 @contextlib.contextmanager
 def k6_scripts(folder: Path) -> Iterator[None]:
-    """Write sleep.js, which runs for $SECONDS more (0.3), and failing.js, whose threshold fails."""
+    """Write scripts.
+
+    sleep.js runs for $SECONDS more (0.3). The threshold of failing.js fails. sharing.js writes a key $PREFIX… in each
+    of its $ROUNDS, and fails if one of its keys is missing; with $ALONE it does not wait for its sidecar.
+    """
     stopped = threading.Event()
 
     class WhenSeen(http.server.BaseHTTPRequestHandler):
@@ -51,6 +77,7 @@ def k6_scripts(folder: Path) -> Iterator[None]:
         server.daemon_threads = True
         ask = _ASK.format(port=server.server_port)
         (folder / "sleep.js").write_text(_SLEEP.format(ask=ask))
+        (folder / "sharing.js").write_text(_SHARING.format(ask=ask))
         (folder / "failing.js").write_text(_FAIL.format(ask=ask))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield

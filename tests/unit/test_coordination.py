@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from k6_sweep.cluster.register import LIFETIME, RENEWAL, Register
-from k6_sweep.coordination import Decision, Entry, Step, decide, owed, running, settled
+from k6_sweep.cluster.register import Register
+from k6_sweep.coordination import LIFETIME, RENEWAL, Decision, Entry, Step, decide, owed, running, settled
 from k6_sweep.patterns import Pattern
 from tests.support import settings_for
 from tests.unit.cluster.fake_redis import FakeCluster

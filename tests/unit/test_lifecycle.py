@@ -47,3 +47,26 @@ def test_descriptors_and_callbacks() -> None:
         assert called == [1]
     os.close(reader)
     os.close(writer)
+
+
+def test_timers() -> None:
+    """A wait ends at the moment of a timer and calls it once; a timer can be moved and cancelled."""
+    called: list[str] = []
+    now = [0.0]
+
+    def tell() -> None:
+        called.append("tell")
+
+    with Events(lambda: now[0]) as events:
+        events.call_at(1e9, tell)
+        events.call_at(0.01, tell)
+        events.call_at(0.0, lambda: called.append("now"))
+        assert events.wait([], None) == set()
+        assert called == ["now"]
+        now[0] = 0.02
+        events.wait([], None)
+        assert called == ["now", "tell"]
+        events.call_at(0.0, tell)
+        events.cancel(tell)
+        events.wait([], 0)
+    assert called == ["now", "tell"]

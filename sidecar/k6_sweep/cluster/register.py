@@ -20,15 +20,11 @@ from k6_sweep.cluster.replies import ReplyKind, denial, judge
 from k6_sweep.cluster.sentinel import seeds
 from k6_sweep.cluster.slots import key_slot
 from k6_sweep.cluster.topology import Topology, discover
-from k6_sweep.coordination import Entry
+from k6_sweep.coordination import LIFETIME, Entry
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.redis_url import RedisUrl
 
-LIFETIME: Final = 600.0
-"""Seconds that an entry of a running test lasts after its last renewal."""
-RENEWAL: Final = LIFETIME / 2
-"""Seconds between two renewals. An entry that is renewed in time lasts this much longer, so clocks may differ."""
 _SLACK: Final = 60.0
 """Seconds by which the clock of another machine may be behind."""
 _NAME: Final = b"runs"

@@ -11,50 +11,62 @@ from typing import Any
 from k6_sweep.lifecycle import SIGNALS, Events
 
 
+class Child:
+    """A child process that does one piece of work; its answer comes during a wait for events."""
+
+    def __init__(self, events: Events, work: Callable[[], Any], on_answer: Callable[[Any], None]) -> None:
+        """Start it; it uses os.fork: `multiprocessing` would cost the waiting sidecar 1 MiB more memory.
+
+        Args:
+            events: The events that the caller waits for.
+            work: Returns a value that JSON can encode.
+            on_answer: Receives that value; None if the child ended without an answer.
+        """
+        # A process and not a thread: what `work` imports (redis: 21 MiB) ends with it, and the wait may be long.
+        self._reader, writer = os.pipe()
+        self._pid = os.fork()
+        if not self._pid:
+            _work(work, writer)
+        # Else the pipe stays open after the child's end, and read() never returns.
+        os.close(writer)
+        self._events = events
+        self._on_answer = on_answer
+        events.on_readable(self._reader, self._on_readable)
+
+    def _on_readable(self) -> None:
+        with os.fdopen(self._reader, "rb") as pipe:
+            answer = pipe.read()
+        os.waitpid(self._pid, 0)
+        self._on_answer(json.loads(answer) if answer else None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the answer, no longer than this."""
+        until = time.monotonic() + seconds
+        while self._events.awaits(self._reader) and not self._events.urgent and time.monotonic() < until:
+            self._events.wait([], until - time.monotonic())
+
+    def end(self) -> None:
+        """End the child, if its answer has not come: a late one must not change a message that is already written."""
+        if self._events.forget(self._reader):
+            os.close(self._reader)
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+
+
 @contextmanager
 def background(
     events: Events, work: Callable[[], Any], on_answer: Callable[[Any], None]
 ) -> Iterator[Callable[[float], None]]:
-    """Run `work` in a child process while the context lasts; pass its result to `on_answer` during a wait for events.
+    """Run `work` in a child process while the context lasts; the arguments are those of `Child`.
 
-    It uses os.fork: a pipe and a process of `multiprocessing` would cost the waiting sidecar 1 MiB more memory.
-
-    Args:
-        events: The events that the caller waits for.
-        work: Returns a value that JSON can encode.
-        on_answer: Receives that value; None if the child ended without an answer.
-
-    Returns:
+    Yields:
         A function that waits for the answer, up to the given number of seconds.
     """
-    # A process and not a thread: what `work` imports (redis: 21 MiB) ends with it, and the wait may be long.
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        _work(work, writer)
-    # Else the pipe stays open after the child's end, and read() never returns.
-    os.close(writer)
-
-    def on_readable() -> None:
-        with os.fdopen(reader, "rb") as pipe:
-            answer = pipe.read()
-        os.waitpid(child, 0)
-        on_answer(json.loads(answer) if answer else None)
-
-    def wait(seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while events.awaits(reader) and not events.urgent and time.monotonic() < until:
-            events.wait([], until - time.monotonic())
-
-    events.on_readable(reader, on_readable)
+    child = Child(events, work, on_answer)
     try:
-        yield wait
+        yield child.wait
     finally:
-        # A late answer must not change a message that is already written.
-        if events.forget(reader):
-            os.close(reader)
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+        child.end()
 
 
 def _work(work: Callable[[], Any], writer: int) -> None:

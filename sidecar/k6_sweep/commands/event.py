@@ -63,6 +63,7 @@ def sentence(report: Report) -> str:
     parts += [f"{counts.slots} slots"] if counts.slots else []
     if report.k6 and report.k6.exit_code is not None:
         parts.append(f"k6 ended with {report.k6.exit_code} ({report.k6.reason})")
+    parts += [f"the last one out sweeps: {report.handed_over_to}"] if report.handed_over_to else []
     parts += [*report.problems, *report.all_warnings][:1]
     # ASCII, so that a number of characters is the same number of bytes.
     return "; ".join(parts).encode("ascii", "replace").decode()[:_LONGEST]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, Protocol
 
 from k6_sweep.budget import Budget
 from k6_sweep.commands.announce import announce
@@ -27,11 +27,30 @@ _MESSAGE_EVERY: Final = 1.0
 """Seconds between two writes of the termination message: after a SIGKILL, its counts are about that old."""
 
 
+class Neighbours(Protocol):
+    """The other tests, which a sweep must not disturb."""
+
+    def may_begin(self, topology: Any) -> None:  # its type would load redis
+        """Return if the sweep may begin; raise RefusedError if it would disturb a test."""
+
+    def tick(self) -> None:
+        """Look, if it is time, for a test that has begun during the sweep."""
+
+    def ends(self) -> Iterator[End]:
+        """Yield when the sweep must end because of a test that has begun."""
+        ...
+
+
 def run(context: Context) -> Report:
     """Sweep now, once."""
     settings = context.settings
     sample = Sample(settings.pattern, settings.show_keys, terminal()) if settings.show_keys else None
-    report = sweep_in_time(context, context.signals(), on_found=sample.add if sample else None)
+    from k6_sweep.commands.lookout import lookout_of  # loads redis, which `watch` does not need while it waits
+
+    lookout = lookout_of(settings, context.pod, context.run, context.log)
+    report = sweep_in_time(context, context.signals(), on_found=sample.add if sample else None, neighbours=lookout)
+    if lookout:
+        report = lookout.settle(report)
     if sample:
         sample.show()
     announce(context, report)
@@ -45,27 +64,31 @@ def sweep_in_time(
     budget: Budget | None = None,
     k6: K6Outcome | None = None,
     on_found: OnFound | None = None,
+    neighbours: Neighbours | None = None,
 ) -> Report:
     """Sweep within the time that --timeout and signals leave, and show the progress.
 
     With a budget, the first signal leaves the sweep its share of the grace period; without one, it ends the sweep.
+    With neighbours, no sweep begins or goes on while another test is running.
     """
     settings = context.settings
     next_message = time.monotonic() + _MESSAGE_EVERY
     timeout = end_by_timeout(settings.timeout)
-    limit = TimeLimit(lambda: (timeout, *_ends_by_signal(events, budget)))
+    limit = TimeLimit(lambda: (timeout, *_ends_by_signal(events, budget), *(neighbours.ends() if neighbours else ())))
 
     with shown(context.log) as show:
 
         def on_progress(progress: Progress) -> None:
             nonlocal next_message
             show(progress)
+            if neighbours:
+                neighbours.tick()
             if time.monotonic() >= next_message:
                 next_message = time.monotonic() + _MESSAGE_EVERY
                 context.tell(Report(Status.SWEEPING, dry_run=settings.dry_run, progress=progress, k6=k6))
 
         context.tell(Report(Status.SWEEPING, dry_run=settings.dry_run, k6=k6))
-        report = sweep_once(settings, context.pod, context.log, limit, on_progress, on_found=on_found)
+        report = sweep_once(settings, context.pod, context.log, limit, on_progress, on_found, neighbours)
     report = replace(report, k6=k6)
     if report.sweep is None or k6 is None or k6.ended:
         return report
@@ -96,6 +119,7 @@ def sweep_once(
     limit: TimeLimit,
     on_progress: OnProgress,
     on_found: OnFound | None = None,
+    neighbours: Neighbours | None = None,
 ) -> Report:
     """Sweep and return the report; it gives the reason if the sweep was refused or failed.
 
@@ -106,6 +130,7 @@ def sweep_once(
         limit: The time that the sweep has.
         on_progress: Called a few times a second, on the calling thread.
         on_found: In a dry run, gets the keys that a sweep would delete.
+        neighbours: Refuses the sweep if it would disturb a running test.
     """
     from k6_sweep.cluster.connector import Connector  # loads redis, which waiting does not need
     from k6_sweep.sweep.sweeper import sweep
@@ -114,7 +139,8 @@ def sweep_once(
     try:
         check_namespace(settings.allowed_namespace, pod.namespace)
         connect = Connector(settings, limit.remaining)
-        result = sweep(settings, connect, limit, log, on_progress, on_found, pod.uid)
+        may_begin = neighbours.may_begin if neighbours else lambda _: None
+        result = sweep(settings, connect, limit, log, on_progress, on_found, pod.uid, may_begin)
     except FaultError as error:
         log.exception(LogEvent.INTERNAL_ERROR)
         return Report(error.status, dry_run=settings.dry_run, progress=error.progress, errors=(str(error),))

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from k6_sweep.budget import Budget
@@ -10,6 +9,7 @@ from k6_sweep.commands.announce import announce
 from k6_sweep.commands.background import background
 from k6_sweep.commands.context import Context, failure
 from k6_sweep.commands.detectors import DETECTORS, Board
+from k6_sweep.commands.registration import LAST_ANSWER, Registration
 from k6_sweep.commands.run import sweep_in_time
 from k6_sweep.commands.used_snapshot import note_use
 from k6_sweep.errors import SweepError
@@ -31,10 +31,13 @@ _STATUS_SECONDS: Final = 8.0
 def watch(context: Context) -> Report:
     """Wait for the end of k6, then sweep."""
     events = context.signals()
+    registration = Registration(context, events)
     try:
-        report = _watch(context, events)
+        report = _watch(context, events, registration)
     except SweepError as error:
         report = failure(error)
+    context.tell(report)
+    registration.leave(report.status)
     announce(context, report)
     if context.settings.native and events.first_signal is None:
         # If a native sidecar exits while other containers run, the kubelet restarts it, and it would sweep again.
@@ -44,7 +47,7 @@ def watch(context: Context) -> Report:
     return report
 
 
-def _watch(context: Context, events: Events) -> Report:
+def _watch(context: Context, events: Events, registration: Registration) -> Report:
     from k6_sweep.watch.choose_detector import choose  # loads psutil, which other commands do not need
 
     settings, log = context.settings, context.log
@@ -61,12 +64,21 @@ def _watch(context: Context, events: Events) -> Report:
     wait = DETECTORS[detector](context, events, board)
     board.tell()
     log.info(LogEvent.WAITING_FOR_K6, detector=detector)
-    with background(events, lambda: _preflight(settings), partial(_on_preflight, context, board)):
+
+    def on_answer(answer: Any) -> None:
+        if registration.on:
+            registration.note(answer and answer["register"])
+        _on_preflight(context, board, answer and answer["problems"])
+
+    with background(events, lambda: _preflight(settings, registration), on_answer) as wait_for_answer:
         k6, budget = wait()
-    return _after(context, events, budget, k6)
+        if registration.on:
+            wait_for_answer(LAST_ANSWER)
+    registration.end()
+    return _after(context, events, budget, k6, registration)
 
 
-def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> Report:
+def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome, registration: Registration) -> Report:
     """Act on k6's end and return the report: of the sweep, or of the reason why there is none."""
     settings = context.settings
     if not k6.seen:
@@ -82,7 +94,12 @@ def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> R
     # The kubernetes detector has it from its watch, and an ordinary container gets SIGTERM together with k6.
     if settings.native and k6.detector == "process":
         budget = _ask_for_our_end(context, budget)
-    report = sweep_in_time(context, events, budget, k6)
+    if registration.on and not settings.dry_run:
+        from k6_sweep.commands.turn import sweep_in_turn  # loads redis
+
+        report = sweep_in_turn(context, events, budget, k6, registration)
+    else:
+        report = sweep_in_time(context, events, budget, k6)
     context.tell(report)  # now: SIGKILL may come before the API server answers
     note_use(settings, context.log, report)
     return replace(report, k6=_ask_for_the_code(context, events, budget, k6))
@@ -163,8 +180,10 @@ def _on_preflight(context: Context, board: Board, answer: Any) -> None:
         context.log.info(LogEvent.PREFLIGHT_PASSED)
 
 
-def _preflight(settings: Settings) -> list[str]:
+def _preflight(settings: Settings, registration: Registration) -> dict[str, Any]:
     from k6_sweep.cluster.connector import Connector  # loads redis
     from k6_sweep.sweep.preflight import problems
 
-    return problems(settings, Connector(settings))
+    # First: another test may be about to sweep.
+    entered = registration.enter() if registration.on else None
+    return {"register": entered, "problems": problems(settings, Connector(settings))}

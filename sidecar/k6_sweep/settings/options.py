@@ -29,6 +29,8 @@ class TakenBy(Enum):
     """Only these commands delete keys, and the setting concerns a local file; `inject` sets its path itself."""
     SWEEPING_OR_CHECK = ("watch", "run", "serve", "check", "inject")
     """The setting limits the deletion, and `check` tests it in advance; a snapshot contains all keys."""
+    ON_REQUEST = ("run", "serve")
+    """These commands sweep at a moment that a person or another program chooses."""
     SNAPSHOT = ("snapshot",)
     """Only `snapshot` writes a snapshot."""
     WAITING = ("watch", "inject")

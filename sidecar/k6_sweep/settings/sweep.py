@@ -11,6 +11,7 @@ from k6_sweep.settings.values import (
     keep_of,
     name_of,
     namespace_glob,
+    one_of,
     pattern_of,
     positive_seconds,
     seconds,
@@ -123,6 +124,26 @@ class SweepSettings(RedisSettings):
         why="How many keys are normal depends on the test.",
         parse=whole_number(1),
         metavar="N",
+    )
+
+    coordinate: str = option(
+        _GUARDS,
+        TakenBy.SWEEPING_OR_CHECK,
+        "Whether tests that share a Redis know of each other. auto: `watch` enters its test in a register in Redis, "
+        "and no sweep deletes keys of a registered test; if the register cannot be used, k6-sweep warns, and sweeps. "
+        "require: it then refuses to sweep. off: do not use the register.",
+        role=Role.PROTECTS,
+        why="A sweep must not disturb another test, but many users have no permission for the register yet.",
+        parse=one_of("auto", "require", "off"),
+        metavar="WHEN",
+        default="auto",
+    )
+    even_during_tests: bool = flag(
+        _GUARDS,
+        TakenBy.ON_REQUEST,
+        "Sweep even if a test is registered that uses keys of these patterns.",
+        role=Role.PROTECTS,
+        why="The sweep would delete keys of a running test.",
     )
 
     timeout: float = option(

@@ -2,12 +2,13 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
 from k6_sweep.cluster.link import Connect
+from k6_sweep.cluster.topology import Topology
 from k6_sweep.errors import RedisError, RefusedError, SweepError
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.patterns import Pattern
@@ -15,7 +16,7 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.settings.snapshot import SnapshotSettings
 from k6_sweep.sweep.find_cluster import find_cluster
 from k6_sweep.sweep.guard import check_breadth
-from k6_sweep.sweep.in_time import pause
+from k6_sweep.sweep.in_time import in_time, pause
 from k6_sweep.sweep.matcher import Matcher
 from k6_sweep.sweep.one_pass import Rounds
 from k6_sweep.sweep.orders import Allowance, Orders, Pace
@@ -41,6 +42,7 @@ def sweep(
     on_progress: OnProgress,
     on_found: OnFound | None = None,
     pod: str | None = None,
+    may_begin: Callable[[Topology], None] = lambda _: None,
 ) -> SweepReport:
     """Delete the matching keys, until passes find none for `settle` seconds or no time remains.
 
@@ -52,6 +54,7 @@ def sweep(
         on_progress: Called a few times a second, on the calling thread.
         on_found: In a dry run, gets the keys that a sweep would delete.
         pod: The uid of k6-sweep's own pod, if it is known.
+        may_begin: Called before the first key is looked for, with the topology; raises RefusedError if it is too early.
 
     Raises:
         RefusedError: A guard refused the sweep; nothing was deleted.
@@ -64,7 +67,7 @@ def sweep(
     with closing(Rounds(settings, connect, log)) as rounds:
         work = _Sweep(settings, connect, limit, log, on_progress, rounds, existing)
         try:
-            return work.run(on_found)
+            return work.run(on_found, may_begin)
         except Exception as error:
             work.stop()
             if isinstance(error, SweepError) and not work.progress().deleted:
@@ -110,8 +113,9 @@ class _Sweep:
         self._unused = Unused(self._settings.pattern, self._settings.keep)
         self._stopped = False
 
-    def run(self, on_found: OnFound | None) -> SweepReport:
+    def run(self, on_found: OnFound | None, may_begin: Callable[[Topology], None]) -> SweepReport:
         find_cluster(self._settings, self._connect, self._remaining, self._log, self._rounds, self._existing)
+        in_time(lambda: may_begin(self._rounds.topology), self._remaining)
         if self._settings.dry_run:
             return self._count(self._orders_to(delete=False, on_found=on_found))[1]
         if not self._is_within_max_keys():

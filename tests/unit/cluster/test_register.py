@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from k6_sweep.cluster.register import LIFETIME, Register
+from k6_sweep.cluster.register import Register
 from k6_sweep.cluster.slots import key_slot
-from k6_sweep.coordination import Entry
+from k6_sweep.coordination import LIFETIME, Entry
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.patterns import Pattern
 from tests.support import settings_for

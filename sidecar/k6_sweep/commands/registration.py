@@ -1,0 +1,106 @@
+"""Keeps the test in the register of tests while k6 runs: a child process renews its entry every few minutes."""
+
+import time
+from dataclasses import replace
+from typing import Any, Final
+
+from k6_sweep.commands.background import Child
+from k6_sweep.commands.context import Context
+from k6_sweep.coordination import RENEWAL, running
+from k6_sweep.errors import DeniedError, RedisError, RefusedError, UnreachableError
+from k6_sweep.lifecycle import Events
+from k6_sweep.log import LogEvent
+from k6_sweep.status import Status
+
+_RETRY: Final = 30.0
+"""Seconds until the next attempt, if Redis did not answer."""
+LAST_ANSWER: Final = 2.0
+"""Seconds that a renewal may take when k6 has ended: killed halfway, it could enter a test that has ended."""
+_NOTHING_OWED: Final = (Status.UNSEEN, Status.SKIPPED, Status.DRY_RUN)
+"""The ends of a watcher that leave no key which it had to delete."""
+
+
+class Registration:
+    """The entry of a waiting watcher."""
+
+    def __init__(self, context: Context, events: Events) -> None:
+        self._context = context
+        self._events = events
+        self._child: Child | None = None
+        self._said = False
+        self.since = time.time()
+        self.entered = False
+        """Whether the test has been in the register."""
+        self.left = False
+        """Whether the entry has been removed, or has become an owed sweep."""
+        self.on = context.settings.coordinate != "off"
+
+    def enter(self) -> dict[str, Any]:
+        """Enter the test, or renew its entry; it runs in a child process.
+
+        Returns:
+            `problem`, or None; whether it may be gone `later`; and the `others` that are running.
+        """
+        from k6_sweep.commands.lookout import entry_of, register_of  # loads redis
+
+        context = self._context
+        mine = entry_of(context.settings, context.pod, context.run, self.since)
+        try:
+            found = register_of(context.settings).enter(mine)
+        except (UnreachableError, DeniedError) as error:
+            return {"problem": str(error), "later": isinstance(error, UnreachableError)}
+        others = [str(each) for each in running(found, mine.patterns) if each.run != mine.run]
+        return {"problem": None, "others": others}
+
+    def note(self, answer: Any) -> None:
+        """Take in what `enter` returned; None if its process ended without an answer.
+
+        Raises:
+            RefusedError: The register cannot be used, and --coordinate requires it.
+        """
+        self._child = None
+        if answer is None:
+            answer = {"problem": "the process that uses the register ended without an answer", "later": True}
+        if answer["problem"] is None:
+            if not self.entered:
+                self._context.log.info(LogEvent.TEST_REGISTERED, others=answer["others"])
+            self.entered, self._said = True, False
+            self._events.call_at(time.monotonic() + RENEWAL, self._renew)
+            return
+        if not self._said:
+            self._context.log.warning(LogEvent.REGISTER_UNUSABLE, problem=answer["problem"])
+        self._said = True
+        if answer["later"]:
+            self._events.call_at(time.monotonic() + _RETRY, self._renew)
+        elif self._context.settings.coordinate == "require":
+            raise RefusedError(f"{answer['problem']}; --coordinate require allows no sweep without the register")
+
+    def end(self) -> None:
+        """Renew the entry no more."""
+        self._events.cancel(self._renew)
+        if self._child:
+            self._child.wait(LAST_ANSWER)
+            self._events.cancel(self._renew)
+        if self._child:
+            self._child.end()
+
+    def leave(self, status: Status) -> None:
+        """Take the test out of the register at the end of a watcher that did not sweep; its sweep may be owed."""
+        self.end()
+        if not self.entered or self.left:
+            return
+        from k6_sweep.commands.lookout import entry_of, register_of  # loads redis
+
+        context = self._context
+        mine = entry_of(context.settings, context.pod, context.run, self.since)
+        try:
+            if status in _NOTHING_OWED:
+                register_of(context.settings).remove([mine])
+            else:
+                register_of(context.settings).owe(replace(mine, since=time.time(), owed=True))
+        except RedisError as error:
+            context.log.warning(LogEvent.REGISTER_UNCHANGED, problem=str(error))
+        self.left = True
+
+    def _renew(self) -> None:
+        self._child = Child(self._events, self.enter, self.note)
