@@ -54,6 +54,8 @@ function sweep(url, token, order, until) {
   let pause = 1;
   for (;;) {
     started = http.post(`${base}${PATH}`, JSON.stringify(order), params());
+    // A running test, perhaps this one, has a watcher that will delete these keys at its end: nothing is left to do.
+    if (started.status === 409 && (parsed(started) || {}).will_sweep) return { report: { status: 'handed-over', matched: 0 }, deleted_count: 0 };
     if (!mayRetry(started) || Date.now() >= until) break;
     sleep(pause);
     pause = Math.min(5, pause * 1.5);

@@ -9,15 +9,17 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from k6_sweep.commands.lookout import register_of
+from k6_sweep.coordination import Entry
 from k6_sweep.demo.servers import Node, find_k6, free_port
 from tests.endpoint.served import TOKEN, Served, served
-from tests.support import KINDS, keys_of, until
+from tests.support import KINDS, keys_of, settings_for, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "k6"
 
@@ -228,3 +230,30 @@ def test_an_incomplete_sweep_fails_the_check(url: str, tmp_path: Path) -> None:
     assert ended.code == 99
     assert "stopped by --timeout (2 s)" in ended.output
     assert ended.metrics["k6_sweep_deleted_keys"]["count"] > 0
+
+
+def test_a_teardown_beside_a_watcher(endpoint: Served, redis: Node, tmp_path: Path) -> None:
+    """While a watched test runs, a request is a 409 that names it; if its watcher will sweep, cleanup() succeeds."""
+    settings = settings_for(f"redis://127.0.0.1:{redis.port}")
+    register = register_of(settings)
+    watcher = Entry("run", "load/k6-1", time.time(), settings.pattern)
+    register.enter(watcher)
+    refused = endpoint.post()
+    assert (refused.code, refused.body["will_sweep"]) == (409, True)
+    assert "the test of load/k6-1 (since " in refused.body["error"]
+    run = run_k6(tmp_path, script(), **environment(endpoint))
+    assert (run.code, len(keys_of([redis]) - {b"user:1"})) == (0, 100 + 2)
+    assert '"status":"handed-over"' in run.output.replace("\\", "")
+    register.enter(replace(watcher, sweeps=False))
+    assert endpoint.post().body["will_sweep"] is False
+    assert endpoint.post({"dry_run": True}).body["report"]["matched"] == 100
+    register.remove([watcher])
+    assert endpoint.post().body["deleted_count"] == 100
+
+
+def test_an_endpoint_that_may_disturb_tests(url: str) -> None:
+    """With --even-during-tests the endpoint sweeps while a test is registered."""
+    settings = settings_for(url)
+    register_of(settings).enter(Entry("run", "load/k6-1", time.time(), settings.pattern))
+    with served(url, "--even-during-tests") as endpoint:
+        assert endpoint.post().body["deleted_count"] == 100

@@ -16,14 +16,14 @@ from k6_sweep.api.audit import Audited
 from k6_sweep.api.body import StrictRoute, in_our_words
 from k6_sweep.api.gate import TOKEN, Gate
 from k6_sweep.api.readiness import Readiness
-from k6_sweep.api.sweeps import BusyError, StoppingError, Sweep, Sweeps
+from k6_sweep.api.sweeps import BusyError, InUseError, StoppingError, Sweep, Sweeps
 from k6_sweep.api.wire import Order, ProblemAnswer, SweepAnswer, problem
 from k6_sweep.log import Log
 from k6_sweep.metrics import ServerMetrics
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
 
-_PROBLEMS: Final = (HTTPException, RequestValidationError, BusyError, StoppingError, Exception)
+_PROBLEMS: Final = (HTTPException, RequestValidationError, BusyError, InUseError, StoppingError, Exception)
 _EITHER: Final = SweepAnswer | ProblemAnswer
 
 
@@ -35,7 +35,10 @@ SWEPT: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The sweep is complete, or the dry run has counted the keys."},
     202: _said("The sweep has started; Location is the path of its state.", SweepAnswer),
     400: _said("The body is not valid, or the request has query parameters."),
-    409: _said("A sweep is already running, on this replica or another; `id` is its id."),
+    409: _said(
+        "A sweep is already running, on this replica or another; `id` is its id. Or a test is running that uses these "
+        "keys; with `will_sweep`, its watcher will delete them."
+    ),
     413: _said("The body is longer than 64 KiB."),
     422: _said("A guard refused; nothing was deleted.", SweepAnswer),
     500: _said("An internal error of k6-sweep.", _EITHER),
@@ -177,6 +180,8 @@ async def _answer(_: Request, error: Exception) -> Response:
             return problem(400, "; ".join(map(in_our_words, error.errors())))
         case BusyError():
             return problem(409, str(error), error.running)
+        case InUseError():
+            return problem(409, str(error), will_sweep=error.will_sweep)
         case StoppingError():
             return problem(503, "the server is shutting down; retry")
     return problem(500, "internal error; the log has the details")

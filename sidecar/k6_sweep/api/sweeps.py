@@ -7,8 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from k6_sweep.api.lock import LOCKED_FOR, Lock, kept
 from k6_sweep.errors import RedisError
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.patterns import Pattern
@@ -22,21 +23,9 @@ REMEMBERED: Final = 100
 """Number of latest sweeps that can be read by id."""
 _OVERRUN: Final = 0.5
 """Seconds that a sweep may take to notice that it must stop; then the server exits without it."""
-_LOCK_RESERVE: Final = 10.0
-"""Seconds by which the lock outlives --timeout: a sweep may end a little after its time limit."""
 
 Work = Callable[[Settings, Log, TimeLimit, OnProgress], Report]
 """Runs one sweep; the arguments are those of `commands.run.sweep_once` without the pod."""
-
-
-class Lock(Protocol):
-    """Prevents sweeps of other replicas while it is held."""
-
-    def take(self, owner: str, seconds: float) -> str | None:
-        """Take the lock, which expires after `seconds`; return None, or the id of the owner that holds it."""
-
-    def release(self, owner: str) -> None:
-        """Release the lock, if this owner holds it."""
 
 
 class BusyError(Exception):
@@ -45,6 +34,16 @@ class BusyError(Exception):
     def __init__(self, running: str) -> None:
         super().__init__(f"sweep {running} is running; retry when it has ended")
         self.running = running
+
+
+class InUseError(Exception):
+    """A test is running whose keys the sweep would delete."""
+
+    def __init__(self, test: str, will_sweep: bool) -> None:
+        """Explain; `will_sweep` says whether a running test's watcher will delete the keys of the request."""
+        advice = "its watcher will delete these keys when it has ended" if will_sweep else "retry when it has ended"
+        super().__init__(f"the test of {test} is running and uses these keys; {advice}")
+        self.will_sweep = will_sweep
 
 
 class StoppingError(Exception):
@@ -59,7 +58,7 @@ class Sweep:
         self.patterns = tuple(pattern.text for pattern in settings.pattern)
         self.dry_run = settings.dry_run
         self.admitted: Future[None] = Future()
-        """Done when the sweep may begin; holds BusyError if another replica is sweeping."""
+        """Done when the sweep may begin; holds BusyError or InUseError if it may not."""
         self.ended: Future[Report] = Future()
         self.cancelled_at: float | None = None
         self._now = Report(Status.SWEEPING, dry_run=settings.dry_run)
@@ -83,9 +82,20 @@ class Sweeps:
     """Starts, stops and remembers the sweeps of this server. Any thread may call its methods."""
 
     def __init__(
-        self, settings: Settings, work: Work, lock: Lock, log: Log, on_end: Callable[[Report], None] = lambda _: None
+        self,
+        settings: Settings,
+        work: Work,
+        lock: Lock,
+        log: Log,
+        on_end: Callable[[Report], None] = lambda _: None,
+        check_free: Callable[[Settings], None] = lambda _: None,
     ) -> None:
-        """Store the arguments; `on_end` is called with each report, on the sweep's thread."""
+        """Store the arguments.
+
+        `on_end` is called with each report, on the sweep's thread. `check_free` raises InUseError if a test is running
+        that a sweep with these settings would disturb.
+        """
+        self._check_free = check_free
         self._settings = settings
         self._work = work
         self._lock = lock
@@ -147,14 +157,17 @@ class Sweeps:
 
     def _run(self, sweep: Sweep, settings: Settings, log: Log) -> None:
         try:
-            if (running := self._lock.take(sweep.id, settings.timeout + _LOCK_RESERVE)) is not None:
-                with self._one_at_a_time:
-                    self._running = None
-                    del self._latest[sweep.id]
-                sweep.admitted.set_exception(BusyError(running))
+            if (running := self._lock.take(sweep.id, LOCKED_FOR)) is not None:
+                self._turn_away(sweep, BusyError(running))
                 return
-            sweep.admitted.set_result(None)
-            report = self._swept(sweep, settings, log)
+            with kept(self._lock, sweep.id):
+                try:
+                    self._check_free(settings)
+                except InUseError as error:
+                    self._turn_away(sweep, error)
+                    return
+                sweep.admitted.set_result(None)
+                report = self._swept(sweep, settings, log)
         except RedisError as error:  # of the lock; perhaps Redis set it and only the answer was lost
             report = Report(error.status, dry_run=sweep.dry_run, errors=(str(error),))
         except Exception:  # the last place that can log it
@@ -162,6 +175,15 @@ class Sweeps:
             report = replace(sweep.report(), status=Status.ERROR, errors=("internal error",))
         self._release(sweep, log)
         self._end(sweep, report, log)
+
+    def _turn_away(self, sweep: Sweep, error: BusyError | InUseError) -> None:
+        """Forget a sweep that may not begin."""
+        if isinstance(error, InUseError):
+            self._release(sweep, self._log)
+        with self._one_at_a_time:
+            self._running = None
+            del self._latest[sweep.id]
+        sweep.admitted.set_exception(error)
 
     def _swept(self, sweep: Sweep, settings: Settings, log: Log) -> Report:
         timeout = end_by_timeout(settings.timeout)

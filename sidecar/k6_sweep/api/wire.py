@@ -98,10 +98,18 @@ class ProblemAnswer(BaseModel):
 
     error: str
     id: str | None = Field(default=None, description="The id of the running sweep, if that is the reason.")
+    will_sweep: bool | None = Field(
+        default=None,
+        description="If a running test is the reason: whether its watcher will delete the keys of the request.",
+    )
 
 
 def problem(
-    code: int, error: str, running: str | None = None, headers: Mapping[str, str] | None = None
+    code: int,
+    error: str,
+    running: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    will_sweep: bool | None = None,
 ) -> JSONResponse:
     """Return the answer that explains why k6-sweep did nothing."""
-    return JSONResponse(ProblemAnswer(error=error, id=running).model_dump(), code, headers)
+    return JSONResponse(ProblemAnswer(error=error, id=running, will_sweep=will_sweep).model_dump(), code, headers)

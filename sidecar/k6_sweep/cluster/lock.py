@@ -23,7 +23,7 @@ _ATTEMPTS: Final = 5
 _PATIENCE: Final = 2.0
 """Seconds that Redis may take for each step while k6-sweep takes the lock."""
 _LAST_PATIENCE: Final = 0.5
-"""The same for the release, which may have to finish before a SIGKILL."""
+"""The same for a renewal, and for the release, which may have to finish before a SIGKILL."""
 
 
 class _FullError(Exception):
@@ -74,12 +74,17 @@ class SweepLock:
                 return holder
         raise UnreachableError("could not take the sweep lock: it kept changing hands; retry")
 
-    def release(self, owner: str) -> None:
-        """Release the lock if the owner still holds it."""
+    def renew(self, owner: str, seconds: float) -> None:
+        """Let the lock expire after `seconds` from now, if the owner still holds it."""
         # Two commands, and no script: if the lock changes hands between them, two sweeps run, which does no harm.
         # See docs/decisions/0008-one-endpoint-not-a-controller.md.
         if self._holder(_LAST_PATIENCE) == owner:
-            self._ask(_LAST_PATIENCE, b"SET", owner, b"XX", b"PX", 1)  # the key expires: only a sweep deletes keys
+            milliseconds = max(1, int(seconds * 1000))  # Redis refuses PX 0
+            self._ask(_LAST_PATIENCE, b"SET", owner, b"XX", b"PX", milliseconds)
+
+    def release(self, owner: str) -> None:
+        """Release the lock if the owner still holds it."""
+        self.renew(owner, 0.0)  # the key expires: only a sweep deletes keys
 
     def _holder(self, patience: float) -> str | None:
         value: bytes | None = self._ask(patience, b"GET")

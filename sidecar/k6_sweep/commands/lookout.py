@@ -88,6 +88,14 @@ class Lookout:
         self.overtaken: Entry | None = None
         """The test that began during the sweep."""
 
+    def peek(self) -> list[Entry]:
+        """Return the running tests that a sweep would disturb, if the register can be read now."""
+        if self._settings.even_during_tests:
+            return []
+        with suppress(RedisError):
+            return self._others(self._register.read())
+        return []
+
     def may_begin(self, topology: Topology | None = None) -> None:
         """Return if the sweep may begin.
 

@@ -7,11 +7,12 @@ from typing import Final
 from k6_sweep.api.app import Service, make_app
 from k6_sweep.api.readiness import Readiness
 from k6_sweep.api.server import bind, make_server
-from k6_sweep.api.sweeps import Sweeps
+from k6_sweep.api.sweeps import InUseError, Sweeps
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
 from k6_sweep.cluster.connector import Connector
 from k6_sweep.cluster.lock import SweepLock
 from k6_sweep.commands.context import Context
+from k6_sweep.commands.lookout import lookout_of
 from k6_sweep.commands.progress import ProgressLines
 from k6_sweep.commands.run import sweep_once
 from k6_sweep.commands.used_snapshot import note_use
@@ -42,18 +43,29 @@ def serve(context: Context) -> Report:
     lock = SweepLock(settings, lambda seconds: Connector(settings, lambda: seconds), log)
     metrics = ServerMetrics()
 
-    def work(asked: Settings, log: Log, limit: TimeLimit, on_progress: OnProgress) -> Report:
+    def work(asked: Settings, log: Log, outer: TimeLimit, on_progress: OnProgress) -> Report:
         lines = ProgressLines(log)
+        lookout = lookout_of(asked, context.pod, context.run, log)
+        limit = TimeLimit(lambda: (*outer.ends(), *(lookout.ends() if lookout else ())))
 
         def take_in(progress: Progress) -> None:
             lines(progress)
             on_progress(progress)
+            if lookout:
+                lookout.tick()
 
-        report = sweep_once(asked, context.pod, log, limit, take_in)
+        report = sweep_once(asked, context.pod, log, limit, take_in, neighbours=lookout)
+        if lookout:
+            report = lookout.settle(report)
         note_use(asked, log, report)
         return report
 
-    sweeps = Sweeps(settings, work, lock, log, metrics.note_sweep)
+    def check_free(asked: Settings) -> None:
+        lookout = lookout_of(asked, context.pod, context.run, log)
+        if lookout and (others := lookout.peek()):
+            raise InUseError(str(others[0]), any(each.covers(lookout.mine) for each in others))
+
+    sweeps = Sweeps(settings, work, lock, log, metrics.note_sweep, check_free)
     readiness = Readiness(settings, Connector(settings, lambda: _PROBE_PATIENCE))
     app = make_app(Service(settings, sweeps, readiness, metrics), log)
     _stop_by_signal(settings, sweeps, context.signals())

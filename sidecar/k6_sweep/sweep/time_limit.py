@@ -25,12 +25,12 @@ class TimeLimit:
 
     def __init__(self, ends: Callable[[], Iterable[End]]) -> None:
         """Prepare; `ends` returns the ends that are known at the time of the call, at least one."""
-        self._ends = ends
+        self.ends = ends
 
     def remaining(self) -> float:
         """Return the seconds left; they may drop at any time; at 0 or less the sweep stops before its next write."""
-        return min(self._ends()).at - time.monotonic()
+        return min(self.ends()).at - time.monotonic()
 
     def reason(self) -> str:
         """Return what ends the sweep first."""
-        return min(self._ends()).reason
+        return min(self.ends()).reason

@@ -40,6 +40,10 @@ class FreeLock:
         assert seconds
         return None
 
+    def renew(self, owner: str, seconds: float) -> None:
+        assert owner
+        assert seconds
+
     def release(self, owner: str) -> None:
         assert owner
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from k6_sweep.api.sweeps import REMEMBERED, BusyError, StoppingError, Sweeps
+from k6_sweep.api.lock import LOCKED_FOR
+from k6_sweep.api.sweeps import REMEMBERED, BusyError, InUseError, StoppingError, Sweeps
 from k6_sweep.errors import UnreachableError
 from k6_sweep.log import Log
 from k6_sweep.patterns import Pattern
@@ -15,7 +16,7 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.status import Status
 from k6_sweep.sweep.result import Progress
 from k6_sweep.sweep.time_limit import TimeLimit
-from tests.support import quiet_log, settings_for
+from tests.support import quiet_log, settings_for, until
 
 PATTERNS = (Pattern("test:1:*"),)
 
@@ -27,13 +28,17 @@ class FakeLock:
     holder: str | None = None
     away: bool = False
     released: list[str] = field(default_factory=list)
+    renewed: list[tuple[str, float]] = field(default_factory=list)
 
     def take(self, owner: str, seconds: float) -> str | None:
         assert owner
-        assert seconds == 70
+        assert seconds == LOCKED_FOR
         if self.away:
             raise UnreachableError("cannot reach redis:6379")
         return self.holder
+
+    def renew(self, owner: str, seconds: float) -> None:
+        self.renewed.append((owner, seconds))
 
     def release(self, owner: str) -> None:
         self.released.append(owner)
@@ -127,6 +132,35 @@ def test_another_replica_sweeps(sweeps: Sweeps, lock: FakeLock, work: FakeWork, 
     lock.holder = None
     work.may_end.set()
     assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "complete"
+
+
+def test_a_test_that_is_running(work: FakeWork, lock: FakeLock, ends: list[Report]) -> None:
+    """A sweep that would disturb a test is not admitted, nothing is stored, and the lock is released."""
+    in_use = [True]
+
+    def check_free(settings: Settings) -> None:
+        assert settings.pattern == PATTERNS
+        if in_use[0]:
+            raise InUseError("load/k6-1", will_sweep=True)
+
+    sweeps = Sweeps(settings_for("redis://h"), work, lock, quiet_log(), ends.append, check_free)
+    sweep = sweeps.begin(PATTERNS, dry_run=False)
+    with pytest.raises(InUseError, match="the test of load/k6-1 is running and uses these keys; its watcher will"):
+        sweep.admitted.result(5)
+    sweeps.join()
+    assert (work.settings, ends, lock.released, sweeps.find(sweep.id)) == ([], [], [sweep.id], None)
+    in_use[0] = False
+    work.may_end.set()
+    assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "complete"
+
+
+def test_the_lock_is_renewed(sweeps: Sweeps, work: FakeWork, lock: FakeLock) -> None:
+    """A sweep keeps its lock for a few seconds at a time, and not for its whole time limit."""
+    sweep = sweeps.begin(PATTERNS, dry_run=False)
+    until(lambda: len(lock.renewed) > 1)
+    assert set(lock.renewed) == {(sweep.id, LOCKED_FOR)}
+    work.may_end.set()
+    assert sweep.ended.result(5).status == "complete"
 
 
 def test_the_lock_cannot_be_asked(sweeps: Sweeps, lock: FakeLock, work: FakeWork) -> None:
