@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.yaml"), *ROOT.glob("charts/*/*.md")]
 ELSEWHERE = {
     "--jobs",
+    *("--runtime-config", "--feature-gates"),  # of kube-apiserver
     "--scan",
     "--pattern",
     "--pipe",

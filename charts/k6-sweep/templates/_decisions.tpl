@@ -2,7 +2,7 @@
 
 {{/* "true" if any part of this release sweeps. */}}
 {{- define "k6-sweep.sweeps" -}}
-{{- if or .Values.cleanup.enabled .Values.cleanupJob.enabled .Values.api.enabled }}true{{ end -}}
+{{- if or .Values.cleanup.enabled .Values.cleanupJob.enabled .Values.api.enabled .Values.policy.enabled }}true{{ end -}}
 {{- end -}}
 
 {{- define "k6-sweep.clusterHasNative" -}}
@@ -36,6 +36,17 @@
 {{- end -}}
 {{- if and $cleanup.enabled (not .Values.k6.enabled) (not .Chart.IsRoot) $distributed -}}
   {{- $problems = append $problems "k6.parallelism above 1 or testRun.enabled needs a watcher, but this chart does not know the name of the parent chart's Job: run k6-sweep watch --target in a Job of your own" -}}
+{{- end -}}
+{{- if .Values.policy.enabled -}}
+  {{- if not (semverCompare ">=1.34.0-0" .Capabilities.KubeVersion.Version) -}}
+    {{- $problems = append $problems (printf "policy.enabled needs Kubernetes 1.34 or newer, but the cluster has %s: use k6-sweep inject, or cleanup.enabled" .Capabilities.KubeVersion.Version) -}}
+  {{- end -}}
+  {{- if or (ne $cleanup.detector "process") (ne $cleanup.when "always") $cleanup.emitEvent -}}
+    {{- $problems = append $problems "policy.enabled gives no Job a service account, which cleanup.emitEvent, cleanup.when and cleanup.detector kubernetes need: leave these at their defaults" -}}
+  {{- end -}}
+  {{- if or $cleanup.failJob (eq $cleanup.sidecar.mode "container") -}}
+    {{- $problems = append $problems "policy.enabled adds a native sidecar: leave cleanup.failJob and cleanup.sidecar.mode at their defaults" -}}
+  {{- end -}}
 {{- end -}}
 {{- if $cleanup.enabled -}}
   {{- if $distributed -}}
