@@ -4,7 +4,6 @@ import os
 import random
 import re
 import signal
-import socket
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -334,30 +333,6 @@ def test_a_connect_that_hangs_does_not_hold_up_the_report(cluster: LocalCluster)
     assert report.status == "incomplete"
     assert f"127.0.0.1:{hanging} did not answer in time" in report.errors
     assert report.deleted > 0
-
-
-def test_what_is_no_redis_is_out_of_reach() -> None:
-    """A server of another protocol counts as unreachable, not as an internal fault."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            while True:
-                try:
-                    client, _ = server.accept()
-                except OSError:
-                    return
-                client.recv(1000)
-                client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                client.close()
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        try:
-            with pytest.raises(UnreachableError, match="lost the connection"):
-                sweep_now(settings_for(f"redis://127.0.0.1:{server.getsockname()[1]}"), seconds=1)
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
 
 
 @pytest.mark.every_server

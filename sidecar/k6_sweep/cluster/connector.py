@@ -101,7 +101,7 @@ class Connector:
                 if not sentinel:
                     raise
                 connection = self._connected(address, {})  # many Sentinels have no users configured
-        except (exceptions.RedisError, OSError) as error:
+        except (exceptions.RedisError, OSError, ValueError) as error:  # a ValueError of a MOVED without its address
             _refuse(error, name, settings, lambda: self._names_of(address))
         return Link(connection, name, hint="" if url.tls else _TRY_TLS)
 
@@ -212,6 +212,8 @@ def _refuse(error: Exception, name: str, settings: Settings, names_of: Callable[
         ) from error
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSING_TLS_ERRORS):
         raise DeniedError(f"the TLS handshake with {name} failed: {cause}{_TRY_PLAIN}") from error
+    if isinstance(error, exceptions.InvalidResponse) or type(error) is ValueError:
+        raise DeniedError(f"not supported: {name} does not answer a login as Redis does: {text_of(error)}") from error
     # A refused connection has reached no server, so TLS is not the cause.
     hint = "" if isinstance(cause, ConnectionRefusedError) else _TRY_PLAIN if settings.redis_url.tls else _TRY_TLS
     raise UnreachableError(f"cannot reach {name}: {text_of(error)}{hint}") from error

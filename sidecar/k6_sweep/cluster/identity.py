@@ -3,7 +3,7 @@
 from redis import exceptions
 
 from k6_sweep.cluster.link import Connect
-from k6_sweep.cluster.replies import text_of
+from k6_sweep.cluster.replies import parsing, text_of
 from k6_sweep.errors import DeniedError
 from k6_sweep.settings.redis_url import RedisUrl
 from k6_sweep.settings.values import Address
@@ -43,8 +43,9 @@ def _of_server(connect: Connect, address: Address, url: RedisUrl) -> frozenset[s
         ) from error
     finally:
         link.close()
-    lines = (line.partition(":") for reply in replies for line in reply.decode().splitlines())
-    facts = {name: value for name, _, value in lines if value.strip("0")}
+    with parsing(link.name, "INFO", replies):
+        lines = (line.partition(":") for reply in replies for line in reply.decode().splitlines())
+        facts = {name: value for name, _, value in lines if value.strip("0")}
     ids = {facts[name] for name in ("run_id", "master_replid") if name in facts}
     if url.sentinels:
         ids |= {f"{facts[name]} of {url}" for name in ("master_replid", "master_replid2") if name in facts}

@@ -55,10 +55,18 @@ class PipelinedConnection(AbstractConnection):
                 raise reply
         return replies
 
+    def _error(self, text: str) -> Exception:
+        """Return an error reply as redis-py's exception; a MOVED or ASK without its slot and address as a plain one."""
+        try:
+            error: Exception = self._parser.parse_error(text)
+        except ValueError:
+            return exceptions.ResponseError(text)
+        return error
+
     def _read(self, count: int) -> list[Any]:
         if self._reader is None:
             self._reader = hiredis.Reader(
-                protocolError=exceptions.InvalidResponse, replyError=self._parser.parse_error, notEnoughData=_MORE
+                protocolError=exceptions.InvalidResponse, replyError=self._error, notEnoughData=_MORE
             )
         get, feed = self._reader.gets, self._reader.feed
         if (socket := self._get_socket()) is None:
@@ -123,6 +131,11 @@ class Link:
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
             raise DeniedError(
                 f"{self.name} needs a login: {text_of(error)}; check the user and the password"
+            ) from error
+        except exceptions.InvalidResponse as error:
+            self.closed = True
+            raise DeniedError(
+                f"not supported: {self.name} does not speak Redis's protocol: {error}{self._hint}"
             ) from error
         except (exceptions.RedisError, OSError, AttributeError, ValueError) as error:
             self.closed = True

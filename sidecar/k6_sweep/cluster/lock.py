@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from k6_sweep.cluster.link import Connect, pack
 from k6_sweep.cluster.own_keys import MARK, ask_owner, own_key, reused
-from k6_sweep.cluster.replies import ReplyKind, denial, judge
+from k6_sweep.cluster.replies import ReplyKind, denial, judge, parsing
 from k6_sweep.cluster.sentinel import seeds
 from k6_sweep.cluster.slots import key_slot
 from k6_sweep.cluster.topology import discover
@@ -88,7 +88,8 @@ class SweepLock:
 
     def _holder(self, patience: float) -> str | None:
         value: bytes | None = self._ask(patience, b"GET")
-        return None if value is None else value.decode("ascii", "replace")
+        with parsing("a server", "GET", value):
+            return None if value is None else value.decode("ascii", "replace")
 
     def _ask(self, patience: float, command: bytes, *more: bytes | str | int) -> Any:  # a reply has any shape
         """Send a command on the lock's key to the node that owns the key."""

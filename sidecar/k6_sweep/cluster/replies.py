@@ -1,6 +1,8 @@
 """Decides what a server's error reply means for the slot of the command."""
 
 import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -62,6 +64,60 @@ def denial(server: str, text: str) -> DeniedError:
     """Return the exception for an error that a retry does not solve."""
     advice = "; give the user the permissions of docs/redis.md" if text.startswith("NOPERM") else ""
     return DeniedError(f"{server} denies a command: {text}{advice}")
+
+
+def not_supported(server: str, command: str, reply: Any) -> DeniedError:  # any reply
+    """Return the exception for a reply of another type than Redis gives; it never has the reply's content."""
+    match reply:
+        case None:
+            what = "nothing"
+        case int():
+            what = "a number"
+        case bytes():
+            what = "a text"
+        case list():
+            what = f"a list of {len(reply)}"
+        case _:
+            what = "an error"
+    return DeniedError(
+        f"not supported: {server} answered {what} to {command}, which Redis and Valkey do not; set --redis-url to the "
+        "servers themselves, and not to a proxy"
+    )
+
+
+@contextmanager
+def parsing(server: str, command: str, reply: Any) -> Iterator[None]:  # any reply
+    """Turn a failure to understand the reply, inside the block, into an error that names the server and the command.
+
+    Raises:
+        DeniedError: The reply is not of the type that Redis gives.
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise not_supported(server, command, reply) from error
+
+
+def number(server: str, command: str, reply: Any) -> int:  # any reply
+    """Return a reply that must be a number.
+
+    Raises:
+        DeniedError: It is something else.
+    """
+    if not isinstance(reply, int):
+        raise not_supported(server, command, reply)
+    return reply
+
+
+def keys_in(server: str, command: str, reply: Any) -> list[bytes]:  # any reply
+    """Return a reply that must be a list of keys; only its ends are looked at, because there may be millions.
+
+    Raises:
+        DeniedError: It is something else.
+    """
+    if not isinstance(reply, list) or not all(isinstance(key, bytes) for key in (*reply[:1], *reply[-1:])):
+        raise not_supported(server, command, reply)
+    return reply
 
 
 def is_denied(reply: Any) -> bool:  # any reply

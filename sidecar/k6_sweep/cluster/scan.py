@@ -12,6 +12,7 @@ from typing import Final
 
 from k6_sweep.cluster.link import Link
 from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.replies import keys_in, number, parsing
 from k6_sweep.cluster.slots import SLOT_COUNT, key_slot
 from k6_sweep.cluster.topology import hello, version_of
 
@@ -48,7 +49,7 @@ def scan_slot(link: Link, slot: int, size: WriteSize) -> Iterator[list[bytes]]:
     server, version = version_of(hello(link))
     if version < _FIRST_WITH_SLOT_CURSORS.get(server, (99,)):
         raise SlotCursorError
-    missing = link.ask(b"CLUSTER", b"COUNTKEYSINSLOT", slot)
+    missing = number(link.name, "CLUSTER COUNTKEYSINSLOT", link.ask(b"CLUSTER", b"COUNTKEYSINSLOT", slot))
     cursor = b"%d" % slot
     while int(cursor) % SLOT_COUNT == slot:
         cursor, page = _scan(link, cursor, size)
@@ -69,6 +70,8 @@ def _scan(link: Link, cursor: bytes, size: WriteSize) -> tuple[bytes, list[bytes
     began = time.monotonic()
     # Half of a write: in a table that was emptied, SCAN reads ten buckets for each key of its COUNT.
     # Without MATCH, which takes one pattern: each further pattern would cost a scan.
-    following, page = link.ask(b"SCAN", cursor, b"COUNT", max(1, size.keys // 2))
+    reply = link.ask(b"SCAN", cursor, b"COUNT", max(1, size.keys // 2))
     size.learn(time.monotonic() - began)
-    return following, page
+    with parsing(link.name, "SCAN", reply):
+        following, page = reply
+        return b"%d" % int(following), keys_in(link.name, "SCAN", page)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from redis import exceptions
 
 from k6_sweep.cluster.link import Connect
-from k6_sweep.cluster.replies import text_of
+from k6_sweep.cluster.replies import parsing, text_of
 from k6_sweep.errors import DeniedError, RedisError, UnreachableError, joined
 from k6_sweep.settings.redis_url import RedisUrl
 from k6_sweep.settings.values import Address
@@ -48,4 +48,5 @@ def _primary(sentinel: Address, master: str, connect: Connect) -> Address:
         link.close()
     if found is None:
         raise UnreachableError(f"the Sentinel {link.name} has no primary named {master!r}; check --redis-url")
-    return Address(found[0].decode(), int(found[1]))
+    with parsing(link.name, "SENTINEL GET-MASTER-ADDR-BY-NAME", found):
+        return Address(found[0].decode(), int(found[1]))

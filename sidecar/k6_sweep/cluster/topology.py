@@ -8,8 +8,8 @@ from typing import Any
 from redis import exceptions
 
 from k6_sweep.cluster.link import Connect, Link, pack
-from k6_sweep.cluster.replies import denial, text_of
-from k6_sweep.cluster.slots import ALL_SLOTS
+from k6_sweep.cluster.replies import denial, parsing, text_of
+from k6_sweep.cluster.slots import ALL_SLOTS, SLOT_COUNT
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.settings.values import Address
 
@@ -68,13 +68,16 @@ def hello(link: Link) -> dict[str, str]:
         reply = link.ask(b"HELLO")
     except exceptions.ResponseError as error:
         raise DeniedError(f"{link.name} denies HELLO: {text_of(error)}; Redis 6 or newer is required") from error
-    pairs = zip(reply[::2], reply[1::2], strict=True)
-    return {key.decode(): value.decode() for key, value in pairs if isinstance(value, bytes)}
+    with parsing(link.name, "HELLO", reply):
+        pairs = zip(reply[::2], reply[1::2], strict=True)
+        facts = {key.decode(): value.decode() for key, value in pairs if isinstance(value, bytes)}
+        return {"mode": facts["mode"], "role": facts.get("role", "")} | facts
 
 
 def version_of(facts: Mapping[str, str]) -> tuple[str, tuple[int, ...]]:
     """Return the name (redis or valkey) and the version, from the reply to HELLO; `("", (0,))` if it has none."""
-    return facts.get("server", ""), tuple(int(part) for part in facts.get("version", "0").split(".")[:2])
+    parts = facts.get("version", "0").split(".")[:2]
+    return facts.get("server", ""), tuple(int(part) if part.isdecimal() else 0 for part in parts)
 
 
 def read_topology(link: Link, address: Address) -> Topology:
@@ -104,8 +107,14 @@ def read_topology(link: Link, address: Address) -> Topology:
     except exceptions.ResponseError as error:
         raise UnreachableError(f"{link.name} cannot describe its cluster: {text_of(error)}") from error
     nodes = _nodes(link)
-    shards = tuple(_shards(entries, address, _failed_replicas(nodes)))
-    return Topology(clustered=True, shards=shards, idle=tuple(_idle(nodes, shards)))
+    with parsing(link.name, "CLUSTER NODES", nodes):
+        failed = _failed_replicas(nodes)
+    with parsing(link.name, "CLUSTER SLOTS", entries):
+        shards = tuple(_shards(entries, address, failed))
+    if not shards:
+        raise UnreachableError(f"{link.name} knows no primary that owns slots")
+    with parsing(link.name, "CLUSTER NODES", nodes):
+        return Topology(clustered=True, shards=shards, idle=tuple(_idle(nodes, shards)))
 
 
 def _replicas_of(link: Link) -> int:
@@ -114,7 +123,8 @@ def _replicas_of(link: Link) -> int:
     Source: https://redis.io/docs/latest/commands/role/
     """
     (role,) = link.pipeline([pack((b"ROLE",))])
-    return len(role[2]) if isinstance(role, list) else 0
+    with parsing(link.name, "ROLE", role):
+        return 0 if isinstance(role, Exception) else len(role[2])
 
 
 def _failed_replicas(nodes: Iterable[Sequence[str]]) -> Counter[str]:
@@ -151,10 +161,12 @@ def importing(link: Link) -> frozenset[int]:
     The migration may be interrupted: then the slot's owner no longer knows of it, and no client can reach the keys that
     have already arrived on this node.
     """
-    own = next((node for node in _nodes(link) if "myself" in _flags(node)), [])
-    # Only the node's own line has its migrations, as [slot-<-node].
-    words = (word for word in own[_SLOTS:] if word.startswith("[") and "-<-" in word)
-    return frozenset(int(word[1:].partition("-")[0]) for word in words)
+    nodes = _nodes(link)
+    with parsing(link.name, "CLUSTER NODES", nodes):
+        own = next((node for node in nodes if "myself" in _flags(node)), [])
+        # Only the node's own line has its migrations, as [slot-<-node].
+        words = (word for word in own[_SLOTS:] if word.startswith("[") and "-<-" in word)
+        return frozenset(int(word[1:].partition("-")[0]) for word in words)
 
 
 _ID, _ADDRESS, _FLAGS, _PRIMARY, _SLOTS = 0, 1, 2, 3, 8
@@ -167,7 +179,8 @@ def _nodes(link: Link) -> list[list[str]]:
     Source: https://redis.io/docs/latest/commands/cluster-nodes/
     """
     (reply,) = link.pipeline([pack((b"CLUSTER", b"NODES"))])
-    return [] if isinstance(reply, Exception) else [line.split() for line in reply.decode().splitlines()]
+    with parsing(link.name, "CLUSTER NODES", reply):
+        return [] if isinstance(reply, Exception) else [line.split() for line in reply.decode().splitlines()]
 
 
 def _shards(entries: Iterable[Any], address: Address, failed: Counter[str]) -> list[Shard]:
@@ -179,6 +192,8 @@ def _shards(entries: Iterable[Any], address: Address, failed: Counter[str]) -> l
     last: dict[str, tuple[Address, int, tuple[str, ...]]] = {}
     for first, end, primary, *replicas in entries:
         port, node_id = primary[1], primary[2].decode()
+        if not (isinstance(port, int) and 0 <= first <= end < SLOT_COUNT):
+            raise ValueError(first, end, port)
         where = Address(_host(primary) or address.host, port)
         slots.setdefault(node_id, []).extend(range(first, end + 1))
         last[node_id] = where, len(replicas) + failed[node_id], tuple(replica[2].decode() for replica in replicas)

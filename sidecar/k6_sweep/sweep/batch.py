@@ -12,7 +12,7 @@ from redis import exceptions
 
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.replies import ReplyKind, denial, judge
+from k6_sweep.cluster.replies import ReplyKind, denial, judge, number
 from k6_sweep.errors import UnreachableError
 from k6_sweep.sweep.matcher import Counts
 from k6_sweep.sweep.orders import Orders, Tally
@@ -118,6 +118,17 @@ class Batches:
             self._denied = error.text
         return False
 
+    def is_done(self, slot: int, reply: Any) -> bool:
+        """Whether a slot's owner executed an UNLINK or EXISTS, which a server answers with a number.
+
+        Raises:
+            DeniedError: It answered something else: it is no Redis, or a proxy.
+        """
+        clean = self.is_clean(slot, reply)
+        if clean:
+            number(self._link.name, "UNLINK" if self._orders.delete else "EXISTS", reply)
+        return clean
+
     def raise_denial(self) -> None:
         """Raise the server's refusal, if there is one; call it after all replies of the write were counted.
 
@@ -149,7 +160,7 @@ class Batches:
 
     def _count(self, delete: Delete, reply: Any) -> bool:
         """Count a delete, or return its keys to the allowance; return whether the server executed it."""
-        if not self.is_clean(delete.slot, reply):
+        if not self.is_done(delete.slot, reply):
             self._orders.allowance.give_back(len(delete.keys))
             return False
         if self._orders.delete:

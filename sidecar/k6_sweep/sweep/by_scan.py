@@ -76,7 +76,7 @@ class ScanSweep:
         for start in range(0, len(slots) if self._clustered else 1, _PROBED_AT_ONCE):
             part = slots[start : start + _PROBED_AT_ONCE] if self._clustered else slots[:1]
             replies = self._link.pipeline([probe_command(self._orders, slot) for slot in part])
-            answered += [slot for slot, reply in zip(part, replies, strict=True) if self._batches.is_clean(slot, reply)]
+            answered += [slot for slot, reply in zip(part, replies, strict=True) if self._batches.is_done(slot, reply)]
             self._batches.raise_denial()
         return answered if self._clustered or not answered else slots
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.replies import is_denied
+from k6_sweep.cluster.replies import is_denied, keys_in, number
 from k6_sweep.sweep.batch import Batches, Delete, probe_command
 from k6_sweep.sweep.matcher import Split
 from k6_sweep.sweep.orders import Orders, Tally
@@ -133,7 +133,7 @@ class SlotSweep:
             if is_denied(count):
                 raise ListingDeniedError
             if not isinstance(count, Exception):
-                self._sizes[slot] = count
+                self._sizes[slot] = number(self._link.name, "CLUSTER COUNTKEYSINSLOT", count)
 
     def _next_deletes(self) -> list[tuple[_Listed, Delete]]:
         """Take the waiting deletes that fit into one write, but at least one."""
@@ -165,8 +165,9 @@ class SlotSweep:
         """Sort the keys of one slot; return None if the slot cannot be swept now."""
         if is_denied(listing):
             raise ListingDeniedError
-        if not self._batches.is_clean(slot, probe) or not self._batches.is_clean(slot, listing):
+        if not self._batches.is_done(slot, probe) or not self._batches.is_clean(slot, listing):
             return None
+        listing = keys_in(self._link.name, "CLUSTER GETKEYSINSLOT", listing)
         listed = len(listing)
         split = self._orders.matcher.split(listing)
         return _Listed(slot, split, whole=listed < LIST_LIMIT, stay=listed - len(split.chosen))

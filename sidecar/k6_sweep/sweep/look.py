@@ -7,6 +7,7 @@ from redis import exceptions
 
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.replies import keys_in, number
 from k6_sweep.cluster.scan import scan_node
 from k6_sweep.sweep.by_slot import LIST_LIMIT, count_command
 from k6_sweep.sweep.matcher import Matcher
@@ -55,16 +56,18 @@ class Look:
         for start in range(0, len(slots), _COUNTED_AT_ONCE):
             part = slots[start : start + _COUNTED_AT_ONCE]
             counts = _replies(link, [count_command(slot) for slot in part])
-            filled += [(slot, count) for slot, count in zip(part, counts, strict=True) if count]
+            numbers = [number(link.name, "CLUSTER COUNTKEYSINSLOT", count) for count in counts]
+            filled += [(slot, count) for slot, count in zip(part, numbers, strict=True) if count]
         group: list[bytes] = []
-        listed = 0
+        expected = 0
         for slot, count in filled:
             self.whole = self.whole and count <= LIST_LIMIT
             group.append(pack((b"CLUSTER", b"GETKEYSINSLOT", slot, LIST_LIMIT)))
-            listed += min(count, LIST_LIMIT)
-            if listed >= _LISTED_AT_ONCE or slot == filled[-1][0]:
-                yield [key for keys in _replies(link, group) for key in keys]
-                group, listed = [], 0
+            expected += min(count, LIST_LIMIT)
+            if expected >= _LISTED_AT_ONCE or slot == filled[-1][0]:
+                listed = [keys_in(link.name, "CLUSTER GETKEYSINSLOT", reply) for reply in _replies(link, group)]
+                yield [key for keys in listed for key in keys]
+                group, expected = [], 0
 
 
 def _replies(link: Link, commands: Sequence[bytes]) -> list[Any]:

@@ -5,7 +5,7 @@ from contextlib import closing
 from redis import exceptions
 
 from k6_sweep.cluster.link import Connect, pack
-from k6_sweep.cluster.replies import judge, text_of
+from k6_sweep.cluster.replies import judge, number, text_of
 from k6_sweep.cluster.slots import key_slot
 from k6_sweep.cluster.topology import Topology
 from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
@@ -33,7 +33,7 @@ def check_marker(marker: str | None, topology: Topology, connect: Connect) -> No
         )
     if trouble := judge(reply):
         raise UnreachableError(f"{link.name} did not answer whether the key of --require-marker exists: {trouble.text}")
-    if not reply:
+    if not number(link.name, "EXISTS", reply):
         raise RefusedError(
             f"this Redis does not hold the key {marker!r} of --require-marker; check --redis-url, or create the key"
         )

@@ -12,7 +12,7 @@ from redis import exceptions
 
 from k6_sweep.cluster.link import Link
 from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.replies import ReplyKind, judge
+from k6_sweep.cluster.replies import ReplyKind, judge, keys_in
 from k6_sweep.cluster.scan import SlotCursorError, scan_node, scan_slot
 from k6_sweep.cluster.slots import key_slot
 from k6_sweep.settings.values import Address
@@ -88,7 +88,8 @@ class MovingSlot:
 
     def _pages(self, node: Link) -> Iterator[list[bytes]]:
         """Yield the slot's keys on one node: in one page, or in the pages of a scan if there are too many."""
-        listing = node.ask(b"CLUSTER", b"GETKEYSINSLOT", self._slot, LIST_LIMIT)
+        reply = node.ask(b"CLUSTER", b"GETKEYSINSLOT", self._slot, LIST_LIMIT)
+        listing = keys_in(node.name, "CLUSTER GETKEYSINSLOT", reply)
         if len(listing) < LIST_LIMIT:
             yield listing
             return

@@ -15,7 +15,7 @@ from redis import exceptions
 
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.links import Links
-from k6_sweep.cluster.replies import text_of
+from k6_sweep.cluster.replies import keys_in, number, text_of
 from k6_sweep.cluster.scan import scan_node
 from k6_sweep.cluster.slots import ALL_SLOTS, key_slot
 from k6_sweep.cluster.topology import Topology
@@ -143,7 +143,7 @@ class Search:
 
     def _may_match(self, link: Link, slot: int) -> bool:
         """Whether one of the slot's keys matches; true if they are too many for one list."""
-        listed = link.ask(b"CLUSTER", b"GETKEYSINSLOT", slot, LIST_LIMIT)
+        listed = keys_in(link.name, "CLUSTER GETKEYSINSLOT", link.ask(b"CLUSTER", b"GETKEYSINSLOT", slot, LIST_LIMIT))
         return len(listed) == LIST_LIMIT or bool(self._matcher.split(listed).chosen)
 
 
@@ -161,7 +161,7 @@ def _counts(link: Link, slots: Sequence[int]) -> dict[int, int]:
         for slot, reply in zip(part, replies, strict=True):
             if isinstance(reply, exceptions.ResponseError):
                 raise reply
-            counts[slot] = reply
+            counts[slot] = number(link.name, "CLUSTER COUNTKEYSINSLOT", reply)
     return counts
 
 
