@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "run": "delete the test's keys now, once",
     "serve": "delete the test's keys on HTTP requests, from k6's teardown() or from an admin",
     "snapshot": "record, before the test, which keys already exist",
+    "tests": "list the tests that are running on this Redis, and the sweeps that are owed",
     "check": "test addresses, login, permissions and guards; delete nothing",
 }
 """The summary of each command that connects to Redis."""
@@ -59,7 +60,7 @@ Commands:
 `k6-sweep COMMAND --help` lists the options of a command.
 
 Exit codes:
-  0  complete, dry-run, skipped (--when), handed-over (another test will sweep), ready (check) or stopped (serve)
+  0  complete, dry-run, skipped (--when), handed-over (another test will sweep), ready (check, tests) or stopped (serve)
   1  internal error
   2  invalid settings
   3  incomplete: keys may remain

@@ -50,6 +50,11 @@ class Entry:
         at = datetime.fromtimestamp(self.since, UTC).isoformat(" ", "seconds")
         return f"{self.who} ({'ended' if self.owed else 'since'} {at})"
 
+    @property
+    def state(self) -> str:
+        """Whether the test is `running`, or has ended and its sweep is `owed`."""
+        return "owed" if self.owed else "running"
+
     def overlaps(self, patterns: Iterable[Pattern]) -> bool:
         """Return False only if it is proven that the test has no key of these patterns."""
         return any(ours.overlaps(theirs) for ours in self.patterns for theirs in patterns)

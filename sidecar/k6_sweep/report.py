@@ -3,8 +3,10 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from k6_sweep.coordination import Entry
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.status import Status
 from k6_sweep.sweep.result import Progress, SweepReport
@@ -41,6 +43,8 @@ class Report:
     """What is probably a mistake, although the status is right."""
     handed_over_to: str | None = None
     """The test whose watcher will sweep."""
+    tests: tuple[Entry, ...] | None = None
+    """The register of tests, for a command that shows it."""
     code: int | None = None
     """The exit code, if the status alone does not decide it."""
 
@@ -108,6 +112,8 @@ class Report:
             }
         if self.handed_over_to:
             body["handed_over_to"] = self.handed_over_to
+        if self.tests is not None:
+            body["tests"] = [_registered(entry) for entry in self.tests]
         body["errors"] = list(self.problems)
         body["warnings"] = list(self.all_warnings)
         return body
@@ -127,6 +133,19 @@ class Report:
             if len(text) <= limit:
                 break
         return text
+
+
+def _registered(entry: Entry) -> dict[str, Any]:
+    since = datetime.fromtimestamp(entry.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    patterns = [pattern.text for pattern in entry.patterns]
+    return {
+        "who": entry.who,
+        "run": entry.run,
+        "state": entry.state,
+        "since": since,
+        "patterns": patterns,
+        "sweeps": entry.sweeps,
+    }
 
 
 def log_end(log: Log, report: Report) -> None:
@@ -157,7 +176,7 @@ def _shorter_and_shorter(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
             more = [f"and {len(found) - 1} more"] if len(found) > 1 else []
             body |= {sentences: [found[0][:_SHORT_ERROR], *more]}
             yield body
-    for detail in ("by_shard", "patterns"):
+    for detail in ("by_shard", "patterns", "tests"):
         body.pop(detail, None)
         yield body
     yield body | {"warnings": []}

@@ -5,8 +5,10 @@ It is plain text and not rich's, because the image and an installation without e
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
+from k6_sweep.coordination import Entry
 from k6_sweep.log import on_one_line, painted
 from k6_sweep.report import Report
 from k6_sweep.status import BAD_SETTINGS, Status
@@ -58,6 +60,13 @@ def _lines(report: Report, command: str, width: int, coloured: bool) -> Iterator
         yield painted(heading, "1", coloured)
         yield from lines
         yield ""
+    if report.tests:
+        heading, *lines = table(*_registered(report.tests), width)
+        yield painted(heading, "1", coloured)
+        yield from lines
+        yield ""
+    elif report.tests is not None and command == "tests":
+        yield "no test is registered"
     colour = "31" if report.status.is_failure else "32"
     yield "  ".join([painted(report.status, colour, coloured), *_facts(report)])
     if report.k6 and report.k6.ended:
@@ -70,6 +79,15 @@ def _lines(report: Report, command: str, width: int, coloured: bool) -> Iterator
     yield from _listed([f"warning: {warning}" for warning in report.all_warnings], width)
     if command != "snapshot" and report.status in _NEXT:
         yield from textwrap.wrap(_NEXT[report.status], width)
+
+
+def _registered(tests: Sequence[Entry]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    def row(entry: Entry) -> Sequence[str]:
+        since = datetime.fromtimestamp(entry.since, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        patterns = ", ".join(pattern.text for pattern in entry.patterns)
+        return on_one_line(entry.who), entry.state, since, on_one_line(patterns)
+
+    return ("test", "state", "since (UTC)", "patterns"), [row(entry) for entry in tests]
 
 
 def _facts(report: Report) -> Iterator[str]:

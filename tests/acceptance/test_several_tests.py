@@ -117,6 +117,11 @@ def sweep(cluster: LocalCluster, *options: str, minutes: int = 0) -> Ended:
 def test_the_last_one_out_sweeps(cluster: LocalCluster, start: Start) -> None:
     """The first test to end hands over to the second, by name; the second deletes the keys of both."""
     first, second = running(start, "test:a:"), running(start, "test:b:")
+    for command in ("tests", "check"):
+        shown = k6_sweep(command, "--redis-url", cluster.url, "--pattern", "test:*")
+        assert (shown.report["status"], shown.report["warnings"]) == ("ready", [])
+        states = [(each["state"], each["patterns"], each["sweeps"]) for each in shown.report["tests"]]
+        assert states == [("running", ["test:*"], True)] * 2
     refused = sweep(cluster, "--pattern", "test:a:*")
     assert (refused.code, refused.report["status"]) == (4, "refused")
     assert "is running, and a sweep would delete its keys" in refused.report["errors"][0]

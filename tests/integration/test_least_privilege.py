@@ -2,20 +2,28 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from redis import exceptions
 
+from k6_sweep.cluster.connector import Connector
+from k6_sweep.cluster.register import Register
 from k6_sweep.cluster.slots import TAGS
+from k6_sweep.commands.lookout import register_of
+from k6_sweep.coordination import Entry
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster, local_cluster
 from k6_sweep.errors import DeniedError
+from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.result import SweepReport
+from tests.acceptance.command import k6_sweep
 from tests.support import keys_of, move_slot, settings_for, sweep_now, sweep_until
 
 pytestmark = pytest.mark.every_server
 
+LOGIN = {"SWEEP_REDIS_USERNAME": "sweeper", "SWEEP_REDIS_PASSWORD": "secret"}
 DOCUMENTED = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
 LEAST = re.findall(r"^ACL SETUSER sweeper on >SECRET (.+)$", DOCUMENTED, re.MULTILINE)[0]
 
@@ -25,6 +33,9 @@ def permit(cluster: LocalCluster, rules: str) -> str:
     for node in cluster.nodes:
         node.ask("ACL", "SETUSER", "sweeper", "reset", "on", ">secret", *rules.split())
     return cluster.url.replace("//", "//sweeper:secret@")
+
+
+OF_THE_REGISTER = ("+zadd", "+zrem", "+zrange")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +68,9 @@ def test_it_is_enough_for_everything(eventful: LocalCluster) -> None:
     assert not [key for key in keys_of(eventful.primaries) if key.startswith(b"test:")]
 
 
-@pytest.mark.parametrize("permission", [word for word in LEAST.split() if word.startswith("+")])
+@pytest.mark.parametrize(
+    "permission", [word for word in LEAST.split() if word.startswith("+") and word not in OF_THE_REGISTER]
+)
 def test_each_is_needed(permission: str, eventful: LocalCluster) -> None:
     """Without any of the permissions the sweep does less, and reports NOPERM."""
     rules = " ".join(word for word in LEAST.split() if word != permission)
@@ -69,6 +82,48 @@ def test_each_is_needed(permission: str, eventful: LocalCluster) -> None:
         assert (report.status, report.exact, report.slots_done) != ("complete", True, 16384)
         said = "NOPERM: SCAN was used" if report.slots_done is None else " ".join(report.errors)
     assert "NOPERM" in said
+
+
+def use_the_register(cluster: LocalCluster, rules: str) -> Register:
+    """Enter a test, let its sweep be owed, and settle it, with these permissions."""
+    register = register_of(settings_for(permit(cluster, rules)))
+    entry = Entry("run", "load/k6-1", 0.0, (Pattern("test:*"),))
+    register.try_out()
+    assert register.enter(entry) == register.read() == [entry]
+    assert register.owe(replace(entry, owed=True))[0].owed
+    register.remove([entry])
+    assert register.read() == []
+    return register
+
+
+def test_the_register_needs_three_commands(cluster: LocalCluster) -> None:
+    """With the documented permissions a test can use the register; the set for all patterns needs a permission more."""
+    use_the_register(cluster, LEAST)
+    assert keys_of(cluster.primaries) == set()
+    Register(settings_for(cluster.url).redis_url, (), Connector(settings_for(cluster.url))).enter(
+        Entry("other", "load/k6-2", 0.0, (Pattern("*:x"),))
+    )
+    assert [each.run for each in register_of(settings_for(permit(cluster, LEAST))).read()] == []
+    more = permit(cluster, LEAST + " ~{k6-sweep}runs")
+    assert [each.run for each in register_of(settings_for(more)).read()] == ["other"]
+
+
+@pytest.mark.parametrize("permission", OF_THE_REGISTER)
+def test_without_the_register_a_sweep_goes_on(permission: str, cluster: LocalCluster) -> None:
+    """Without one of the three commands, `check` warns, and `run` sweeps as if no other test existed."""
+    write_keys(cluster, [b"test:1"])
+    rules = LEAST.replace(permission, "")
+    with pytest.raises(DeniedError, match=r"NOPERM .*on the register"):
+        use_the_register(cluster, rules)
+    url = permit(cluster, rules)
+    checked = k6_sweep("check", "--redis-url", url.replace("sweeper:secret@", ""), "--pattern", "test:*", env=LOGIN)
+    assert checked.code == 0
+    assert any("without the register of tests" in warning for warning in checked.report["warnings"])
+    swept = k6_sweep("run", "--redis-url", url.replace("sweeper:secret@", ""), "--pattern", "test:*", env=LOGIN)
+    assert (swept.report["status"], swept.report["deleted"]) == ("complete", 1)
+    assert swept.log.count("register of tests not usable") == (permission == "+zrange")
+    for node in cluster.primaries:
+        node.ask("FLUSHALL")
 
 
 def test_permission_to_write_keys_is_enough(cluster: LocalCluster) -> None:
@@ -88,6 +143,8 @@ FORBIDDEN = [
     "DEL test:1",
     "EXISTS test:1",
     "UNLINK user:1",
+    "ZADD user:1 1 x",
+    "ZRANGE {k6-sweep}runs 0 -1",
     "KEYS *",
     "FLUSHALL",
     "FLUSHDB",

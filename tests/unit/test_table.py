@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from k6_sweep.coordination import Entry
+from k6_sweep.patterns import Pattern
 from k6_sweep.report import Counts, Report
 from k6_sweep.status import BAD_SETTINGS, Status
 from k6_sweep.sweep.result import SweepReport
@@ -133,3 +135,28 @@ def test_each_failure_has_what_to_do(status: Status) -> None:
     shown = lines(Report(status, errors=("a reason",)))
     assert shown[:2] == [status, "  - a reason"]
     assert bool(shown[2:]) is (status is not Status.UNSEEN)
+
+
+def test_the_register_of_tests() -> None:
+    """`tests` shows a table of who, since when and with which patterns, or that there is none; `check` shows it too."""
+    entries = (
+        Entry("a", "load/k6-1", 0.0, (Pattern("test:*"), Pattern("a:*"))),
+        Entry("b", "laptop", 60.0, (Pattern("b:*"),), owed=True),
+    )
+    table = [
+        "test         state          since (UTC)     patterns",
+        "load/k6-1  running  1970-01-01 00:00:00  test:*, a:*",
+        "laptop        owed  1970-01-01 00:01:00          b:*",
+        "",
+        "ready",
+    ]
+    for command in ("tests", "check"):
+        assert lines(Report(Status.READY, tests=entries), command) == table
+    assert lines(Report(Status.READY, tests=()), "tests") == ["no test is registered", "ready"]
+    assert lines(Report(Status.READY, tests=()), "check") == ["ready"]
+
+
+def test_a_hand_over() -> None:
+    """After a hand-over, a person sees whose watcher will sweep."""
+    said = lines(Report(Status.HANDED_OVER, handed_over_to="load/k6-2 (since 10:00)"), "watch", width=100)
+    assert said[:2] == ["handed-over", "the watcher of load/k6-2 (since 10:00) will sweep"]

@@ -69,6 +69,11 @@ class Register:
                 asked.remove(expired)
         return self._live(stored)
 
+    def try_out(self) -> None:
+        """Try the commands that change the register, without a change: the server checks the permissions first."""
+        with self._reached() as asked:
+            asked.try_out(self._sets)
+
     def enter(self, entry: Entry) -> list[Entry]:
         """Enter a running test, or renew its entry; return the entries of all tests."""
         return self._replace(entry, b"%.3f" % (self._clock() + LIFETIME))
@@ -139,6 +144,11 @@ class _Sets:
                 members.setdefault(key, []).append(each.member)
         self._ask([(b"ZREM", key, *of_set) for key, of_set in members.items()])
 
+    def try_out(self, sets: Iterable[bytes]) -> None:
+        """Renew and remove a member that does not exist."""
+        self._ask([(b"ZADD", key, b"XX", b"0", b"-") for key in sets])
+        self._ask([(b"ZREM", key, b"-") for key in sets])
+
     def _ask(self, commands: Sequence[tuple[bytes, ...]]) -> dict[tuple[bytes, ...], Any]:
         """Send commands, each on the set that is its second word; return the replies of those that are permitted."""
         by_slot: dict[int, list[tuple[bytes, ...]]] = {}
@@ -192,7 +202,8 @@ def _stored(member: bytes, score: bytes) -> _Stored:
             sweeps=body["sweeps"] is True,
             owed=body["owed"] is True,
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+        str(entry)  # its time is one that can be shown
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         # Perhaps of another version: it may mean any test, so it is in the way of every sweep until it expires.
         name = "an unreadable entry of the register"
         entry = Entry(f"{name}: {member!r}", name, 0.0, (Pattern("*"),), sweeps=False, owed=expires == float("inf"))

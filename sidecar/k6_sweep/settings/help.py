@@ -73,6 +73,13 @@ EXAMPLES: Final[Mapping[str, str]] = {
   # Use the variables of a container
   SWEEP_REDIS_URL=redis://redis:6379 SWEEP_PATTERN='queue:*,dedupe:*' k6-sweep check
 """,
+    "k6-sweep tests": """\
+  # Which tests are running, before a sweep by hand
+  k6-sweep tests --redis-url redis://redis:6379 --pattern 'queue:*'
+
+  # For a script
+  k6-sweep tests --redis-url redis://redis:6379 --pattern 'queue:*' --output json
+""",
     "k6-sweep inject": """\
   # Add k6-sweep to the Job of a load test, and apply it
   k6-sweep inject -f job.yaml -n load-test --redis-url rediss://redis.staging:6379 \\

@@ -19,9 +19,9 @@ class TakenBy(Enum):
     `inject` takes the settings that it passes on; each container that it adds gets those that its command takes.
     """
 
-    ALL = ("watch", "run", "serve", "snapshot", "check", "inject")
+    ALL = ("watch", "run", "serve", "snapshot", "check", "tests", "inject")
     """Each of them reads or deletes the test's keys in Redis and writes a log, or configures a container that does."""
-    IN_PLACE = ("watch", "run", "serve", "snapshot", "check")
+    IN_PLACE = ("watch", "run", "serve", "snapshot", "check", "tests")
     """The setting concerns the machine that connects to Redis: its files, logins and log. `inject` runs elsewhere."""
     SWEEPING = ("watch", "run", "serve", "inject")
     """Only these commands delete keys."""
@@ -45,7 +45,7 @@ class TakenBy(Enum):
     """These commands end with one sweep and report it; `serve` shows the counts of its sweeps at /metrics."""
     ONE_SWEEP_IN_PLACE = ("watch", "run")
     """The same commands, except `inject`: the setting is a file on the machine that sweeps."""
-    ENDING = ("watch", "run", "snapshot", "check")
+    ENDING = ("watch", "run", "snapshot", "check", "tests")
     """The exit code of these commands is their result; `inject` derives the right policy from the manifest."""
     SERVE = ("serve",)
     """Only `serve` has an endpoint."""

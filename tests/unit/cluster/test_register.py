@@ -137,8 +137,9 @@ def test_an_unreadable_entry_is_in_the_way() -> None:
     cluster = FakeCluster()
     node = cluster.owner[SLOT]
     node.put(FOR_ALL)
-    node.sets[FOR_ALL] = {b'{"run":1}': b"600", b"rubbish": b"inf"}
-    running, owed = sorted(register(cluster).read(), key=lambda each: each.owed)
+    future = b'{"run":"x","who":"x","since":1e99,"patterns":["a:*"],"keep":[],"sweeps":true,"owed":true}'
+    node.sets[FOR_ALL] = {b'{"run":1}': b"600", b"rubbish": b"inf", future: b"-1"}
+    _, running, owed = sorted(register(cluster).read(), key=lambda each: each.owed)
     assert running.overlaps([Pattern("x:*")])
     assert not running.covers(entry("a"))
     assert owed.owed
