@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.helm import HelmRefusedError, Rendered, env_of
+from tests.chart.helm import HelmRefusedError, Rendered, env_of, pod_specs
 
 Render = Callable[..., Rendered]
 
@@ -328,3 +328,15 @@ def test_what_cannot_be_meant_is_refused(rendered: Render, values: dict[str, Any
     """The chart refuses contradictory values with the reason and the solution."""
     with pytest.raises(HelmRefusedError, match=said):
         rendered(**values)
+
+
+def test_openshift_assigns_the_user(rendered: Render) -> None:
+    """With null in place of the user, no container of k6-sweep has one, as inject's --run-as-user none does it."""
+    security = {"runAsUser": None, "runAsGroup": None}
+    for values in ({}, {"k6": {"parallelism": 3}}):
+        made = rendered({"securityContext": security, "preflight": {"enabled": not values}}, **values)
+        for _, pod in pod_specs(made.manifests):
+            for container in (*pod.get("initContainers", []), *pod["containers"]):
+                if container["name"].startswith("k6-sweep"):
+                    assert container["securityContext"]["runAsNonRoot"] is True
+                    assert not {"runAsUser", "runAsGroup"} & container["securityContext"].keys()

@@ -127,16 +127,18 @@ def _inject(files: Sequence[File], cleanup: Cleanup) -> Injected:
     if not found:
         raise SettingsError([_nothing_found(files, wanted)])
     manifests = [each.manifest for file in files for each in file.documents]
-    problems, notes = list[str](), list[str]()
+    problems, notes, left = list[str](), list[str](), 0
     for case in found:
         try:
             notes += _serve(case, cleanup, manifests)
         except _NotServedError as error:
             problems += [f"{case.title}: {reason}" for reason in error.reasons]
+            left += 1
     if problems and (cleanup.settings.strict or not notes):
         raise SettingsError(problems)
     notes += [f"{problem} (left as it is: nothing cleans up after it)" for problem in problems]
     notes += [f"{each.title} has no k6 container and is unchanged" for each in every if each not in found]
+    notes.append(f"tests with k6-sweep: {len(found) - left}; tests left without it: {left}")
     return Injected(documents.write([file.changed() for file in files]), tuple(notes))
 
 
@@ -170,7 +172,7 @@ def _serve(case: _Case, cleanup: Cleanup, manifests: Sequence[Any]) -> list[str]
         raise _NotServedError([f"{error}; write that part out in both places"]) from None
     case.document.file.edits += edits
     case.put_before(added, {} if comments else BESIDE_IT)
-    return [f"{case.title} {served(cleanup, target)}", *(f"{case.title}: {each}" for each in advised)]
+    return [f"{case.title} {served(cleanup, target, added)}", *(f"{case.title}: {each}" for each in advised)]
 
 
 def _namespace(workload: Workload, settings: InjectSettings) -> str | None:

@@ -3,18 +3,21 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from k6_sweep.inject.cleanup import Cleanup
+from k6_sweep.inject.cleanup import Cleanup, Manifest
 from k6_sweep.inject.meshes import of_meshes
 from k6_sweep.inject.quotas import of_limits
 from k6_sweep.inject.workload import Workload
 from k6_sweep.settings.target import Target
 
 
-def served(cleanup: Cleanup, target: Target | None) -> str:
-    """Return what inject has added to a workload."""
+def served(cleanup: Cleanup, target: Target | None, added: Sequence[Manifest]) -> str:
+    """Return what inject has added to a workload, and the objects beside it."""
     if target:
-        return f"gets a separate watcher Job, which sweeps when all pods of {target} have ended"
-    return f"cleans up with {'a native sidecar' if cleanup.native else 'an ordinary container before k6'}"
+        form = f"gets a separate watcher Job, which sweeps when all pods of {target} have ended"
+    else:
+        form = f"cleans up with {'a native sidecar' if cleanup.native else 'an ordinary container before k6'}"
+    kinds = ", ".join(each["kind"] for each in added)
+    return f"{form}; added before it: {kinds} {added[0]['metadata']['name']}" if added else form
 
 
 def advice(workload: Workload, k6: str, cleanup: Cleanup, manifests: Sequence[Any]) -> Iterator[str]:

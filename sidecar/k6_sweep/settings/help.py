@@ -8,6 +8,13 @@ Every option can also be set as an environment variable: --redis-url is SWEEP_RE
 uses the option. Times are in seconds, or have a unit: 500ms, 60s, 5m, 1h.
 """
 
+_EXIT_CODES: Final = {
+    "k6-sweep inject": """
+Exit codes:
+  0  the manifests are on standard output; standard error has what was added and what was left, and why
+  2  nothing was printed: the options or the manifests are invalid, no test can be served, or --strict and one cannot
+"""
+}
 EXAMPLES: Final[Mapping[str, str]] = {
     "k6-sweep": """\
   # Count the keys that a sweep would delete
@@ -98,4 +105,4 @@ EXAMPLES: Final[Mapping[str, str]] = {
 
 def end_of_help(program: str) -> str:
     """Return the notes for all programs and the examples of this one."""
-    return f"\n{_NOTES}\nExamples:\n{EXAMPLES[program]}"
+    return f"\n{_NOTES}{_EXIT_CODES.get(program, '')}\nExamples:\n{EXAMPLES[program]}"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from k6_sweep.cli import main
 from k6_sweep.inject.command import inject
 from tests.unit.inject.test_inject import job, out, refusal, run, sidecar_env
 
@@ -303,3 +304,19 @@ def test_uninject_says_what_it_did() -> None:
     assert "Job load-test has no k6-sweep now" in said(run(job(), "--emit-event").text)
     assert "ServiceAccount load-test-sweep is removed" in said(run(job(), "--emit-event").text)
     assert "Job load-test had no k6-sweep" in said(job())
+
+
+def test_the_summary_counts() -> None:
+    """The last note has the number of tests with k6-sweep, and of those that were left; others name what was added."""
+    done = run(f"{DEPLOYMENT}---\n{CRON}---\n{job(parallelism=2)}")
+    assert "tests with k6-sweep: 2; tests left without it: 1" in done.notes
+    assert "added before it: ServiceAccount, Role, RoleBinding, Job load-test-sweep" in "\n".join(done.notes)
+
+
+def test_the_help_has_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    """`inject --help` explains the exit codes."""
+    with pytest.raises(SystemExit):
+        main(["inject", "--help"], {})
+    printed = capsys.readouterr().out
+    assert "Exit codes:\n  0  the manifests are on standard output" in printed
+    assert "\n  2  nothing was printed" in printed
