@@ -66,11 +66,12 @@ check: lint  ## everything that CI runs
 	@rm -f .coverage
 	@$(MAKE) --no-print-directory test COVERAGE=yes
 
-# 200 runs take about an hour. To replay one, use its number: make chaos FIRST=17 RUNS=1
+# 200 runs take about an hour and a quarter. To replay one, use its number: make chaos FIRST=17 RUNS=1
 FIRST ?= 1
 RUNS ?= 200
-chaos: $(BIN)/.installed  ## sweep clusters while nodes fail and slots move, again and again
+chaos: $(BIN)/.installed  ## sweep clusters while nodes fail and slots move, and while several tests run, again and again
 	K6_SWEEP_CHAOS_FIRST=$(FIRST) K6_SWEEP_CHAOS_RUNS=$(RUNS) K6_SWEEP_CHAOS_KEYS=200000 $(BIN)/pytest -q -s --timeout 400 tests/chaos
+	K6_SWEEP_SHARING_FIRST=$(FIRST) K6_SWEEP_SHARING_RUNS=$(RUNS) $(BIN)/pytest -q --timeout 400 tests/acceptance/test_several_tests.py -k story
 
 bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the wait; BEFORE=COMMIT also compares with that commit
 	$(BIN)/python -m bench.sweep

@@ -48,6 +48,8 @@ class LastSweep(Collector):
             yield _gauge("success_timestamp_seconds", "Time when the last complete sweep ended.", self._succeeded)
         if report.k6 and report.k6.exit_code is not None:
             yield _gauge("k6_exit_code", "Exit code of k6 in the last run.", report.k6.exit_code)
+        if report.owed is not None:
+            yield _gauge("owed_sweeps", "Number of other tests whose sweeps were owed after the last run.", report.owed)
         if sweep is None:
             return
         yield _gauge("warnings", "Number of warnings in the report of the last run.", len(report.all_warnings))

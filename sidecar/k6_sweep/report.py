@@ -43,6 +43,8 @@ class Report:
     """What is probably a mistake, although the status is right."""
     handed_over_to: str | None = None
     """The test whose watcher will sweep."""
+    owed: int | None = None
+    """Number of other tests that have ended, whose sweeps are owed; None if the register was not read."""
     tests: tuple[Entry, ...] | None = None
     """The register of tests, for a command that shows it."""
     code: int | None = None

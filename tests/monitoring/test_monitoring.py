@@ -167,7 +167,7 @@ def test_dashboard_and_alerts_on_what_happened(
     push(Report(Status.INCOMPLETE, sweep=left), gateway.url, {"run": "newer", "namespace": "load-test"}, 5)
     push(Report(Status.REFUSED), gateway.url, {"run": "another", "namespace": "elsewhere"}, 5)
     k6 = K6Outcome(seen=True, ended=True, exit_code=99)
-    push(Report(Status.COMPLETE, sweep=SWEPT, k6=k6), gateway.url, {"run": "k6", "namespace": "third"}, 5)
+    push(Report(Status.COMPLETE, sweep=SWEPT, k6=k6, owed=1), gateway.url, {"run": "k6", "namespace": "third"}, 5)
     promtool("check", "metrics", text=endpoint.ask("GET", "/metrics").text)
     targets = {gateway.port: {}, endpoint.port: {"namespace": "served"}}
     with prometheus(tmp_path, targets, manifests("PrometheusRule")["spec"]) as web:
@@ -247,6 +247,22 @@ OUTCOMES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
     "unseen, and never a sweep": (
         [_series("status", "1x20", more=', status="unseen"'), _series("end_timestamp_seconds", "0x20")],
         {"K6SweepIncomplete", "K6SweepMissing"},
+    ),
+    "handed over to a test that still runs": (
+        [
+            _series("status", "1x20", more=', status="handed-over"'),
+            _series("end_timestamp_seconds", "0x20"),
+            _series("success_timestamp_seconds", "-3600x20"),
+        ],
+        set(),
+    ),
+    "handed over again and again, and never swept": (
+        [
+            _series("status", "1x20", more=', status="handed-over"'),
+            _series("end_timestamp_seconds", "0x20"),
+            _series("success_timestamp_seconds", "-90000x20"),
+        ],
+        {"K6SweepMissing"},
     ),
     "too long ago": (
         [

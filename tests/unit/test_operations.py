@@ -65,7 +65,8 @@ def test_queries_ask_for_what_there_is() -> None:
 def test_metrics_are_exposed() -> None:
     """The page lists exactly the existing metrics, with their labels."""
     metrics = ServerMetrics()
-    metrics.note_sweep(Report(Status.COMPLETE, sweep=REPORTED, k6=K6Outcome(seen=True, ended=True, exit_code=0)))
+    k6 = K6Outcome(seen=True, ended=True, exit_code=0)
+    metrics.note_sweep(Report(Status.COMPLETE, sweep=REPORTED, k6=k6, owed=0))
     metrics.note_request("GET", "/healthz", 200)
     exposed: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(generate_latest(metrics.registry).decode()):

@@ -131,7 +131,7 @@ class Lookout:
             if paid:
                 self._change(lambda: self._register.remove(paid))
         left = [each for each in owed(self.seen, self.mine.patterns) if each not in paid and each.run != self.mine.run]
-        return replace(report, warnings=(*report.warnings, *map(owed_sentence, left)))
+        return replace(report, warnings=(*report.warnings, *map(owed_sentence, left)), owed=len(left))
 
     def _look(self, topology: Topology | None) -> list[Entry]:
         return self._register.read(topology)
