@@ -30,6 +30,7 @@ ELSEWHERE = {
     "--from-file",
     "--from-literal",
     "--insecure",
+    "--exit-on-running",
     "--verb",
     "--resource",
     "--role",

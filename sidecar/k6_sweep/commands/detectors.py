@@ -57,7 +57,7 @@ def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa
     settings, pod, log = context.settings, context.pod, context.log
     check_namespace_of_processes(pod.inside)
     budget = replace(_budget(settings), k6_dies_with_us=pod.inside)  # elsewhere a signal to k6-sweep does not end k6
-    watching = ProcessWatch(settings.k6_process, lambda: budget, events, log)
+    watching = ProcessWatch(settings.k6_process, lambda: budget, events, log, k6_user=settings.k6_user)
     needs_the_api = settings.when != "always" and not kernel_tells_exit_codes()
     untold = (
         f"--when {settings.when} needs k6's exit code. This kernel does not report it (Linux 6.15 and newer do), and "

@@ -112,6 +112,8 @@ def _why_unseen(settings: Settings, events: Events, k6: K6Outcome) -> str:
         why = f"{events.signalled_by} stopped the wait before k6 appeared"
     else:
         why = f"k6 did not appear within {settings.start_timeout:g} s (--start-timeout)"
+    if k6.detector == "process" and k6.why:
+        return f"{k6.why}; nothing was deleted"
     if k6.detector == "process":
         return f"{why}; nothing was deleted; check that the process name is {settings.k6_process!r} (--k6-process)"
     return f"{why}; nothing was deleted" + (f"; {k6.why}" if k6.why else "")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD
 from k6_sweep.settings.options import Role, TakenBy, flag, option
 from k6_sweep.settings.target import Target
-from k6_sweep.settings.values import name_of, one_of, positive_seconds, seconds
+from k6_sweep.settings.values import name_of, one_of, positive_seconds, seconds, whole_number
 
 _K6 = "Waiting for k6"
 
@@ -57,6 +57,16 @@ class WatchSettings:
         parse=name_of,
         metavar="NAME",
         default="k6",
+    )
+    k6_user: int | None = option(
+        _K6,
+        TakenBy.WAITING,
+        "Numeric user id of k6's process (process detector). Processes of other users are not taken for k6.",
+        role=Role.PROTECTS,
+        why="k6's image and most manifests leave the user open.",
+        parse=whole_number(0),
+        metavar="UID",
+        shown_default="any user",
     )
     start_timeout: float = option(
         _K6,

@@ -17,6 +17,7 @@ _SUBCOMMANDS: Final = frozenset(
 _CAP_SYS_PTRACE: Final = 1 << 19
 """The bit in CapEff of the capability that sees all processes despite hidepid: linux/capability.h."""
 _TESTING: Final = frozenset({"run", "cloud"})
+_DETACHING: Final = "--exit-on-running"
 _INFRA: Final = frozenset({"pause", "pod", "catatonit"})
 """Names of a pod's first process, if its containers share one process namespace: that of the kubelet's usual image, of
 OpenShift, and of Podman."""
@@ -30,6 +31,8 @@ class Found:
 
     k6: psutil.Process
     leader: psutil.Process | None
+    detached: bool = False
+    """Whether k6 only starts a test elsewhere, and ends before the test."""
 
 
 def is_k6(name: str, cmdline: Iterable[str], k6_process: str) -> bool:
@@ -42,6 +45,11 @@ def is_k6(name: str, cmdline: Iterable[str], k6_process: str) -> bool:
     # Not the first word: options and their values may precede the subcommand, as in `k6 --config x.json run`.
     # All subcommands are known, so that `k6 archive run` is not a test.
     return next((word for word in words[1:] if word in _SUBCOMMANDS), None) in _TESTING
+
+
+def is_detached(cmdline: Iterable[str]) -> bool:
+    """Whether it is `k6 cloud --exit-on-running`, which ends when the test in the cloud has started."""
+    return any(word == _DETACHING or word in {f"{_DETACHING}=true", f"{_DETACHING}=1"} for word in cmdline)
 
 
 def lineage(process: psutil.Process) -> list[psutil.Process]:
@@ -62,8 +70,8 @@ def own_lineage() -> frozenset[int]:
     return frozenset(process.pid for process in lineage(psutil.Process()))
 
 
-def find_k6(k6_process: str, own_pids: frozenset[int]) -> Iterator[Found]:
-    """Yield every k6 that runs a test, with its container's first process.
+def find_k6(k6_process: str, own_pids: frozenset[int], k6_user: int | None = None) -> Iterator[Found]:
+    """Yield every k6 that runs a test, with its container's first process; with `k6_user`, only those of this uid.
 
     Raises:
         RefusedError: A k6 is, or descends from, the first process of k6's own process namespace, and k6-sweep has
@@ -73,13 +81,14 @@ def find_k6(k6_process: str, own_pids: frozenset[int]) -> Iterator[Found]:
         if process.pid in own_pids:
             continue
         try:
-            if not is_k6(process.name(), process.cmdline(), k6_process):
+            cmdline = process.cmdline()
+            if not is_k6(process.name(), cmdline, k6_process) or k6_user not in {None, process.uids().real}:
                 continue
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
         line = lineage(process)
         if os.getpid() not in {above.pid for above in line}:  # a fork of k6-sweep still has its command line
-            yield Found(process, _leader(line[-1], own_pids))
+            yield Found(process, _leader(line[-1], own_pids), is_detached(cmdline))
 
 
 def _leader(top: psutil.Process, own_pids: frozenset[int]) -> psutil.Process | None:

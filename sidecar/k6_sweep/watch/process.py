@@ -23,6 +23,11 @@ _LOOK_SHARE: Final = 20
 _LOOK_WITHOUT_PIDFD: Final = 1.0
 """Seconds between two looks at the known processes on a kernel without pidfd."""
 
+_DETACHED: Final = (
+    "k6 cloud --exit-on-running ends when the test in the cloud has started, so its end is not the test's end; "
+    "remove --exit-on-running"
+)
+
 Hold = Callable[[psutil.Process], ProcessHandle]
 """Opens the handle of a process; raises Gone, or PidfdUnsupportedError if the kernel cannot do it."""
 
@@ -31,9 +36,18 @@ class ProcessWatch:
     """One wait for k6, from its start to its end."""
 
     def __init__(
-        self, k6_process: str, budget: Callable[[], Budget], events: Events, log: Log, hold: Hold = ProcessHandle.open
+        self,
+        k6_process: str,
+        budget: Callable[[], Budget],
+        events: Events,
+        log: Log,
+        hold: Hold = ProcessHandle.open,
+        k6_user: int | None = None,
     ) -> None:
         """Prepare; `budget` returns the time limits, as they are known at the time of the call."""
+        self._k6_user = k6_user
+        self._detached = False
+        """Whether a k6 has only started a test elsewhere."""
         self._budget = budget
         self._k6_process = k6_process
         self._began = time.monotonic()
@@ -58,7 +72,7 @@ class ProcessWatch:
             RefusedError: k6 runs where the kernel would end k6-sweep together with it.
         """
         if not self._appeared():
-            return K6Outcome(seen=False, ended=False)
+            return K6Outcome(seen=False, ended=False, why=_DETACHED if self._detached else None)
         self._seen = time.monotonic()
         while True:
             step = self._wait_for_known()
@@ -66,6 +80,8 @@ class ProcessWatch:
                 self._log.warning(LogEvent.WAIT_OVER)
                 return K6Outcome(seen=True, ended=False, broken_off=step is Step.STOP)
             if not self._another_appears():
+                if self._detached:
+                    return K6Outcome(seen=False, ended=False, why=_DETACHED)
                 code = self._exit_code()
                 return K6Outcome(seen=True, ended=True, exit_code=code, ended_at=datetime.now(UTC))
 
@@ -82,6 +98,8 @@ class ProcessWatch:
             began = time.process_time()
             if self._look():
                 return True
+            if self._detached:
+                return False
             step, left = self._decide()
             if step is not Step.WAIT:
                 return False
@@ -100,7 +118,10 @@ class ProcessWatch:
     def _look(self) -> bool:
         """Open a handle for every visible k6 that is not known yet; return whether there was one."""
         new = False
-        for found in find_k6(self._k6_process, self._own_pids):
+        for found in find_k6(self._k6_process, self._own_pids, self._k6_user):
+            if found.detached:
+                self._detached = True
+                continue
             if found.k6 in self._alive or found.k6 in self._codes:
                 continue
             new = True
