@@ -153,6 +153,37 @@ def test_a_shard_with_another_name_is_not_swept(
     assert "the certificate of shard-2.k6-sweep.test" in report["errors"][0]
 
 
+SILENT_NAME_SERVER = """
+import fcntl, socket, struct, subprocess, sys
+subprocess.run(["mount", "--bind", sys.argv[1], "/etc/resolv.conf"], check=True)
+silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+fcntl.ioctl(silent, 0x8914, struct.pack("16sh14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP: as `ip link set lo up`
+silent.bind(("127.0.0.1", 53))
+sys.exit(subprocess.run(sys.argv[2:], check=False).returncode)
+"""
+
+
+def test_a_name_server_that_never_answers(tmp_path: Path) -> None:
+    """A command ends in its time, with the reason, although the system would ask the name server for ten minutes."""
+    if reason := why_no_names():
+        pytest.skip(reason)
+    settings = tmp_path / "resolv.conf"
+    settings.write_text(
+        "nameserver 127.0.0.1\nsearch a.test b.test c.test d.test\noptions ndots:5 timeout:30 attempts:5\n"
+    )
+    for command in (["run"], ["check"], ["snapshot", "--out", str(tmp_path / "file")]):
+        words = [sys.executable, "-m", "k6_sweep", *command, "--redis-url", "redis://redis", "--pattern", "test:*"]
+        done = subprocess.run(
+            ["unshare", "-mn", sys.executable, "-c", SILENT_NAME_SERVER, settings, *words, "--timeout", "2"],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert (done.returncode, json.loads(done.stdout)["status"]) == (5, "failed")
+        assert "the name server does not answer the question for redis" in done.stdout
+
+
 def test_a_first_address_that_never_answers(tmp_path: Path, redis_node: Node) -> None:
     """If the first address of a name never answers, k6-sweep tries the next one."""
     if reason := why_no_names():

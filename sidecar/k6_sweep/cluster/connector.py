@@ -1,17 +1,20 @@
-"""Opens links to Redis servers with the address, login and TLS of the settings, and explains failures."""
+"""Opens links to Redis servers with the address, login and TLS of the settings."""
 
 import contextlib
 import ssl
 from collections.abc import Callable, Mapping
-from socket import socket
-from typing import Any, Final, NoReturn
+from concurrent.futures import wait
+from socket import SOCK_STREAM, gaierror, getaddrinfo, socket
+from typing import Any, Final
 
 from redis import exceptions
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 
 from k6_sweep.cluster.link import Link, PipelinedConnection
-from k6_sweep.cluster.replies import ReplyKind, judge, text_of
-from k6_sweep.errors import DeniedError, UnreachableError
+from k6_sweep.cluster.on_thread import on_thread
+from k6_sweep.cluster.refusal import TRY_TLS, refuse
+from k6_sweep.cluster.replies import text_of
+from k6_sweep.errors import UnreachableError
 from k6_sweep.files.regular import read_regular
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.values import Address
@@ -20,21 +23,8 @@ _PATIENCE: Final = 5.0
 """A server that is silent for this number of seconds counts as lost; the sweep retries within its deadline."""
 _LEAST_PATIENCE: Final = 0.2
 """Seconds, even after the deadline: Python takes a socket timeout of 0 as "do not block", and refuses negative ones."""
-_TRY_TLS: Final = " (if the server accepts only TLS, start --redis-url with rediss://)"
-_TRY_PLAIN: Final = " (if the server has no TLS, start --redis-url with redis://)"
-_PASSING_TLS_ERRORS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-"""The errors of a server that is starting or stopping; other TLS errors are final, because a retry changes nothing."""
-
-_WRONG_NAME: Final = (62, 64)
-"""OpenSSL's codes of a certificate for another host name or IP address.
-
-Source: https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
-"""
-
-
 _NAMES: Final = ("DNS", "IP Address")
 """The kinds of names in a certificate that name servers."""
-_MOST_NAMES: Final = 5
 
 
 class _Tcp(PipelinedConnection, Connection):
@@ -81,12 +71,13 @@ class Connector:
     def __init__(self, settings: Settings, remaining: Callable[[], float] = lambda: _PATIENCE) -> None:
         self._settings = settings
         self._remaining = remaining
+        self._has_logged_in = False
 
     def __call__(self, address: Address) -> Link:
         """Open a link to one server and log in; an empty host means the Unix socket.
 
         Raises:
-            UnreachableError: The server does not answer, or the password file cannot be read at the moment.
+            UnreachableError: The server does not answer, or the password is being rotated.
             DeniedError: Login or TLS failed.
         """
         settings, url = self._settings, self._settings.redis_url
@@ -102,8 +93,13 @@ class Connector:
                     raise
                 connection = self._connected(address, {})  # many Sentinels have no users configured
         except (exceptions.RedisError, OSError, ValueError) as error:  # a ValueError of a MOVED without its address
-            _refuse(error, name, settings, lambda: self._names_of(address))
-        return Link(connection, name, hint="" if url.tls else _TRY_TLS)
+            if self._may_log_in_later(error):
+                raise UnreachableError(
+                    f"cannot log in to {name} any more: {text_of(error)}; k6-sweep reads the password again"
+                ) from error
+            refuse(error, name, settings, lambda: self._names_of(address))
+        self._has_logged_in = True
+        return Link(connection, name, hint="" if url.tls else TRY_TLS)
 
     def _connected(self, address: Address, options: Mapping[str, Any]) -> PipelinedConnection:
         url = self._settings.redis_url
@@ -120,8 +116,26 @@ class Connector:
             connection = self._tls(address, all_options)
         else:
             connection = _Tcp(host=address.host, port=address.port, **all_options)
+        if address.host:
+            self._look_up(address)
         connection.connect()
         return connection
+
+    def _look_up(self, address: Address) -> None:
+        """Wait until the host's name is resolved: redis-py looks it up, too, but that has no timeout.
+
+        Raises:
+            socket.gaierror: The name does not exist, or the name server does not answer.
+        """
+        looking_up = on_thread(lambda: getaddrinfo(address.host, address.port, type=SOCK_STREAM))
+        if not wait([looking_up], self._timeouts()["socket_timeout"]).done:
+            raise gaierror(f"the name server does not answer the question for {address.host}")
+        looking_up.result()
+
+    def _may_log_in_later(self, error: Exception) -> bool:
+        """Whether a login that is refused now may succeed later: the password is being rotated."""
+        rotates = self._settings.redis_password_file is not None or self._settings.redis_iam is not None
+        return isinstance(error, exceptions.AuthenticationError) and rotates and self._has_logged_in
 
     def _timeouts(self) -> dict[str, float]:
         timeout = min(_PATIENCE, max(_LEAST_PATIENCE, self._remaining()))
@@ -174,46 +188,3 @@ def _tls(settings: Settings) -> dict[str, Any]:
         # Source: https://docs.python.org/3/library/ssl.html#ssl.create_default_context
         "ssl_exclude_verify_flags": [ssl.VERIFY_X509_STRICT] if settings.redis_ca_file else None,
     }
-
-
-def _advice(error: ssl.SSLCertVerificationError, settings: Settings, names_of: Callable[[], list[str]]) -> str:
-    """Return what to do about a certificate that was refused."""
-    if error.verify_code in _WRONG_NAME:
-        names = names_of()
-        listed = ", ".join(names[:_MOST_NAMES]) + (" and others" if len(names) > _MOST_NAMES else "")
-        has = f"it names {listed}; " if names else ""
-        if settings.redis_tls_server_name:
-            return has + "correct it in --redis-tls-server-name"
-        return has + "use an address that it names, or set --redis-tls-server-name to the name that it must have"
-    if settings.redis_ca_file:
-        return "check that --redis-ca-file has the authority that signed it, and that both are valid today"
-    return "set --redis-ca-file to its CA"
-
-
-def _refuse(error: Exception, name: str, settings: Settings, names_of: Callable[[], list[str]]) -> NoReturn:
-    """Raise the error that explains a failed connect; `names_of` asks for the names in the server's certificate."""
-    if isinstance(error, exceptions.AuthenticationError):
-        raise DeniedError(
-            f"cannot log in to {name} as {settings.shown_username}: {text_of(error)}; "
-            "check SWEEP_REDIS_PASSWORD_FILE or SWEEP_REDIS_PASSWORD"
-        ) from error
-    if isinstance(error, exceptions.BusyLoadingError):
-        raise UnreachableError(f"{name} is loading its data: {text_of(error)}") from error
-    if isinstance(error, exceptions.ResponseError):
-        # SELECT, after the login: a script may keep the server busy.
-        if (reply := judge(error)) and reply.kind is ReplyKind.LATER:
-            raise UnreachableError(f"{name} does not accept connections now: {reply.text}") from error
-        raise DeniedError(f"{name} refused the connection: {text_of(error)}") from error
-    cause = error.__cause__ or error.__context__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        fault = cause.verify_message.rstrip(".")
-        raise DeniedError(
-            f"the certificate of {name} is not trusted: {fault}; {_advice(cause, settings, names_of)}"
-        ) from error
-    if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSING_TLS_ERRORS):
-        raise DeniedError(f"the TLS handshake with {name} failed: {cause}{_TRY_PLAIN}") from error
-    if isinstance(error, exceptions.InvalidResponse) or type(error) is ValueError:
-        raise DeniedError(f"not supported: {name} does not answer a login as Redis does: {text_of(error)}") from error
-    # A refused connection has reached no server, so TLS is not the cause.
-    hint = "" if isinstance(cause, ConnectionRefusedError) else _TRY_PLAIN if settings.redis_url.tls else _TRY_TLS
-    raise UnreachableError(f"cannot reach {name}: {text_of(error)}{hint}") from error

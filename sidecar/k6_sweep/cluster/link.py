@@ -97,6 +97,7 @@ class Link:
         self.name = name
         self._hint = hint
         """What the user can try if the server closes the connection before its first reply."""
+        self._has_answered = False
         self._one_at_a_time = threading.Lock()
         self.closed = False
         """Whether the link can no longer be used."""
@@ -129,6 +130,9 @@ class Link:
                     raise exceptions.ConnectionError("it is closed")
                 replies = self._connection.exchange(commands)
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
+            self.closed = True
+            if self._has_answered:  # the password is being rotated: another login shows whether that helps
+                raise UnreachableError(f"{self.name} needs another login: {text_of(error)}") from error
             raise DeniedError(
                 f"{self.name} needs a login: {text_of(error)}; check the user and the password"
             ) from error
@@ -142,4 +146,5 @@ class Link:
             # redis-py raises the last two when another thread closes the connection.
             raise UnreachableError(f"lost the connection to {self.name}: {text_of(error)}{self._hint}") from error
         self._hint = ""
+        self._has_answered = True
         return replies

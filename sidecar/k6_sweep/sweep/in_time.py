@@ -1,11 +1,11 @@
 """Waits, and calls that may hang, which end when no time remains."""
 
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from typing import Final, TypeVar
 
+from k6_sweep.cluster.on_thread import on_thread
 from k6_sweep.errors import UnreachableError
 
 _LOOK: Final = 0.1
@@ -29,15 +29,7 @@ def in_time(work: Callable[[], T], remaining: Callable[[], float]) -> T:
     Raises:
         UnreachableError: No time remains.
     """
-    result: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(work())
-        except BaseException as error:  # noqa: BLE001  # raised again below
-            result.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
+    result = on_thread(work)
     while not wait([result], _LOOK).done:
         if remaining() < -_GRACE:
             raise UnreachableError("Redis did not answer before the time was over")
