@@ -30,6 +30,7 @@ ELSEWHERE = {
     "--from-file",
     "--from-literal",
     "--insecure",
+    "--for",
     "--exit-on-running",
     "--verb",
     "--resource",
