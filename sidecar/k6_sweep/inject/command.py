@@ -134,6 +134,10 @@ def _inject(files: Sequence[File], cleanup: Cleanup) -> Injected:
         except _NotServedError as error:
             problems += [f"{case.title}: {reason}" for reason in error.reasons]
             left += 1
+    if len(found) - left > 1:
+        if cleanup.settings.coordinate == "off":
+            raise SettingsError(["several tests with --coordinate off: the sweep of one deletes the keys of others"])
+        notes.append("several tests: if they run at the same time on one Redis, the last one out sweeps for all")
     if problems and (cleanup.settings.strict or not notes):
         raise SettingsError(problems)
     notes += [f"{problem} (left as it is: nothing cleans up after it)" for problem in problems]

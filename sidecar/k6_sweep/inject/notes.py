@@ -25,7 +25,7 @@ def advice(workload: Workload, k6: str, cleanup: Cleanup, manifests: Sequence[An
     if workload.retries_unasked:
         yield "backoffLimit is not set, so Kubernetes repeats a failed test up to six times: set it to 0"
     if workload.may_overlap:
-        yield "set concurrencyPolicy: Forbid, otherwise the sweep of one test deletes the keys of the next"
+        yield "several of its tests may run at once, and the last one out sweeps; concurrencyPolicy: Forbid avoids that"
     yield from of_limits(workload, k6, cleanup, manifests)
     if workload.needs_watcher:
         return

@@ -28,6 +28,11 @@ def reasons_against(
     if not workload.creates_by_others and workload.kind not in _THAT_END:
         yield f"a {workload.kind} restarts k6 whenever it ends, so the test never ends; run it as a Job"
         return
+    if workload.may_overlap and cleanup.settings.coordinate == "off":
+        yield (
+            "several of its tests may run at once, and with --coordinate off the sweep of one deletes the keys of the "
+            "others; set concurrencyPolicy: Forbid, or remove --coordinate"
+        )
     if not workload.creates_by_others:
         yield from _pod_reasons(workload, cleanup)
     if target:

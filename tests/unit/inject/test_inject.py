@@ -396,9 +396,18 @@ def test_overlapping_tests_are_warned_of() -> None:
     cron = {"kind": "CronJob", "metadata": {"name": "c"}, "spec": spec}
     assert "concurrencyPolicy" in str(run(json.dumps(cron)).notes)
     spec["concurrencyPolicy"] = "Replace"
-    assert "concurrencyPolicy" in str(run(json.dumps(cron)).notes)
+    assert "the last one out sweeps; concurrencyPolicy" in str(run(json.dumps(cron)).notes)
+    assert "the sweep of one deletes the keys of the others" in refusal(json.dumps(cron), "--coordinate", "off")
     spec["concurrencyPolicy"] = "Forbid"
-    assert "concurrencyPolicy" not in str(run(json.dumps(cron)).notes)
+    assert "concurrencyPolicy" not in str(run(json.dumps(cron), "--coordinate", "off").notes)
+
+
+def test_several_tests_in_one_input() -> None:
+    """Several tests get a note that the last one out sweeps; without coordination they are refused."""
+    two = f"{job()}\n---\n{job().replace('load-test', 'other')}"
+    assert "the last one out sweeps for all" in str(run(two).notes)
+    assert "the last one out" not in str(run(job()).notes)
+    assert "several tests with --coordinate off" in refusal(two, "--coordinate", "off")
 
 
 def test_a_refusal_prints_no_manifest(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
