@@ -35,6 +35,8 @@ class K6Command:
 def k6_command(container: Mapping[str, Any]) -> K6Command:
     """Return what a container's command, arguments and image show."""
     words = [str(word) for field in ("command", "args") for word in _list(container.get(field))]
+    # A step of Tekton has its script in `script`, a template of Argo in `source`.
+    words += [f"{container[field]}\n" for field in ("script", "source") if field in container]
     process = _process(words)
     image = image_name(str(container.get("image", "")))
     text = "\n".join(words)

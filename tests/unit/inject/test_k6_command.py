@@ -21,6 +21,8 @@ SHELL = ["sh", "-c"]
         ({"command": [*SHELL, "/opt/xk6 run -q /a.js && curl x"]}, "xk6"),
         ({"command": SHELL, "args": ["qemu-aarch64 /bin/k6 run a.js"]}, "qemu-aarch64"),
         ({"command": [*SHELL, "K6_OUT=csv k6 -v run a.js | tee log"]}, "k6"),
+        ({"script": "#!/bin/sh\nk6 run a.js"}, "k6"),
+        ({"source": "k6 cloud a.js"}, "k6"),
         ({"command": ["./run-k6.sh", "run"]}, None),
         ({"command": [*SHELL, "node k6.js run"]}, None),
         ({"command": ["k6", "version"]}, None),
