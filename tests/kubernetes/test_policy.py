@@ -64,10 +64,10 @@ def install(namespace: Namespace, tmp_path: Path) -> Iterator[Install]:
         pytest.skip(reason)
     installed = []
 
-    def one(*, on_refusal: str = "deny", waits: bool = True, **cleanup: object) -> str:
+    def one(*, on_refusal: str = "deny", waits: bool = True, more: Manifest | None = None, **cleanup: object) -> str:
         profile = f"profile-{next(_NUMBERS)}"
         policy = {"enabled": True, "profile": profile, "onRefusal": on_refusal}
-        values = {**copy.deepcopy(BASIS), "policy": policy}
+        values = {**copy.deepcopy(BASIS), "policy": policy, **(more or {})}
         values["cleanup"].update(cleanup)
         found = [each for each in render(written(tmp_path, values)).manifests if "AdmissionPolicy" in each["kind"]]
         text = as_text(found)
@@ -228,3 +228,14 @@ def test_without_the_policy(install: Install, namespace: Namespace) -> None:
     path = f"/apis/admissionregistration.k8s.io/v1/{kind}/k6-sweep-load-test-{profile}"
     namespace.api.ask("DELETE", path)
     until(lambda: ours(asked(namespace, job(profile))) == [])
+
+
+def test_pull_secrets_and_resources(install: Install, namespace: Namespace) -> None:
+    """The pod gets the pull secrets of the chart in addition to its own, and resources as they are written."""
+    resources = {"requests": {"cpu": 0.5, "memory": "32Mi"}, "limits": {"cpu": 1, "memory": "256Mi"}}
+    profile = install(more={"imagePullSecrets": [{"name": "corp"}]}, resources=resources)
+    for theirs in ([], [{"name": "mine"}]):
+        pod = asked(namespace, job(profile, {"imagePullSecrets": theirs} if theirs else {}))["spec"]["template"]["spec"]
+        assert pod["imagePullSecrets"] == [*theirs, {"name": "corp"}]
+        expected = {"requests": {"cpu": "500m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}}
+        assert pod["initContainers"][0]["resources"] == expected

@@ -55,7 +55,7 @@ dyn({{ toJson . }})
 {{- else if kindIs "bool" . -}}
 dyn({{ . }})
 {{- else -}}
-dyn({{ int64 . }})
+dyn({{ if eq (floor .) (float64 .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }})
 {{- end -}}
 {{- end -}}
 
