@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from k6_sweep.cluster.connector import Connector
-from k6_sweep.cluster.link import Connect, Link
+from k6_sweep.cluster.link import Connect, Link, Sent
 from k6_sweep.demo.keys import all_keys
 from k6_sweep.demo.servers import Node, find_redis_server, start_server, stop
 from k6_sweep.errors import SweepError
@@ -87,8 +87,14 @@ Pipeline = Callable[[Sequence[bytes]], list[Any]]
 
 def step_between(link: Link, around: Callable[[Pipeline, Sequence[bytes]], list[Any]]) -> Link:
     """Give each write of a link to `around`, which sends it with the function that it gets."""
-    pipeline = link.pipeline
-    link.pipeline = lambda commands: around(pipeline, commands)  # type: ignore[method-assign]  # only for this link
+    send = link.send
+
+    def stepping(commands: Sequence[bytes]) -> Sent:
+        sent = Sent(link, len(commands))
+        sent.received = around(lambda changed: send(changed).replies(), commands)
+        return sent
+
+    link.send = stepping  # type: ignore[method-assign]  # only for this link
     return link
 
 

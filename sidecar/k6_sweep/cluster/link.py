@@ -1,7 +1,10 @@
 """One connection to one Redis server: sends pipelines, and turns redis-py's errors into k6-sweep's."""
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import hiredis
@@ -36,20 +39,20 @@ class PipelinedConnection(AbstractConnection):
     # redis-py's pipelines take 10 µs for each key, and its GETKEYSINSLOT fails for keys that are not text.
     _reader: hiredis.Reader | None = None
 
-    def exchange(self, commands: Sequence[bytes]) -> list[Any]:
-        """Send packed commands in one write; return one reply for each, error replies as exceptions.
+    def send(self, commands: Sequence[bytes]) -> None:
+        """Send packed commands in one write.
 
         Raises:
             redis.exceptions.RedisError: The connection broke or the server refuses it; no more replies can be read.
             OSError: The same.
         """
-        try:
+        with self._lost_on_error():
             self.send_packed_command([b"".join(commands)], check_health=False)
-            replies = self._read(len(commands))
-        except BaseException:
-            self.disconnect()  # late replies must not be mistaken for the replies to later commands
-            self._reader = None
-            raise
+
+    def receive(self, count: int) -> list[Any]:
+        """Return the next replies, error replies as exceptions; the errors are those of `send`."""
+        with self._lost_on_error():
+            replies = self._read(count)
         for reply in replies:
             if isinstance(reply, exceptions.ConnectionError):  # such as LOADING, or a missing login
                 raise reply
@@ -62,6 +65,15 @@ class PipelinedConnection(AbstractConnection):
         except ValueError:
             return exceptions.ResponseError(text)
         return error
+
+    @contextmanager
+    def _lost_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.disconnect()  # late replies must not be mistaken for the replies to later commands
+            self._reader = None
+            raise
 
     def _read(self, count: int) -> list[Any]:
         if self._reader is None:
@@ -85,11 +97,26 @@ class PipelinedConnection(AbstractConnection):
         return replies
 
 
+class Sent:
+    """Commands on their way to a server, which answers them in the order of all commands of its link."""
+
+    def __init__(self, link: "Link", count: int) -> None:
+        self._link = link
+        self.count = count
+        self.at = time.monotonic()
+        """When they were sent."""
+        self.received: list[Any] | None = None
+
+    def replies(self) -> list[Any]:
+        """Wait for the replies and return one for each command, an error reply as the exception itself."""
+        return self._link.receive(self)
+
+
 class Link:
     """A logged-in connection to one server.
 
     Its methods raise `UnreachableError` when the connection breaks (the link cannot be used after that), and
-    `DeniedError` when the server refuses and a retry does not help.
+    `DeniedError` when the server refuses and a retry does not help. Several threads may use a link.
     """
 
     def __init__(self, connection: PipelinedConnection, name: str, hint: str = "") -> None:
@@ -99,8 +126,12 @@ class Link:
         """What the user can try if the server closes the connection before its first reply."""
         self._has_answered = False
         self._one_at_a_time = threading.Lock()
+        self._awaited: deque[Sent] = deque()
+        """What the server has not answered yet, the oldest first."""
         self.closed = False
         """Whether the link can no longer be used."""
+        self.shortest_trip = float("inf")
+        """Seconds of the shortest round trip so far: about the time that the network takes."""
 
     def close(self) -> None:
         """End the connection, even while another thread uses it."""
@@ -120,15 +151,36 @@ class Link:
         return reply
 
     def pipeline(self, commands: Sequence[bytes]) -> list[Any]:
-        """Send packed commands in one write; return one reply for each, an error reply as the exception itself.
+        """Send packed commands in one write; return one reply for each, an error reply as the exception itself."""
+        return self.send(commands).replies()
 
-        Several threads may use a link: each waits until the other thread has its replies.
-        """
+    def send(self, commands: Sequence[bytes]) -> Sent:
+        """Send packed commands in one write, and do not wait for the replies."""
+        with self._explained():
+            sent = Sent(self, len(commands))
+            self._connection.send(commands)
+            self._awaited.append(sent)
+        return sent
+
+    def receive(self, sent: Sent) -> list[Any]:
+        """Wait for the replies to these commands, and with them for the replies to all earlier ones."""
+        if sent.received is None:
+            with self._explained():
+                while sent.received is None:
+                    oldest = self._awaited.popleft()
+                    oldest.received = self._connection.receive(oldest.count)
+                    self.shortest_trip = min(self.shortest_trip, time.monotonic() - oldest.at)
+            self._hint, self._has_answered = "", True
+        return sent.received
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Let one thread use the connection, and explain why it broke."""
         try:
             with self._one_at_a_time:
                 if self.closed:  # redis-py would reconnect, and the server would not know the earlier commands
                     raise exceptions.ConnectionError("it is closed")
-                replies = self._connection.exchange(commands)
+                yield
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
             self.closed = True
             if self._has_answered:  # the password is being rotated: another login shows whether that helps
@@ -145,6 +197,3 @@ class Link:
             self.closed = True
             # redis-py raises the last two when another thread closes the connection.
             raise UnreachableError(f"lost the connection to {self.name}: {text_of(error)}{self._hint}") from error
-        self._hint = ""
-        self._has_answered = True
-        return replies

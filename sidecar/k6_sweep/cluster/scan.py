@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from k6_sweep.cluster.link import Link
-from k6_sweep.cluster.links import WriteSize
 from k6_sweep.cluster.replies import keys_in, number, parsing
 from k6_sweep.cluster.slots import SLOT_COUNT, key_slot
 from k6_sweep.cluster.topology import hello, version_of
+from k6_sweep.cluster.window import Window
 
 _FIRST_WITH_SLOT_CURSORS: Final = {"redis": (7, 4), "valkey": (8, 0)}
 
@@ -23,7 +23,7 @@ class SlotCursorError(Exception):
     """A scan of one slot did not see all of its keys."""
 
 
-def scan_node(link: Link, size: WriteSize) -> Iterator[list[bytes]]:
+def scan_node(link: Link, window: Window) -> Iterator[list[bytes]]:
     """Yield all keys of a server; some keys may come twice.
 
     Raises:
@@ -32,13 +32,13 @@ def scan_node(link: Link, size: WriteSize) -> Iterator[list[bytes]]:
     """
     cursor = b"0"
     while True:
-        cursor, page = _scan(link, cursor, size)
+        cursor, page = _scan(link, cursor, window)
         yield page
         if cursor == b"0":
             return
 
 
-def scan_slot(link: Link, slot: int, size: WriteSize) -> Iterator[list[bytes]]:
+def scan_slot(link: Link, slot: int, window: Window) -> Iterator[list[bytes]]:
     """Yield all keys of one slot; some keys may come twice.
 
     Raises:
@@ -52,7 +52,7 @@ def scan_slot(link: Link, slot: int, size: WriteSize) -> Iterator[list[bytes]]:
     missing = number(link.name, "CLUSTER COUNTKEYSINSLOT", link.ask(b"CLUSTER", b"COUNTKEYSINSLOT", slot))
     cursor = b"%d" % slot
     while int(cursor) % SLOT_COUNT == slot:
-        cursor, page = _scan(link, cursor, size)
+        cursor, page = _scan(link, cursor, window)
         mine = [key for key in page if key_slot(key) == slot]
         # Keys of other slots are in order only on the last page, whose cursor has left the slot.
         if len(mine) < len(page) and int(cursor) % SLOT_COUNT == slot:
@@ -66,12 +66,11 @@ def scan_slot(link: Link, slot: int, size: WriteSize) -> Iterator[list[bytes]]:
         raise SlotCursorError
 
 
-def _scan(link: Link, cursor: bytes, size: WriteSize) -> tuple[bytes, list[bytes]]:
-    began = time.monotonic()
-    # Half of a write: in a table that was emptied, SCAN reads ten buckets for each key of its COUNT.
+def _scan(link: Link, cursor: bytes, window: Window) -> tuple[bytes, list[bytes]]:
+    count, sent = window.page, time.monotonic()
     # Without MATCH, which takes one pattern: each further pattern would cost a scan.
-    reply = link.ask(b"SCAN", cursor, b"COUNT", max(1, size.keys // 2))
-    size.learn(time.monotonic() - began)
+    reply = link.ask(b"SCAN", cursor, b"COUNT", count)
+    window.learn(count, sent, time.monotonic(), link.shortest_trip)
     with parsing(link.name, "SCAN", reply):
         following, page = reply
         return b"%d" % int(following), keys_in(link.name, "SCAN", page)

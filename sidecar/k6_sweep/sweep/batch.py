@@ -1,6 +1,6 @@
 """Deletes keys: the only module that sends UNLINK.
 
-Every delete of a sweep passes through `Batches.write`, no matter how its keys were found: by slot, by SCAN, or in a
+Every delete of a sweep passes through `Batches.send`, no matter how its keys were found: by slot, by SCAN, or in a
 moving slot. So one place applies the key limit, the rate, the deadline and the counts; a test checks this.
 """
 
@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from redis import exceptions
 
-from k6_sweep.cluster.link import Link, pack
-from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.link import Link, Sent, pack
 from k6_sweep.cluster.replies import ReplyKind, denial, judge, number
+from k6_sweep.cluster.window import Window
 from k6_sweep.errors import UnreachableError
 from k6_sweep.sweep.matcher import Counts
 from k6_sweep.sweep.orders import Orders, Tally
@@ -40,15 +40,24 @@ class Written(NamedTuple):
     """The replies to the other commands, an error reply as the exception itself."""
 
 
+class Write(NamedTuple):
+    """Deletes that a server has been sent, in one write with other commands."""
+
+    deletes: Sequence[Delete]
+    sent: Sent
+    work: int
+    """In the unit of one key."""
+
+
 class Batches:
-    """Deletes keys of one server, one write at a time."""
+    """Deletes keys of one server."""
 
     def __init__(
         self,
         link: Link,
         orders: Orders,
         tally: Tally,
-        write_size: WriteSize,
+        window: Window,
         *,
         asking: bool = False,
         onward: Link | None = None,
@@ -59,14 +68,14 @@ class Batches:
             link: The link to the server.
             orders: What may be deleted, and how fast.
             tally: Counts the deletes and records the errors.
-            write_size: How many keys one write may hold.
+            window: How many keys one write may hold.
             asking: The server is the target of a moving slot, and accepts commands for it only after ASKING.
             onward: The link to that target if this server is the source: for keys that have already moved.
         """
         self._link = link
         self._orders = orders
         self._tally = tally
-        self._write_size = write_size
+        self._window = window
         self._asking = asking
         self._onward = onward
         self._denied: str | None = None
@@ -76,34 +85,61 @@ class Batches:
     @property
     def room(self) -> int:
         """How many keys the next write may delete."""
-        return min(self._orders.most_at_once, self._write_size.keys)
+        return min(self._orders.most_at_once, self._window.keys)
 
-    def write(self, deletes: Sequence[Delete], others: Sequence[bytes] = ()) -> Written | None:
-        """Send deletes, followed by other packed commands, in one write; count what was deleted.
+    def write(self, deletes: Sequence[Delete]) -> Written | None:
+        """Send deletes in one write, wait for the replies, and count what was deleted; see `send` and `land`."""
+        write = self.send(deletes)
+        if write is None:
+            return None
+        written = self.land(write)
+        self.raise_denial()
+        return written
+
+    def send(self, deletes: Sequence[Delete], others: Sequence[bytes] = (), work: int = 0) -> Write | None:
+        """Send deletes, followed by other packed commands, in one write; `land` has to follow.
 
         If the orders forbid deleting, each delete only sends its slot's probe.
 
+        Args:
+            deletes: Which keys to delete.
+            others: Packed commands.
+            work: What the other commands cost the server, in the unit of one key.
+
         Returns:
-            The result; None if no time remained, and then nothing was sent.
+            The write; None if no time remained, and then nothing was sent.
 
         Raises:
             LimitReachedError: The allowance is used up; nothing was sent.
             UnreachableError: The connection broke; the tally records that the server may have executed the deletes.
-            DeniedError: The server refuses a delete, and a retry does not help; the other deletes were counted.
         """
         if keys := sum(len(delete.keys) for delete in deletes):
             self._orders.allowance.take(keys)
-            self._orders.pace.wait(keys, self._orders.remaining)
+            self._tally.paced += self._orders.pace.wait(keys, self._orders.remaining)
         if self._orders.remaining() <= 0:
+            self._orders.allowance.give_back(keys)
             return None
-        replies = self._exchange(self._link, deletes, others, asking=self._asking)
+        return Write(deletes, self._send(self._link, deletes, others, asking=self._asking), keys + len(deletes) + work)
+
+    def land(self, write: Write) -> Written:
+        """Wait for the replies to a write, and count what was deleted; call `raise_denial` after that.
+
+        Raises:
+            UnreachableError: The connection broke; the tally records that the server may have executed the deletes.
+        """
+        deletes = write.deletes
+        began = time.monotonic()
+        replies = self._replies(write.sent, deletes, asking=self._asking)
+        now = time.monotonic()
+        self._tally.waited += now - began
+        self._window.learn(write.work, write.sent.at, now, self._link.shortest_trip)
         if self._onward:
             gone = [at for at, reply in enumerate(replies) if isinstance(reply, exceptions.AskError)]
-            later = self._exchange(self._onward, [deletes[at] for at in gone], asking=True) if gone else []
+            moved = [deletes[at] for at in gone]
+            later = self._replies(self._send(self._onward, moved, (), asking=True), moved, asking=True) if gone else []
             for at, reply in zip(gone, later, strict=True):
                 replies[at] = reply
         clean = [self._count(delete, reply) for delete, reply in zip(deletes, replies, strict=False)]
-        self.raise_denial()
         return Written(clean, replies[len(deletes) :])
 
     def is_clean(self, slot: int, reply: Any) -> bool:
@@ -138,25 +174,32 @@ class Batches:
         if self._denied:
             raise denial(self._link.name, self._denied)
 
-    def _exchange(
-        self, link: Link, deletes: Sequence[Delete], others: Sequence[bytes] = (), *, asking: bool
-    ) -> list[Any]:
-        """Return one reply for each delete and each other command."""
+    def _send(self, link: Link, deletes: Sequence[Delete], others: Sequence[bytes], *, asking: bool) -> Sent:
         commands = [_command(self._orders, delete) for delete in deletes]
         if asking:
             commands = [part for command in commands for part in (_ASKING, command)]
-        began = time.monotonic()
         try:
-            replies = link.pipeline([*commands, *others])
+            return link.send([*commands, *others])
         except UnreachableError as error:
-            if deletes and self._orders.delete:
-                self._tally.unsure.append(f"a delete got no answer: {error}")
+            self.lose(deletes, error)
             raise
-        self._write_size.learn(time.monotonic() - began)
+
+    def _replies(self, sent: Sent, deletes: Sequence[Delete], *, asking: bool) -> list[Any]:
+        """Return one reply for each delete and each other command."""
+        try:
+            replies = sent.replies()
+        except UnreachableError as error:
+            self.lose(deletes, error)
+            raise
         if not asking:
             return replies
         pairs = zip(replies[::2], replies[1::2], strict=True)
         return [asked if isinstance(asked, Exception) else reply for asked, reply in pairs]
+
+    def lose(self, deletes: Sequence[Delete], error: UnreachableError) -> None:
+        """Record that the server may have executed deletes to which it gave no answer."""
+        if deletes and self._orders.delete:
+            self._tally.unsure.append(f"a delete got no answer: {error}")
 
     def _count(self, delete: Delete, reply: Any) -> bool:
         """Count a delete, or return its keys to the allowance; return whether the server executed it."""

@@ -9,12 +9,13 @@ from typing import Final
 from redis import exceptions
 
 from k6_sweep.cluster.link import Link
-from k6_sweep.cluster.links import WriteSize
 from k6_sweep.cluster.scan import SlotCursorError, scan_node, scan_slot
 from k6_sweep.cluster.slots import ALL_SLOTS, key_slot
-from k6_sweep.sweep.batch import Batches, Delete, probe_command
+from k6_sweep.cluster.window import Window
+from k6_sweep.errors import UnreachableError
+from k6_sweep.sweep.batch import Batches, Delete, Write, probe_command
 from k6_sweep.sweep.matcher import Counts
-from k6_sweep.sweep.orders import Orders, Tally
+from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
 
 _PROBED_AT_ONCE: Final = 256
 
@@ -22,13 +23,13 @@ _PROBED_AT_ONCE: Final = 256
 class ScanSweep:
     """Sweeps all keys of one server, or of some of its slots, over one link, from the first cursor to the last."""
 
-    def __init__(self, link: Link, orders: Orders, tally: Tally, clustered: bool, write_size: WriteSize) -> None:
+    def __init__(self, link: Link, orders: Orders, tally: Tally, clustered: bool, window: Window) -> None:
         self._link = link
         self._orders = orders
         self._tally = tally
         self._clustered = clustered
-        self._write_size = write_size
-        self._batches = Batches(link, orders, tally, write_size)
+        self._window = window
+        self._batches = Batches(link, orders, tally, window)
 
     def run(self, slots: Sequence[int]) -> None:
         """Sweep the server; the tally records the finished slots: those that the server owned before and after.
@@ -38,7 +39,7 @@ class ScanSweep:
             DeniedError: The server forbids a command.
             LimitReachedError: The allowance is used up.
         """
-        self._sweep(slots, scan_node(self._link, self._write_size), frozenset(slots))
+        self._sweep(slots, scan_node(self._link, self._window), frozenset(slots))
 
     def run_fat(self, slots: Sequence[int]) -> None:
         """Sweep slots that hold more keys than a listing returns: one by one, or all in one scan of the server.
@@ -51,11 +52,11 @@ class ScanSweep:
         rest = []
         for slot in slots:
             try:
-                self._sweep([slot], scan_slot(self._link, slot, self._write_size), {slot})
+                self._sweep([slot], scan_slot(self._link, slot, self._window), {slot})
             except SlotCursorError:
                 rest.append(slot)
         if rest and self._orders.remaining() > 0:
-            self._sweep(rest, scan_node(self._link, self._write_size), frozenset(rest))
+            self._sweep(rest, scan_node(self._link, self._window), frozenset(rest))
 
     def _sweep(self, slots: Sequence[int], pages: Iterator[list[bytes]], only: Container[int]) -> None:
         if not self._orders.delete:
@@ -83,13 +84,19 @@ class ScanSweep:
     def _walk(self, pages: Iterator[list[bytes]], only: Container[int]) -> bool:
         """Sweep the keys on the pages that are in the slots of `only`; return whether it reached the last page."""
         spared: list[Counts] = []
+        writes: list[Write] = []
         while self._orders.remaining() > 0:
             try:
                 page = next(pages, None)
+            except UnreachableError:
+                self._land(writes)
+                raise
             except exceptions.ResponseError as error:
+                self._land(writes)
                 self._batches.is_clean(ALL_SLOTS[0], error)
                 self._batches.raise_denial()
                 return False
+            self._land(writes)
             if page is None:
                 for counts in spared:
                     self._tally.spare(counts)
@@ -100,15 +107,38 @@ class ScanSweep:
                 self._tally.count(split.counts)
                 if self._orders.on_found:
                     self._orders.on_found(split.chosen)
-            elif not self._delete(split.chosen):
-                return False
+            else:
+                writes = self._send_deletes(split.chosen)
+        self._land(writes)
         return False
 
-    def _delete(self, keys: Sequence[bytes]) -> bool:
-        """Delete the keys of one page; return whether the time was sufficient."""
+    def _send_deletes(self, keys: Sequence[bytes]) -> list[Write]:
+        """Send deletes for the keys of one page, as far as the time and the allowance permit."""
         room = self._batches.room
-        starts = range(0, len(keys), room)
-        return all(self._batches.write(self._by_slot(keys[start : start + room])) is not None for start in starts)
+        writes: list[Write] = []
+        try:
+            # What was sent before an error is in the list then.
+            writes.extend(
+                write
+                for start in range(0, len(keys), room)
+                if (write := self._batches.send(self._by_slot(keys[start : start + room])))
+            )
+        except LimitReachedError:
+            self._land(writes)
+            raise
+        return writes
+
+    def _land(self, writes: Sequence[Write]) -> None:
+        """Count the deletes of one page, whose replies have come before those of the next page."""
+        try:
+            for number, write in enumerate(writes, start=1):
+                left = writes[number:]
+                self._batches.land(write)
+        except UnreachableError as error:
+            for write in left:
+                self._batches.lose(write.deletes, error)
+            raise
+        self._batches.raise_denial()
 
     def _by_slot(self, keys: Sequence[bytes]) -> list[Delete]:
         """Group the keys that may share a command; without a cluster all keys may."""

@@ -1,34 +1,28 @@
 """Sweeps the slots of one primary: asks for each slot's keys, and deletes those that match.
 
-Source: https://redis.io/docs/latest/commands/cluster-getkeysinslot/ and …/cluster-countkeysinslot/.
+Source: https://redis.io/docs/latest/commands/cluster-getkeysinslot/
 """
 
-import functools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from k6_sweep.cluster.link import Link, pack
-from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.replies import is_denied, keys_in, number
-from k6_sweep.sweep.batch import Batches, Delete, probe_command
+from k6_sweep.cluster.replies import is_denied, keys_in
+from k6_sweep.cluster.window import Window
+from k6_sweep.errors import DeniedError, UnreachableError
+from k6_sweep.sweep.batch import Batches, Delete, Write, probe_command
+from k6_sweep.sweep.count_slots import count_slots
 from k6_sweep.sweep.matcher import Split
-from k6_sweep.sweep.orders import Orders, Tally
+from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
 
 LIST_LIMIT: Final = 5000
 """Keys in one listing of a slot: with this number, GETKEYSINSLOT blocks the server for 0.5 to 2 ms."""
-_COUNTED_AT_ONCE: Final = 256
 _GIVE_UP_AFTER: Final = 64
 """After more failed slots in a row than this, k6-sweep stops asking the server."""
 _SLOT_COST: Final = 8
 """The commands for a slot cost the server about as much as this number of keys."""
-
-
-@functools.cache
-def count_command(slot: int) -> bytes:
-    """Return the command that counts a slot's keys, packed once because a sweep sends it to several primaries."""
-    return pack((b"CLUSTER", b"COUNTKEYSINSLOT", slot))
 
 
 class ListingDeniedError(Exception):
@@ -49,6 +43,17 @@ class _Listed:
     """Whether the slot's owner executed every delete so far."""
 
 
+@dataclass(slots=True)
+class _Flight:
+    """A write without an answer yet: deletes of some slots, and the listing of others."""
+
+    write: Write
+    listed: Sequence[_Listed]
+    """The slot of each delete."""
+    group: Sequence[int]
+    """The slots that it lists."""
+
+
 class SlotSweep:
     """Sweeps slots of one primary over one link.
 
@@ -56,18 +61,22 @@ class SlotSweep:
     was complete. A listing alone proves nothing: a node that owns nothing also answers it, with old keys or none.
     """
 
-    def __init__(self, link: Link, orders: Orders, tally: Tally, sizes: dict[int, int], write_size: WriteSize) -> None:
+    def __init__(self, link: Link, orders: Orders, tally: Tally, sizes: dict[int, int], window: Window) -> None:
         """Prepare; `sizes` caches the number of keys of each slot and is updated in place."""
         self._link = link
         self._orders = orders
         self._tally = tally
         self._sizes = sizes
-        self._write_size = write_size
-        self._batches = Batches(link, orders, tally, write_size)
+        self._window = window
+        self._batches = Batches(link, orders, tally, window)
+        self._groups: Iterator[list[int]] = iter(())
         self._deletes: deque[tuple[_Listed, Delete]] = deque()
         """The deletes that are not sent yet; a slot's last delete includes its probe."""
         self._again: deque[int] = deque()
         """Slots to list again: their list was not complete, and its keys were deleted."""
+        self._flights: deque[_Flight] = deque()
+        """The writes without an answer, the oldest first."""
+        self._refused_in_a_row = 0
         self.fat: list[int] = []
         """The slots that hold more keys than one list, most of which stay."""
 
@@ -85,55 +94,85 @@ class SlotSweep:
             ListingDeniedError: The server forbids the listing.
             LimitReachedError: The allowance is used up.
         """
-        groups = self._groups(slots)
-        refused_in_a_row = 0
+        self._count([slot for slot in slots if slot not in self._sizes])
+        self._window.pause()
+        self._groups = self._in_groups(slots)
+        stopped: Exception | None = None
         while True:
-            deletes = self._next_deletes()
-            # One write deletes the keys of the last listing and lists the next group: one round trip per group.
-            group: list[int] = []
-            if not self._deletes:
-                group = [self._again.popleft()] if self._again else next(groups, [])
-            if not group and not deletes:
-                return
-            written = self._batches.write([delete for _, delete in deletes], self._listing(group))
-            if written is None:
-                return
-            for (listed, delete), clean in zip(deletes, written.clean, strict=True):
-                self._settle(listed, delete, clean)
-            replies = iter(written.replies)
-            for slot in group:
-                found = self._sort(slot, probe=next(replies), listing=next(replies))
-                refused_in_a_row = refused_in_a_row + 1 if found is None else 0
-                if found is not None and self._is_worked_off(found):
-                    self._deletes += self._deletes_of(found)
-            self._batches.raise_denial()
-            if refused_in_a_row > _GIVE_UP_AFTER:
-                return  # this node no longer owns the slots, or the cluster is down
+            try:
+                while stopped is None and self._has_room() and (flight := self._send_next()):
+                    self._flights.append(flight)
+                if not self._flights:
+                    break
+                self._land(self._flights.popleft())
+            except UnreachableError as error:
+                for flight in self._flights:
+                    self._batches.lose(flight.write.deletes, error)
+                raise
+            except (DeniedError, ListingDeniedError, LimitReachedError) as error:
+                stopped = stopped or error  # first the replies to what has been sent: its deletes count
+        if stopped:
+            raise stopped
 
-    def _groups(self, slots: Sequence[int]) -> Iterator[list[int]]:
+    def _has_room(self) -> bool:
+        """Whether the server may get another write: it still owns the slots, and has not too much to do."""
+        if self._refused_in_a_row > _GIVE_UP_AFTER:
+            return False  # this node no longer owns the slots, or the cluster is down
+        unanswered = sum(flight.write.work for flight in self._flights)
+        return not self._flights or unanswered + self._window.keys <= self._window.in_flight
+
+    def _send_next(self) -> _Flight | None:
+        """Send the next write: the keys of earlier lists, and if these fit into it, the listing of the next group.
+
+        Returns None if there is nothing to send now, or no time.
+        """
+        deletes = self._next_deletes()
+        group: list[int] = []
+        if not self._deletes:
+            group = [self._again.popleft()] if self._again else next(self._groups, [])
+        if not group and not deletes:
+            return None
+        work = sum(map(self._cost, group))
+        write = self._batches.send([delete for _, delete in deletes], self._listing(group), work)
+        return _Flight(write, [listed for listed, _ in deletes], group) if write else None
+
+    def _land(self, flight: _Flight) -> None:
+        written = self._batches.land(flight.write)
+        for listed, delete, clean in zip(flight.listed, flight.write.deletes, written.clean, strict=True):
+            self._settle(listed, delete, clean)
+        replies = iter(written.replies)
+        for slot in flight.group:
+            found = self._sort(slot, probe=next(replies), listing=next(replies))
+            self._refused_in_a_row = self._refused_in_a_row + 1 if found is None else 0
+            if found is not None and self._is_worked_off(found):
+                self._deletes += self._deletes_of(found)
+        self._batches.raise_denial()
+
+    def _in_groups(self, slots: Sequence[int]) -> Iterator[list[int]]:
         """Yield slots in groups that fill half a write, because a write both deletes one group and lists the next."""
         group: list[int] = []
         filled = 0
-        for start in range(0, len(slots), _COUNTED_AT_ONCE):
-            part = slots[start : start + _COUNTED_AT_ONCE]
-            self._count([slot for slot in part if slot not in self._sizes])
-            for slot in part:
-                cost = _SLOT_COST + min(self._sizes.get(slot, 0), LIST_LIMIT)
-                if group and filled + cost > self._write_size.keys // 2:
-                    yield group
-                    group, filled = [], 0
-                group.append(slot)
-                filled += cost
+        for slot in slots:
+            cost = self._cost(slot)
+            if group and filled + cost > self._window.keys // 2:
+                yield group
+                group, filled = [], 0
+            group.append(slot)
+            filled += cost
         if group:
             yield group
 
+    def _cost(self, slot: int) -> int:
+        """Return what it costs the server to list a slot, in the unit of one key."""
+        return _SLOT_COST + min(self._sizes.get(slot, 0), LIST_LIMIT)
+
     def _count(self, slots: Sequence[int]) -> None:
-        counts = self._link.pipeline([count_command(slot) for slot in slots]) if slots else []
-        for slot, count in zip(slots, counts, strict=True):
+        """Ask for the number of keys of slots."""
+        for slot, count in count_slots(self._link, slots, self._window):
             if is_denied(count):
                 raise ListingDeniedError
-            if not isinstance(count, Exception):
-                self._sizes[slot] = number(self._link.name, "CLUSTER COUNTKEYSINSLOT", count)
+            if isinstance(count, int):
+                self._sizes[slot] = count
 
     def _next_deletes(self) -> list[tuple[_Listed, Delete]]:
         """Take the waiting deletes that fit into one write, but at least one."""

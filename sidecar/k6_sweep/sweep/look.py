@@ -6,19 +6,18 @@ from typing import Any, Final
 from redis import exceptions
 
 from k6_sweep.cluster.link import Link, pack
-from k6_sweep.cluster.links import WriteSize
-from k6_sweep.cluster.replies import keys_in, number
+from k6_sweep.cluster.replies import keys_in
 from k6_sweep.cluster.scan import scan_node
-from k6_sweep.sweep.by_slot import LIST_LIMIT, count_command
+from k6_sweep.cluster.window import Window
+from k6_sweep.sweep.by_slot import LIST_LIMIT
+from k6_sweep.sweep.count_slots import count_slots
 from k6_sweep.sweep.matcher import Matcher
 
 MOST_KEYS: Final = 100_000
 """Keys that one look reads. It takes about 0.1 s of CPU here and on the server, also if Redis holds millions."""
-_COUNTED_AT_ONCE: Final = 2048
-"""A count costs the server less than 1 µs, so fewer round trips matter more than short writes."""
 _LISTED_AT_ONCE: Final = 1000
 _BUDGET: Final = 0.005
-"""Seconds of the server's work for one page of SCAN, as in a sweep (--latency-budget)."""
+"""Seconds of the server's work for one write, as in a sweep (--latency-budget)."""
 
 
 class Look:
@@ -36,9 +35,9 @@ class Look:
         Raises:
             UnreachableError: The connection broke.
         """
-        pages = scan_node(link, WriteSize(_LISTED_AT_ONCE, _BUDGET))
+        window = Window(_LISTED_AT_ONCE, _BUDGET)
         try:
-            self._read(self._in_slots(link, slots) if clustered else pages)
+            self._read(self._in_slots(link, slots, window) if clustered else scan_node(link, window))
         except exceptions.ResponseError:  # the preflight reports what is denied
             self.whole = False
 
@@ -50,14 +49,14 @@ class Look:
             self._left -= len(page)
             self._matcher.split(page)
 
-    def _in_slots(self, link: Link, slots: Sequence[int]) -> Iterator[list[bytes]]:
+    def _in_slots(self, link: Link, slots: Sequence[int], window: Window) -> Iterator[list[bytes]]:
         """Yield the keys of the slots, those of several slots at once; of a very full slot only the first keys."""
         filled: list[tuple[int, int]] = []
-        for start in range(0, len(slots), _COUNTED_AT_ONCE):
-            part = slots[start : start + _COUNTED_AT_ONCE]
-            counts = _replies(link, [count_command(slot) for slot in part])
-            numbers = [number(link.name, "CLUSTER COUNTKEYSINSLOT", count) for count in counts]
-            filled += [(slot, count) for slot, count in zip(part, numbers, strict=True) if count]
+        for slot, count in count_slots(link, slots, window):
+            if isinstance(count, Exception):
+                raise count
+            if count:
+                filled.append((slot, count))
         group: list[bytes] = []
         expected = 0
         for slot, count in filled:

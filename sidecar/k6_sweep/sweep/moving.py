@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from redis import exceptions
 
 from k6_sweep.cluster.link import Link
-from k6_sweep.cluster.links import WriteSize
 from k6_sweep.cluster.replies import ReplyKind, judge, keys_in
 from k6_sweep.cluster.scan import SlotCursorError, scan_node, scan_slot
 from k6_sweep.cluster.slots import key_slot
+from k6_sweep.cluster.window import Window
 from k6_sweep.settings.values import Address
 from k6_sweep.sweep.batch import Batches, Delete, probe_command
 from k6_sweep.sweep.by_slot import LIST_LIMIT
@@ -41,16 +41,16 @@ class MovingSlot:
     """
 
     def __init__(
-        self, source: Link, target: Link, named: Address, slot: int, orders: Orders, tally: Tally, write_size: WriteSize
+        self, source: Link, target: Link, named: Address, slot: int, orders: Orders, tally: Tally, window: Window
     ) -> None:
         self._named = named
         """The target's address from the source's reply: the host is empty if it is the source's own host."""
         self._slot = slot
         self._orders = orders
         self._tally = tally
-        self._write_size = write_size
-        self._source = source, Batches(source, orders, tally, write_size, onward=target)
-        self._target = target, Batches(target, orders, tally, write_size, asking=True)
+        self._window = window
+        self._source = source, Batches(source, orders, tally, window, onward=target)
+        self._target = target, Batches(target, orders, tally, window, asking=True)
 
     def sweep(self) -> None:
         """Sweep the slot on both nodes; the tally records whether it is finished.
@@ -94,9 +94,9 @@ class MovingSlot:
             yield listing
             return
         try:
-            yield from scan_slot(node, self._slot, self._write_size)
+            yield from scan_slot(node, self._slot, self._window)
         except SlotCursorError:
-            for page in scan_node(node, self._write_size):
+            for page in scan_node(node, self._window):
                 yield [key for key in page if key_slot(key) == self._slot]
 
     def _delete(self, batches: Batches, keys: Sequence[bytes]) -> bool:

@@ -215,13 +215,13 @@ class Rounds:
             raise
 
     def _sweep(self, link: Link, shard: Shard, slots: Sequence[int], orders: Orders, tally: Tally) -> None:
-        size = self._links.write_size(shard.address)
-        scan = ScanSweep(link, orders, tally, self.topology.clustered, size)
+        window = self._links.window(shard.address)
+        scan = ScanSweep(link, orders, tally, self.topology.clustered, window)
         if self.by_scan:
             scan.run(slots)
             return
         self._imports.read(shard.address, link)
-        sweep = SlotSweep(link, orders, tally, self._sizes, size)
+        sweep = SlotSweep(link, orders, tally, self._sizes, window)
         sweep.run(slots)
         for slot in sweep.moving:
             if orders.remaining() > 0:
@@ -236,7 +236,7 @@ class Rounds:
         address = Address(named.host if named.host not in {"", "?"} else shard.address.host, named.port)
         try:
             target = self._links.get(address)
-            MovingSlot(source, target, named, slot, orders, tally, self._links.write_size(address)).sweep()
+            MovingSlot(source, target, named, slot, orders, tally, self._links.window(address)).sweep()
             if orders.delete and any(each.replicas for each in self.topology.shards if each.address == address):
                 await_replica(target, orders, tally)
         except UnreachableError as error:

@@ -58,15 +58,17 @@ class Pace:
         self._free_at = clock()
         self._lock = threading.Lock()
 
-    def wait(self, keys: int, remaining: Callable[[], float]) -> None:
-        """Wait until this number of keys may be deleted, or until no time remains."""
+    def wait(self, keys: int, remaining: Callable[[], float]) -> float:
+        """Wait until this number of keys may be deleted, or until no time remains; return the seconds waited."""
         if self._rate is None or not keys:
-            return
+            return 0.0
+        began = self._clock()
         with self._lock:
-            start = max(self._free_at, self._clock())
+            start = max(self._free_at, began)
             self._free_at = start + keys / self._rate
         while (left := min(start - self._clock(), remaining())) > 0:
             self._sleep(min(left, _NAP))
+        return self._clock() - began
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,10 @@ class Tally:
     """Why `deleted` may be lower than the true number; empty if it is exact."""
     broken: bool = False
     """Whether the connection broke: the keys that were deleted before may be back."""
+    waited: float = 0.0
+    """Seconds that the worker waited for replies."""
+    paced: float = 0.0
+    """Seconds that it waited for --max-rate."""
     trouble: dict[int, str] = field(default_factory=dict)
     """For each slot that could not be finished, the server's last error."""
 

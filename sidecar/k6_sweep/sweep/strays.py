@@ -15,20 +15,20 @@ from redis import exceptions
 
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.links import Links
-from k6_sweep.cluster.replies import keys_in, number, text_of
+from k6_sweep.cluster.replies import keys_in, text_of
 from k6_sweep.cluster.scan import scan_node
 from k6_sweep.cluster.slots import ALL_SLOTS, key_slot
 from k6_sweep.cluster.topology import Topology
+from k6_sweep.cluster.window import Window
 from k6_sweep.errors import RedisError, UnreachableError
 from k6_sweep.settings.values import Address
-from k6_sweep.sweep.by_slot import LIST_LIMIT, count_command
+from k6_sweep.sweep.by_slot import LIST_LIMIT
+from k6_sweep.sweep.count_slots import count_slots
 from k6_sweep.sweep.in_time import in_time, pause
 from k6_sweep.sweep.matcher import Matcher
 
 HIDES_STRAYS: Final = (8, 6)
 """The first version of Redis that hides keys of slots that it neither owns nor imports."""
-_COUNTED_AT_ONCE: Final = 2048
-"""A count takes the server less than 1 µs, so another client waits about a millisecond."""
 _NAPS: Final = (0.05, 0.1, 0.1, 0.2, 0.2, 0.3, 0.4)
 """Seconds between two looks.
 
@@ -104,7 +104,7 @@ class Search:
         foreign = {slot for slot in self._asked if slot not in owned}
 
         def read(link: Link) -> dict[int, str]:
-            pages = scan_node(link, self._links.write_size(address))
+            pages = scan_node(link, self._links.window(address))
             slots = {key_slot(key) for page in pages for key in self._matcher.split(page).chosen}
             return dict.fromkeys(foreign & slots, _holds(link))
 
@@ -114,7 +114,8 @@ class Search:
         foreign = [slot for slot in self._asked if slot not in owned]
 
         def read(link: Link) -> dict[int, str]:
-            counts = _counts(link, foreign)
+            window = self._links.window(address)
+            counts = _counts(link, foreign, window)
             filled = [slot for slot in foreign if counts[slot]]
             before = _size(link)
             if not filled and before in {None, sum(self._sizes.get(slot, 0) for slot in owned)}:
@@ -122,7 +123,7 @@ class Search:
             found = dict.fromkeys((slot for slot in filled if self._may_match(link, slot)), _holds(link))
             if before is None:
                 return found
-            counts |= _counts(link, [slot for slot in ALL_SLOTS if slot not in counts])
+            counts |= _counts(link, [slot for slot in ALL_SLOTS if slot not in counts], window)
             after = _size(link) or 0
             if before == after == sum(counts[slot] for slot in owned):
                 return {}  # Valkey 9 lists the copies that an atomic migration makes, and omits them in DBSIZE
@@ -153,15 +154,12 @@ def _size(link: Link) -> int | None:
     return reply if isinstance(reply, int) else None
 
 
-def _counts(link: Link, slots: Sequence[int]) -> dict[int, int]:
+def _counts(link: Link, slots: Sequence[int], window: Window) -> dict[int, int]:
     counts: dict[int, int] = {}
-    for start in range(0, len(slots), _COUNTED_AT_ONCE):
-        part = slots[start : start + _COUNTED_AT_ONCE]
-        replies = link.pipeline([count_command(slot) for slot in part])
-        for slot, reply in zip(part, replies, strict=True):
-            if isinstance(reply, exceptions.ResponseError):
-                raise reply
-            counts[slot] = number(link.name, "CLUSTER COUNTKEYSINSLOT", reply)
+    for slot, count in count_slots(link, slots, window):
+        if isinstance(count, Exception):
+            raise count
+        counts[slot] = count
     return counts
 
 

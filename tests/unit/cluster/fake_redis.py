@@ -17,7 +17,7 @@ import hiredis
 from redis import exceptions
 from redis.connection import Connection
 
-from k6_sweep.cluster.link import Link, PipelinedConnection
+from k6_sweep.cluster.link import Link, PipelinedConnection, Sent
 from k6_sweep.cluster.slots import ALL_SLOTS, SLOT_COUNT, TAGS, key_slot
 from k6_sweep.errors import UnreachableError
 from k6_sweep.settings.values import Address
@@ -50,16 +50,19 @@ class FakeLink(Link):
     def __init__(self, answer: Answer, name: str = "redis-0:6379") -> None:
         self.name = name
         self.closed = False
+        self.shortest_trip = 0.0
         self.sent: list[list[bytes]] = []
         self._answer = answer
 
     def close(self) -> None:
         self.closed = True
 
-    def pipeline(self, commands: Sequence[bytes]) -> list[Any]:
+    def send(self, commands: Sequence[bytes]) -> Sent:
         words = _words(commands)
         self.sent += words
-        return [self._answer(command) for command in words]
+        sent = Sent(self, len(words))
+        sent.received = [self._answer(command) for command in words]
+        return sent
 
 
 @dataclass(eq=False)
@@ -409,11 +412,12 @@ class _FakeConnection(PipelinedConnection, Connection):
         return made
 
     def send_packed_command(self, command: Iterable[bytes], check_health: bool = True) -> None:  # noqa: ARG002  # redis-py's
-        self._sent = _words(command)
+        self._sent += _words(command)
 
     def _read(self, count: int) -> list[Any]:
-        assert count == len(self._sent)
-        return [self._cluster.answer(self, command) for command in self._sent]
+        now, self._sent = self._sent[:count], self._sent[count:]
+        assert len(now) == count
+        return [self._cluster.answer(self, command) for command in now]
 
     def disconnect(self, *args: object, **options: object) -> None:
         super().disconnect(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's

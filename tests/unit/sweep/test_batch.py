@@ -3,14 +3,13 @@
 import ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from redis import exceptions
 
 import k6_sweep
-from k6_sweep.cluster.link import pack
-from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.link import Sent, pack
+from k6_sweep.cluster.window import Window
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.sweep.batch import Batches, Delete, try_commands
 from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
@@ -22,7 +21,7 @@ DELETING = {"UNLINK", "DEL", "GETDEL", "FLUSHDB", "FLUSHALL", "EXPIRE", "PEXPIRE
 
 
 def batches(answer: Answer, orders: Orders | None = None, counts: Tally | None = None) -> Batches:
-    return Batches(FakeLink(answer), orders or orders_for(), counts or tally(), WriteSize(10, 1.0))
+    return Batches(FakeLink(answer), orders or orders_for(), counts or tally(), Window(10, 1.0))
 
 
 def deleting_words(source: str) -> Iterator[str]:
@@ -56,10 +55,11 @@ def test_deletes_are_counted_for_their_patterns() -> None:
 def test_other_commands_go_with_the_deletes() -> None:
     """Deletes and listings share a write; the replies to the listings are returned unchanged."""
     link = FakeLink(FakePrimary({3: [b"test:1"]}))
-    writer = Batches(link, orders_for(), tally(), WriteSize(10, 1.0))
+    writer = Batches(link, orders_for(), tally(), Window(10, 1.0))
     others = [pack((b"CLUSTER", b"COUNTKEYSINSLOT", 3))]
-    written = writer.write([Delete(3, [b"test:1"], probe=True)], others)
-    assert written is not None
+    write = writer.send([Delete(3, [b"test:1"], probe=True)], others)
+    assert write is not None
+    written = writer.land(write)
     assert list(written.replies) == [0]
     assert [command[0] for command in link.sent] == [b"UNLINK", b"CLUSTER"]
     assert link.sent[0][1:] == [b"test:1", orders_for().probes.key(3)]
@@ -121,12 +121,12 @@ def test_a_lost_answer_makes_the_count_doubtful() -> None:
     """If the connection breaks, the server may have done the deletes: the tally marks the count as doubtful."""
 
     class Broken(FakeLink):
-        def pipeline(self, commands: Sequence[bytes]) -> list[Any]:  # noqa: ARG002  # it answers nothing
+        def send(self, commands: Sequence[bytes]) -> Sent:  # noqa: ARG002  # it answers nothing
             raise UnreachableError("lost")
 
     counts = tally()
     with pytest.raises(UnreachableError):
-        Batches(Broken(lambda _: 0), orders_for(), counts, WriteSize(10, 1.0)).write([Delete(1, [b"test:1"])])
+        Batches(Broken(lambda _: 0), orders_for(), counts, Window(10, 1.0)).write([Delete(1, [b"test:1"])])
     assert counts.unsure == ["a delete got no answer: lost"]
 
 
@@ -137,7 +137,7 @@ def test_keys_that_have_left_are_deleted_where_they_are() -> None:
     there = FakePrimary({1: [b"test:gone"]}, lambda command: b"OK" if command == [b"ASKING"] else None)
     target = FakeLink(there)
     counts = tally()
-    written = Batches(source, orders_for(), counts, WriteSize(10, 1.0), onward=target).write(
+    written = Batches(source, orders_for(), counts, Window(10, 1.0), onward=target).write(
         [Delete(1, [b"test:here"]), Delete(1, [b"test:gone"])]
     )
     assert written is not None

@@ -7,8 +7,8 @@ import fakeredis
 import pytest
 from redis import exceptions
 
-from k6_sweep.cluster.links import WriteSize
 from k6_sweep.cluster.slots import ALL_SLOTS
+from k6_sweep.cluster.window import Window
 from k6_sweep.errors import DeniedError
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.by_scan import ScanSweep
@@ -39,7 +39,7 @@ class FakeServer:
 def run(server: FakeServer, orders: Orders | None = None, slots: Sequence[int] = ALL_SLOTS) -> Tally:
     orders = orders or orders_for()
     counts = tally(orders.matcher.size)
-    ScanSweep(FakeLink(server), orders, counts, clustered=False, write_size=WriteSize(10, 1.0)).run(slots)
+    ScanSweep(FakeLink(server), orders, counts, clustered=False, window=Window(10, 1.0)).run(slots)
     return counts
 
 

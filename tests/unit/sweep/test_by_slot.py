@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis import exceptions
 
-from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.window import Window
 from k6_sweep.errors import DeniedError
 from k6_sweep.sweep.by_slot import ListingDeniedError, SlotSweep
 from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
@@ -18,7 +18,7 @@ def run(
     cluster: FakePrimary, orders: Orders | None = None, slots: range = range(4)
 ) -> tuple[Tally, SlotSweep, FakeLink]:
     link, counts = FakeLink(cluster), tally()
-    sweep = SlotSweep(link, orders or orders_for(), counts, {}, WriteSize(10, 1.0))
+    sweep = SlotSweep(link, orders or orders_for(), counts, {}, Window(10, 1.0))
     sweep.run(slots)
     return counts, sweep, link
 
@@ -93,7 +93,7 @@ def test_a_denial_is_raised_after_all_else_was_counted() -> None:
     keys = four_slots()
     link, counts = FakeLink(FakePrimary(keys, Once(0, 2, error))), tally()
     with pytest.raises(DeniedError, match=r"redis-0:6379 denies a command: NOPERM .*docs/redis\.md"):
-        SlotSweep(link, orders_for(), counts, {}, WriteSize(10, 1.0)).run(range(4))
+        SlotSweep(link, orders_for(), counts, {}, Window(10, 1.0)).run(range(4))
     assert counts.deleted == 100 - sum(key.startswith(b"test") for held in keys.values() for key in held)
 
 
@@ -104,7 +104,7 @@ def test_a_forbidden_listing_is_a_matter_of_its_own(command: bytes) -> None:
     keys = four_slots()
     link = FakeLink(FakePrimary(keys, lambda sent: error if command in sent else None))
     with pytest.raises(ListingDeniedError):
-        SlotSweep(link, orders_for(), tally(), {}, WriteSize(10, 1.0)).run(range(4))
+        SlotSweep(link, orders_for(), tally(), {}, Window(10, 1.0)).run(range(4))
     assert keys == four_slots()
 
 
@@ -130,7 +130,7 @@ def test_the_allowance_is_never_overdrawn() -> None:
     keys = four_slots()
     link, counts = FakeLink(FakePrimary(keys)), tally()
     with pytest.raises(LimitReachedError):
-        SlotSweep(link, orders_for(limit=55), counts, {}, WriteSize(10, 1.0)).run(range(4))
+        SlotSweep(link, orders_for(limit=55), counts, {}, Window(10, 1.0)).run(range(4))
     assert counts.deleted == 50
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from redis import exceptions
 
-from k6_sweep.cluster.links import WriteSize
+from k6_sweep.cluster.window import Window
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.settings.values import Address
 from k6_sweep.sweep.by_slot import LIST_LIMIT
@@ -30,7 +30,7 @@ def half_way() -> FakeCluster:
 def sweep(cluster: FakeCluster, orders: Orders | None = None, to: str = "b") -> Tally:
     counts, target = tally(), Address(to, 6379)
     links = cluster.connect(Address("a", 6379)), cluster.connect(target)
-    MovingSlot(*links, target, SLOT, orders or orders_for(), counts, WriteSize(8, 1.0)).sweep()
+    MovingSlot(*links, target, SLOT, orders or orders_for(), counts, Window(8, 1.0)).sweep()
     return counts
 
 
@@ -202,7 +202,7 @@ def test_a_broken_link_is_raised(node: str) -> None:
     cluster, counts = half_way(), tally()
     cluster.on(b"UNLINK", exceptions.ConnectionError("reset"), node=node)
     source, target = cluster.connect(Address("a", 6379)), cluster.connect(Address("b", 6379))
-    moving = MovingSlot(source, target, Address("b", 6379), SLOT, orders_for(), counts, WriteSize(8, 1.0))
+    moving = MovingSlot(source, target, Address("b", 6379), SLOT, orders_for(), counts, Window(8, 1.0))
     with pytest.raises(UnreachableError, match=f"lost the connection to {node}:6379"):
         moving.sweep()
     assert counts.finished == set()
@@ -244,7 +244,7 @@ def test_a_slot_with_more_keys_than_a_list_is_walked() -> None:
     cluster.migrate(SLOT, "b", *many[:3])
     counts, target = tally(), Address("b", 6379)
     links = cluster.connect(Address("a", 6379)), cluster.connect(target)
-    MovingSlot(*links, target, SLOT, orders_for(), counts, WriteSize(5000, 10.0)).sweep()
+    MovingSlot(*links, target, SLOT, orders_for(), counts, Window(5000, 10.0)).sweep()
     assert is_proven(counts)
     assert counts.deleted == len(many)
     assert cluster.keys == {key(20), KEPT}
