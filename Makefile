@@ -77,6 +77,7 @@ bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the 
 	$(BIN)/python -m bench.sweep
 	$(BIN)/python -m bench.sizes
 	$(BIN)/python -m bench.gentle
+	$(BIN)/python -m bench.network
 	$(BIN)/python -m bench.fat
 	$(BIN)/python -m bench.wait
 	$(BIN)/python -m bench.token
