@@ -108,7 +108,7 @@ class SlotSweep:
             except UnreachableError as error:
                 for flight in self._flights:
                     self._batches.lose(flight.write.deletes, error)
-                raise
+                raise stopped or error from None
             except (DeniedError, ListingDeniedError, LimitReachedError) as error:
                 stopped = stopped or error  # first the replies to what has been sent: its deletes count
         if stopped:
