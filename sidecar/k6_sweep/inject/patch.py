@@ -26,10 +26,10 @@ class Edit:
 
 
 def applied(text: str, edits: Iterable[Edit]) -> str:
-    """Return the text with the edits; of two at one place, the first comes first."""
+    """Return the text with the edits, each once; of two at one place, the first comes first."""
     pieces, done = [], 0
     newline = "\r\n" if "\r\n" in text else "\n"
-    for edit in sorted(edits, key=lambda each: each.start):
+    for edit in sorted(dict.fromkeys(edits), key=lambda each: each.start):
         pieces += [text[done : edit.start], edit.text.replace("\n", newline)]
         done = max(done, edit.end)
     result = "".join((*pieces, text[done:]))
@@ -87,7 +87,7 @@ class Patch:
             yield from self._into_flow(node, [f"{_key(name, node)}: {in_flow(value)}" for name, value in added.items()])
             return
         for name, value in added.items():
-            yield self._below(node, self._lines({name: value}, node.column))
+            yield from self._below(node, self._lines({name: value}, node.column))
 
     def _pair(self, parent: Node, key: Node, value: Node, old: Any, new: Any) -> Iterator[Edit]:
         is_block = value.alias is None and not value.flow and bool(value.items or value.pairs)
@@ -103,7 +103,7 @@ class Patch:
             colon = self.text.index(":", key.end) + 1
             yield Edit(colon, value.end, "")
             step = 0 if isinstance(new, list) and self._flat(parent) else 2
-            yield self._below(value, self._lines(new, parent.column + step))
+            yield from self._below(value, self._lines(new, parent.column + step))
         else:
             yield from self.edits(value, old, new)
 
@@ -129,7 +129,7 @@ class Patch:
             elif begin < len(items):
                 yield Edit(at := self._line_start(self._dash(items[begin])), at, self._lines(added, node.column))
             else:
-                yield self._below(node, self._lines(added, node.column))
+                yield from self._below(node, self._lines(added, node.column))
         yield from self._removed(node, [item.start if node.flow else self._dash(item) for item in items], gone)
 
     def _removed(self, node: Node, starts: list[int], gone: set[int]) -> Iterator[Edit]:
@@ -160,12 +160,13 @@ class Patch:
             end = entries[-1 if position is None else position - 1].end
             yield Edit(end, end, f", {text}")
 
-    def _below(self, node: Node, lines: str) -> Edit:
-        """Return the edit that adds lines after the last line of a value."""
+    def _below(self, node: Node, lines: str) -> Iterator[Edit]:
+        """Yield the edits that add lines after the last line of a value."""
         end = self._line_end(node)
         if end and self.text[end - 1] != "\n":
+            yield from kept_at_end(self.text, node)
             lines = "\n" + lines.removesuffix("\n")
-        return Edit(end, end, lines)
+        yield Edit(end, end, lines)
 
     def _line_end(self, node: Node) -> int:
         end = node.last.end

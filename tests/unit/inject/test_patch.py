@@ -113,6 +113,14 @@ def test_comments_stand_at_added_lines_only() -> None:
     assert after == "a: 1\nb: 3\nc: 4 # why\n"
 
 
+def test_a_literal_keeps_its_end() -> None:
+    """A literal at the end of a text without a final newline does not get one when lines come after it."""
+    after = patched("a:\n  b: |\n    x", lambda value: value["a"].update(c=1) or value.update(d=2))
+    assert after == "a:\n  b: |-\n    x\n  c: 1\nd: 2"
+    assert patched("b: >2\n    x", lambda value: value.update(d=2)) == "b: >2-\n    x\nd: 2"
+    assert patched("b: |+\n  x", lambda value: value.update(d=2)) == "b: |+\n  x\nd: 2"
+
+
 def test_line_ends_stay() -> None:
     """In a text with the line ends of Windows, added lines have them too."""
     assert (
