@@ -22,6 +22,9 @@ A test that needs a server runs on the first of them. A test of the servers' ans
 permissions, is marked `every_server`, and runs on each.
 """
 
+MORE_SERVERS = "K6_SWEEP_MORE_TEST_SERVERS"
+"""The variable with more of them, between the oldest and the newest: only for tests that are marked `every_version`."""
+
 MAY_LACK = "K6_SWEEP_MAY_LACK"
 """The variable with the part of a skip reason that CI accepts."""
 
@@ -29,6 +32,11 @@ MAY_LACK = "K6_SWEEP_MAY_LACK"
 def server_binaries() -> list[str]:
     """Return the server binaries to test."""
     return [path for path in os.environ.get(SERVERS, "").split(":") if path] or [find_redis_server()]
+
+
+def all_server_binaries() -> list[str]:
+    """Return the server binaries to test, and those of MORE_SERVERS."""
+    return [*server_binaries(), *(path for path in os.environ.get(MORE_SERVERS, "").split(":") if path)]
 
 
 def _name(binary: str) -> str:
@@ -49,12 +57,15 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"every_server: runs on each server of {SERVERS}")
+    config.addinivalue_line("markers", f"every_version: runs on those of {MORE_SERVERS}, too")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server_binary" in metafunc.fixturenames:
-        marked = metafunc.definition.get_closest_marker("every_server")
-        binaries = server_binaries() if marked else server_binaries()[:1]
+        marked = metafunc.definition.get_closest_marker
+        binaries = server_binaries() if marked("every_server") else server_binaries()[:1]
+        if marked("every_version"):
+            binaries = all_server_binaries()
         metafunc.parametrize("server_binary", binaries, ids=_name, scope="session")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from k6_sweep.cluster.slots import SLOT_COUNT, TAGS
 from k6_sweep.demo.servers import Node
 from tests.chaos.world import NODE_TIMEOUT, World, until
+from tests.clusters import owners_seen_by
 from tests.support import move_slot
 
 
@@ -26,6 +27,10 @@ class Scenario:
     """Whether slots are lost forever: then no load test could use this cluster any more."""
     by_redis_cli: bool = False
     """Whether it runs redis-cli, which Redis brings, but not every Valkey."""
+    atomic: bool = False
+    """Whether it needs a server that moves slots atomically."""
+    during_snapshot: bool = False
+    """Whether it always happens while a snapshot is taken."""
 
 
 def planned_failover(world: World) -> None:
@@ -196,6 +201,39 @@ def _move_if_possible(slot: int, source: Node, target: Node) -> None:
     until(moved)
 
 
+ATOMIC_SLOTS = range(300)
+"""The slots that the first node gives to the second."""
+
+
+def atomic_move(world: World) -> None:
+    """The servers move 300 slots by themselves: their owner changes once, when all keys have been copied."""
+    world.begin_atomic_move(world.nodes[0], world.nodes[1], ATOMIC_SLOTS)
+    until(lambda: {owners_seen_by(world.nodes[1])[slot] for slot in ATOMIC_SLOTS} == {world.nodes[1].port})
+
+
+def atomic_move_cancelled(world: World) -> None:
+    """Such a move is cancelled, most often before its end."""
+    world.begin_atomic_move(world.nodes[0], world.nodes[1], ATOMIC_SLOTS)
+    time.sleep(world.chance.uniform(0, 0.15))
+    world.cancel_atomic_moves()
+
+
+def source_killed_in_atomic_move(world: World) -> None:
+    """The node that gives the slots is killed meanwhile, and its replica is promoted."""
+    world.begin_atomic_move(world.nodes[0], world.nodes[1], ATOMIC_SLOTS)
+    time.sleep(world.chance.uniform(0, 0.3))
+    world.kill(world.nodes[0])
+    world.wait_for_promotion(world.nodes[3])
+
+
+def target_killed_in_atomic_move(world: World) -> None:
+    """The node that gets the slots is killed meanwhile, and its replica is promoted."""
+    world.begin_atomic_move(world.nodes[0], world.nodes[1], ATOMIC_SLOTS)
+    time.sleep(world.chance.uniform(0, 0.3))
+    world.kill(world.nodes[1])
+    world.wait_for_promotion(world.nodes[4])
+
+
 FAILOVER = 4 * NODE_TIMEOUT
 """The longest time in seconds until a killed primary's replica serves."""
 
@@ -217,4 +255,9 @@ SCENARIOS = {
     "node added": Scenario(node_added, settle=2.0, by_redis_cli=True),
     "node removed": Scenario(node_removed, fourth_node, settle=2.0, by_redis_cli=True),
     "everything moves": Scenario(everything_moves, settle=2.0),
+    "atomic move": Scenario(atomic_move, settle=2.0, atomic=True, on_every_server=True),
+    "atomic move under a snapshot": Scenario(atomic_move, settle=2.0, atomic=True, during_snapshot=True),
+    "atomic move cancelled": Scenario(atomic_move_cancelled, settle=2.0, atomic=True),
+    "atomic move, source killed": Scenario(source_killed_in_atomic_move, settle=FAILOVER, atomic=True),
+    "atomic move, target killed": Scenario(target_killed_in_atomic_move, settle=FAILOVER, atomic=True),
 }

@@ -5,7 +5,9 @@ To repeat a run, give its number: K6_SWEEP_CHAOS_FIRST=17 K6_SWEEP_CHAOS_RUNS=1.
 
 import os
 import random
+import re
 import shutil
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,7 +21,7 @@ from k6_sweep.demo.servers import local_cluster
 from k6_sweep.sweep.sweeper import take_snapshot
 from tests.chaos.scenarios import SCENARIOS, Scenario, nothing
 from tests.chaos.world import OPTIONS, PATTERNS, Meddling, World, judge
-from tests.conftest import server_binaries
+from tests.conftest import all_server_binaries, server_binaries
 from tests.support import limited, quiet_log, settings_for, snapshot_settings_for, sweep_now
 
 RUNS = int(os.environ.get("K6_SWEEP_CHAOS_RUNS", "0"))
@@ -33,14 +35,27 @@ _MOST_QUERIES = 60
 
 def _runs() -> Iterator[tuple[int, str, str]]:
     """Yield the number, the scenario and the server of each run."""
-    binaries = server_binaries()
+    every = all_server_binaries()
+    atomic = [binary for binary in every if moves_atomically(binary)]
+    fitting = {name: atomic if scenario.atomic else every for name, scenario in SCENARIOS.items()}
+    names = sorted(name for name, binaries in fitting.items() if binaries)
     if RUNS:
         for number in range(FIRST, FIRST + RUNS):
-            yield number, random.Random(number).choice(sorted(SCENARIOS)), binaries[number % len(binaries)]
+            name = random.Random(number).choice(names)
+            yield number, name, fitting[name][number % len(fitting[name])]
         return
     for number, (name, scenario) in enumerate(SCENARIOS.items()):
-        for binary in binaries if scenario.on_every_server else [binaries[number % len(binaries)]]:
+        one = fitting[name][number % len(fitting[name]) :][:1] if fitting[name] else []
+        newest = atomic if scenario.atomic else server_binaries()
+        for binary in newest if scenario.on_every_server else one:
             yield FIRST + number, name, binary
+
+
+def moves_atomically(binary: str) -> bool:
+    """Whether the server can move slots by itself, as a transaction: from Redis 8.4 and Valkey 9."""
+    version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.match(r"(Redis|Valkey) server v=(\d+)\.(\d+)", version)
+    return found is not None and (int(found[2]), int(found[3])) >= ((8, 4) if found[1] == "Redis" else (9, 0))
 
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -77,8 +92,9 @@ def _one_run(world: World, scenario: Scenario, folder: Path, at_the_end: ExitSta
     words = ["--settle", str(scenario.settle)]
     if chance.random() < 0.5:
         words += ["--max-rate", str(chance.choice((20_000, 60_000)))]
-    if chance.random() < 0.4:
-        harm_now, harm = (harm, nothing) if chance.random() < 0.5 and not scenario.loses_keys else (nothing, harm)
+    if chance.random() < 0.4 or scenario.during_snapshot:
+        during = chance.random() < 0.5 and not scenario.loses_keys
+        harm_now, harm = (harm, nothing) if during or scenario.during_snapshot else (nothing, harm)
         _take_snapshot(world, harm_now, folder / "snapshot", at_the_end)
         words += ["--preserve-existing", str(folder / "snapshot")]
     settings = settings_for(f"redis://{world.seed()}", *words, patterns=PATTERNS)

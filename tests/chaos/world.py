@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from redis import exceptions
+
 from k6_sweep.cluster.link import Connect, Link
 from k6_sweep.cluster.slots import ALL_SLOTS, key_slot, parse_ranges
 from k6_sweep.cluster.topology import Shard, read_topology
@@ -135,6 +137,28 @@ class World:
         self.agree()
         ends = ("--cluster-from", self.id_of(source), "--cluster-to", self.id_of(target))
         self.tool("reshard", self.seed(), *ends, "--cluster-slots", str(slots), "--cluster-yes")
+
+    def begin_atomic_move(self, source: Node, target: Node, slots: range) -> None:
+        """Let the servers move slots by themselves (Redis 8.4 and Valkey 9, and newer)."""
+        self.agree()
+        first, last = slots[0], slots[-1]
+        if self._is_valkey():
+            source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", self.id_of(target))
+        else:
+            target.ask("CLUSTER", "MIGRATION", "IMPORT", first, last)
+
+    def cancel_atomic_moves(self) -> None:
+        """Cancel the moves that are not complete yet."""
+        if not self._is_valkey():
+            self.nodes[1].ask("CLUSTER", "MIGRATION", "CANCEL", "ALL")
+            return
+        try:
+            self.nodes[0].ask("CLUSTER", "CANCELSLOTMIGRATIONS")
+        except exceptions.ResponseError as error:
+            assert "No migrations ongoing" in str(error)  # noqa: PT017  # it may be complete already
+
+    def _is_valkey(self) -> bool:
+        return b"valkey_version" in self.nodes[0].ask("INFO", "server")
 
     def tool(self, *arguments: str) -> None:
         """Run redis-cli --cluster."""

@@ -16,7 +16,7 @@ from tests.clusters import owners_seen_by
 from tests.integration.test_least_privilege import LEAST, permit
 from tests.support import keys_of, limited, move_slot, quiet_log, settings_for, snapshot_settings_for, sweep_now
 
-pytestmark = pytest.mark.every_server
+pytestmark = pytest.mark.every_version
 
 SLOT = 7
 KEYS = {b"test:{%b}%d" % (TAGS[SLOT], number) for number in range(10)}

@@ -106,7 +106,7 @@ def test_kept_keys_stay(cluster: LocalCluster) -> None:
     assert report.status == "complete"
 
 
-@pytest.mark.every_server
+@pytest.mark.every_version
 def test_a_fat_slot_is_emptied_behind_keepers(cluster: LocalCluster) -> None:
     """A slot with more keys than one list is swept completely, whichever keys come first."""
     write_keys(cluster, (f"{'keep' if i < 11_000 else 'test'}:{{tag}}:{i}".encode() for i in range(25_000)))
@@ -354,7 +354,7 @@ def test_slots_that_move_away_are_followed(small_cluster: LocalCluster) -> None:
     assert "slots changed their owner, so some deletes may not be counted: 5000-5009" in report.errors
 
 
-@pytest.mark.every_server
+@pytest.mark.every_version
 def test_half_moved_slots_are_worked_off_on_both_nodes(small_cluster: LocalCluster) -> None:
     """A slot that stays half-moved is swept on both nodes, and only its matching keys go."""
     first, second, _ = small_cluster.primaries
