@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster
 from tests.acceptance.command import Ended, k6_sweep
 from tests.acceptance.pod import Sidecar, private_k6, start_sidecar
@@ -37,16 +38,27 @@ class SharingTest:
         self._folder = folder
         self._prefix = prefix
         self._k6_file = private_k6(folder)
-        options = ("--k6-process", self._k6_file.name, *options)
-        self.watcher: Sidecar = start_sidecar(folder, cluster.url, *options, env={"KUBERNETES_SERVICE_HOST": ""})
+        self._options = ("--k6-process", self._k6_file.name, *options)
+        self.watcher = self._watch()
         self.k6: subprocess.Popen[bytes] | None = None
 
-    def run(self, rounds: int, *, alone: bool = False) -> None:
+    def _watch(self) -> Sidecar:
+        env = {"KUBERNETES_SERVICE_HOST": "", "POD_UID": f"uid of {self._folder.name}"}
+        return start_sidecar(self._folder, self._cluster.url, *self._options, env=env)
+
+    def restart_the_watcher(self) -> None:
+        """Kill the watcher, and start it again in the same pod."""
+        self.watcher.process.kill()
+        self.watcher.process.communicate()
+        self.watcher.log_file.unlink()  # else k6 would wait for it
+        self.watcher = self._watch()
+
+    def run(self, rounds: int, *, alone: bool = False, script: str = "sharing.js") -> None:
         """Start k6; without its watcher if it is alone."""
         nodes = ",".join(f"redis://127.0.0.1:{node.port}" for node in self._cluster.primaries)
         env = {"REDIS_NODES": nodes, "PREFIX": self._prefix, "ROUNDS": str(rounds), "ALONE": "yes" if alone else ""}
         words = [str(self._k6_file), "run", "--quiet", "--no-usage-report", "--address", "localhost:0"]
-        self.k6 = subprocess.Popen([*words, str(self._folder / "sharing.js")], env=os.environ | env, cwd=self._folder)
+        self.k6 = subprocess.Popen([*words, str(self._folder / script)], env=os.environ | env, cwd=self._folder)
 
     def hold(self) -> None:
         """Keep k6 from ending."""
@@ -175,6 +187,37 @@ def test_what_is_owed_is_not_forgotten(cluster: LocalCluster, start: Start) -> N
     sweep(cluster, "--pattern", "test:a:0", minutes=15)
     assert len(keys_of(cluster.primaries)) == 9 + 2  # the other keys, and the two sets with the debt
     sweep(cluster, "--pattern", "test:*", minutes=15)
+    assert keys_of(cluster.primaries) == set()
+
+
+def test_a_full_redis_is_swept_all_the_same(cluster: LocalCluster, start: Start) -> None:
+    """If Redis has no memory for the register, the watcher logs that once, and sweeps at k6's end."""
+    write_keys(cluster, (b"test:%d" % number for number in range(100)))
+    try:
+        for node in cluster.primaries:
+            node.ask("CONFIG", "SET", "maxmemory", "1")
+        test = start("test:a:")
+        until(lambda: test.watcher.says("register of tests not usable"))
+        test.run(1, script="sleep.js")
+        report = test.ended()
+    finally:
+        for node in cluster.primaries:
+            node.ask("CONFIG", "SET", "maxmemory", "0")
+    assert (report["status"], report["deleted"]) == ("complete", 100)
+    assert test.watcher.events().count("register of tests not usable") == 1
+    assert keys_of(cluster.primaries) == set()
+
+
+def test_a_restarted_watcher_is_the_same_test(cluster: LocalCluster, start: Start) -> None:
+    """A watcher that is killed and started again in its pod renews its own entry, and does not hand over to itself."""
+    test = start("test:a:")
+    until(test.is_registered)
+    test.restart_the_watcher()
+    until(test.is_registered)
+    (entry,) = k6_sweep("tests", "--redis-url", cluster.url, "--pattern", "test:*").report["tests"]
+    assert entry["state"] == "running"
+    test.run(3)
+    assert test.ended()["status"] == "complete"
     assert keys_of(cluster.primaries) == set()
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from k6_sweep.cluster.connector import Connector
 from k6_sweep.cluster.link import pack
+from k6_sweep.commands.lookout import register_of
+from k6_sweep.coordination import Entry
 from k6_sweep.demo.keys import all_keys
 from k6_sweep.demo.servers import Node, free_port, start_server, stop
 from k6_sweep.errors import DeniedError, UnreachableError
@@ -152,3 +154,15 @@ def test_no_sentinel_lives() -> None:
     """Without a living Sentinel Redis counts as unreachable."""
     with pytest.raises(UnreachableError, match=r"cannot reach 127\.0\.0\.1:1"):
         sweep_now(settings_for("redis+sentinel://127.0.0.1:1,127.0.0.1:2/main"), seconds=1)
+
+
+def test_the_register_of_tests_survives_a_failover(watched: Watched) -> None:
+    """A test that was registered with the former primary is seen by one that asks the Sentinels after a failover."""
+    settings = settings_for(watched.url)
+    mine = Entry("run", "load/k6-1", 0.0, settings.pattern)
+    register_of(settings).enter(mine)
+    until(watched.can_fail_over)
+    until(lambda: watched.replica.ask("ZCARD", "{k6-sweep}runs") == 1)
+    watched.sentinel.ask("SENTINEL", "FAILOVER", "main")
+    until(lambda: is_now(watched.replica, b"master") and is_now(watched.primary, b"slave"))
+    assert register_of(settings).enter(mine) == [mine]
