@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from k6_sweep.demo.keys import write_keys
+from k6_sweep.demo.keys import all_keys, write_keys
 from k6_sweep.demo.servers import LocalCluster
 from tests.acceptance.command import Ended, k6_sweep
 from tests.acceptance.pod import Sidecar, private_k6, start_sidecar
@@ -219,6 +219,31 @@ def test_a_restarted_watcher_is_the_same_test(cluster: LocalCluster, start: Star
     test.run(3)
     assert test.ended()["status"] == "complete"
     assert keys_of(cluster.primaries) == set()
+
+
+def test_a_register_that_is_away_at_k6s_end(small_cluster: LocalCluster) -> None:
+    """A watcher whose test is registered does not sweep before it has looked, however long the register is away."""
+    with TemporaryDirectory(prefix="k6-sweep-") as name, ExitStack() as at_the_end:
+        folder = Path(name)
+        at_the_end.enter_context(k6_scripts(folder))
+        test = SharingTest(small_cluster, folder, "test:a:")
+        at_the_end.callback(test.end)
+        until(test.is_registered)
+        write_keys(small_cluster, (b"test:%d" % number for number in range(100)))
+        test.hold()
+        test.run(1, script="sleep.js")
+        until(lambda: test.watcher.says("k6 is running"))
+        holder = next(node for node in small_cluster.primaries if REGISTER in all_keys(node))
+        holder.process.send_signal(signal.SIGSTOP)
+        at_the_end.callback(holder.process.send_signal, signal.SIGCONT)
+        test.release()
+        until(lambda: test.watcher.says("sweep started"))
+        time.sleep(8)
+        holder.process.send_signal(signal.SIGCONT)
+        report = test.ended()
+        assert (report["status"], report["deleted"]) == ("complete", 100)
+        assert not test.watcher.says("register of tests not usable")
+        assert keys_of(small_cluster.primaries) == set()
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))

@@ -36,7 +36,7 @@ def live_through(register: Register, other: Register) -> None:
 
 def test_tests_meet_in_a_cluster(cluster: LocalCluster) -> None:
     """Two tests find each other, and the sets are gone when both have ended; a sweep meanwhile leaves them."""
-    write_keys(cluster, [b"test:1", b"tast:a::x"])
+    write_keys(cluster, [b"test:1", b"t1st:a::x"])
     settings = settings_for(cluster.url, patterns=PATTERNS)
     register = register_of(settings)
     register.enter(entry("a"))

@@ -106,16 +106,24 @@ def test_a_register_that_cannot_be_used(happens: str) -> None:
 
 
 def test_a_register_that_does_not_answer() -> None:
-    """If the node of the register does not answer for seconds, the sweep begins with a warning, unless it must look."""
+    """A sweep that must look tries as long as time remains; another one begins with a warning after some attempts."""
     world = Lookouts()
-    world.cluster.on(b"ZRANGE", "CLUSTERDOWN The cluster is down", times=2)
-    world.lookout().may_begin()
-    assert world.events() == []
-    world.cluster.on(b"ZRANGE", "CLUSTERDOWN The cluster is down", times=ALWAYS)
-    world.lookout().may_begin()
+    left = [100]
+
+    def remaining() -> float:
+        left[0] -= 1
+        return float(left[0])
+
+    world.cluster.on(b"ZRANGE", "CLUSTERDOWN The cluster is down", times=50)
+    world.lookout().may_begin(None, remaining)
     assert world.events() == ["register of tests not usable"]
+    world.lookout("--coordinate", "require").may_begin(None, remaining)
+    assert left[0] > 0
+    world.cluster.on(b"ZRANGE", "CLUSTERDOWN The cluster is down", times=ALWAYS)
     with pytest.raises(UnreachableError, match="CLUSTERDOWN"):
-        world.lookout("--coordinate", "require").may_begin()
+        world.lookout("--coordinate", "require").may_begin(None, remaining)
+    assert left[0] == 0
+    assert world.lookout().peek() == []
 
 
 def _complete(report: Report) -> Report:

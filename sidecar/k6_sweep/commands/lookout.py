@@ -1,5 +1,6 @@
 """Looks for running tests before a sweep and during it, and removes from the register what the sweep has settled."""
 
+import itertools
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from k6_sweep.sweep.time_limit import End
 _PATIENCE: Final = 2.0
 """Seconds that Redis may take for each step."""
 _TRIES: Final = 10
-"""How often k6-sweep tries to read the register before a sweep."""
+"""How often k6-sweep tries to read the register before a sweep that may begin without it."""
 _RETRY: Final = 0.5
 """Seconds between two of them."""
 _EVERY: Final = 2.0
@@ -96,15 +97,15 @@ class Lookout:
             return self._others(self._register.read())
         return []
 
-    def may_begin(self, topology: Topology | None = None) -> None:
-        """Return if the sweep may begin.
+    def may_begin(self, topology: Topology | None = None, remaining: Callable[[], float] = lambda: 0.0) -> None:
+        """Return if the sweep may begin; while the register does not answer, try again as long as time remains.
 
         Raises:
             RefusedError: A test is running that the sweep would disturb; or the register cannot be used, and it must.
-            UnreachableError: The register cannot be read now, and it must.
+            UnreachableError: The register does not answer, and it must.
         """
         self.overtaken = None
-        self.seen = self._entries(lambda: self._look(topology))
+        self.seen = self._entries(topology, remaining)
         self._judge()
         self._next_look = time.monotonic() + _EVERY
 
@@ -151,15 +152,17 @@ class Lookout:
         """Return whether there must be no sweep without a look."""
         return self._settings.coordinate == "require"
 
-    def _entries(self, look: Callable[[], Sequence[Entry]]) -> Sequence[Entry]:
-        for attempt in range(_TRIES):
+    def _entries(self, topology: Topology | None, remaining: Callable[[], float]) -> Sequence[Entry]:
+        for attempt in itertools.count(1):
             try:
-                return look()
+                return self._look(topology)
             except UnreachableError as error:
-                if attempt + 1 < _TRIES:
+                must = self._must_look()
+                if remaining() > 0 and (must or attempt < _TRIES):
+                    topology = None  # a failover may have changed it
                     self._sleep(_RETRY)
                     continue
-                if self._must_look():
+                if must:
                     raise
                 self._say(error)
             except DeniedError as error:

@@ -1,7 +1,7 @@
 """`k6-sweep run`, and the sweep that every sweeping command runs: within its time limits, with progress."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -30,7 +30,7 @@ _MESSAGE_EVERY: Final = 1.0
 class Neighbours(Protocol):
     """The other tests, which a sweep must not disturb."""
 
-    def may_begin(self, topology: Any) -> None:  # its type would load redis
+    def may_begin(self, topology: Any, remaining: Callable[[], float]) -> None:  # Any: its type would load redis
         """Return if the sweep may begin; raise RefusedError if it would disturb a test."""
 
     def tick(self) -> None:
@@ -139,7 +139,7 @@ def sweep_once(
     try:
         check_namespace(settings.allowed_namespace, pod.namespace)
         connect = Connector(settings, limit.remaining)
-        may_begin = neighbours.may_begin if neighbours else lambda _: None
+        may_begin = neighbours.may_begin if neighbours else lambda *_: None
         result = sweep(settings, connect, limit, log, on_progress, on_found, pod.uid, may_begin)
     except FaultError as error:
         log.exception(LogEvent.INTERNAL_ERROR)

@@ -2,13 +2,12 @@
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
 from k6_sweep.cluster.link import Connect
-from k6_sweep.cluster.topology import Topology
 from k6_sweep.errors import RedisError, RefusedError, SweepError
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.patterns import Pattern
@@ -18,7 +17,7 @@ from k6_sweep.sweep.find_cluster import find_cluster
 from k6_sweep.sweep.guard import check_breadth
 from k6_sweep.sweep.in_time import in_time, pause
 from k6_sweep.sweep.matcher import Matcher
-from k6_sweep.sweep.one_pass import Rounds
+from k6_sweep.sweep.one_pass import MayBegin, Rounds
 from k6_sweep.sweep.orders import Allowance, Orders, Pace
 from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.probes import Probes, reachable_slots
@@ -42,7 +41,7 @@ def sweep(
     on_progress: OnProgress,
     on_found: OnFound | None = None,
     pod: str | None = None,
-    may_begin: Callable[[Topology], None] = lambda _: None,
+    may_begin: MayBegin = lambda *_: None,
 ) -> SweepReport:
     """Delete the matching keys, until passes find none for `settle` seconds or no time remains.
 
@@ -54,7 +53,7 @@ def sweep(
         on_progress: Called a few times a second, on the calling thread.
         on_found: In a dry run, gets the keys that a sweep would delete.
         pod: The uid of k6-sweep's own pod, if it is known.
-        may_begin: Called before the first key is looked for, with the topology; raises RefusedError if it is too early.
+        may_begin: Called before the first key is looked for; raises RefusedError if it is too early.
 
     Raises:
         RefusedError: A guard refused the sweep; nothing was deleted.
@@ -113,9 +112,9 @@ class _Sweep:
         self._unused = Unused(self._settings.pattern, self._settings.keep)
         self._stopped = False
 
-    def run(self, on_found: OnFound | None, may_begin: Callable[[Topology], None]) -> SweepReport:
+    def run(self, on_found: OnFound | None, may_begin: MayBegin) -> SweepReport:
         find_cluster(self._settings, self._connect, self._remaining, self._log, self._rounds, self._existing)
-        in_time(lambda: may_begin(self._rounds.topology), self._remaining)
+        in_time(lambda: may_begin(self._rounds.topology, self._remaining), self._remaining)
         if self._settings.dry_run:
             return self._count(self._orders_to(delete=False, on_found=on_found))[1]
         if not self._is_within_max_keys():
