@@ -115,9 +115,9 @@ def keys_in(server: str, command: str, reply: Any) -> list[bytes]:  # any reply
     Raises:
         DeniedError: It is something else.
     """
-    if not isinstance(reply, list) or not all(isinstance(key, bytes) for key in (*reply[:1], *reply[-1:])):
-        raise not_supported(server, command, reply)
-    return reply
+    if type(reply) is list and (not reply or type(reply[0]) is type(reply[-1]) is bytes):
+        return reply
+    raise not_supported(server, command, reply)
 
 
 def is_denied(reply: Any) -> bool:  # any reply

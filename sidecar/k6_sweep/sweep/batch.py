@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from redis import exceptions
 
 from k6_sweep.cluster.link import Link, Sent, pack
-from k6_sweep.cluster.replies import ReplyKind, denial, judge, number
+from k6_sweep.cluster.replies import ReplyKind, denial, judge, not_supported
 from k6_sweep.cluster.window import Window
 from k6_sweep.errors import UnreachableError
 from k6_sweep.sweep.matcher import Counts
@@ -160,10 +160,11 @@ class Batches:
         Raises:
             DeniedError: It answered something else: it is no Redis, or a proxy.
         """
-        clean = self.is_clean(slot, reply)
-        if clean:
-            number(self._link.name, "UNLINK" if self._orders.delete else "EXISTS", reply)
-        return clean
+        if isinstance(reply, int):
+            return True  # a million replies are: save the calls
+        if self.is_clean(slot, reply):
+            raise not_supported(self._link.name, "UNLINK" if self._orders.delete else "EXISTS", reply)
+        return False
 
     def raise_denial(self) -> None:
         """Raise the server's refusal, if there is one; call it after all replies of the write were counted.
