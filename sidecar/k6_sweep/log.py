@@ -57,6 +57,7 @@ class LogEvent(StrEnum):
     SNAPSHOT_NOT_MARKED = "snapshot not marked as used"
     SNAPSHOT_TAKEN = "snapshot taken"
     SWEEP_PROGRESS = "sweep in progress"
+    SWEEP_SLOW = "sweep is slow"
     SWEEP_STARTED = "sweep started"
     TEST_REGISTERED = "test registered"
     TOKEN_UNREADABLE = "admin token not readable"  # noqa: S105  # the name of an event

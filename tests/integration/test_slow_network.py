@@ -8,7 +8,7 @@ from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster
 from k6_sweep.sweep.result import Progress
 from tests.slow_network import Way, behind
-from tests.support import keys_of, settings_for, sweep_now
+from tests.support import STOPPED, keys_of, settings_for, sweep_now
 
 WAYS = {
     "jitter": Way(delay=0.001, jitter=0.004),
@@ -68,3 +68,14 @@ def test_lost_connections_lose_no_key_of_others(small_cluster: LocalCluster) -> 
         assert report.errors
     if report.exact:
         assert report.deleted == 20_000 - len(left)
+
+
+def test_what_made_the_sweep_slow_is_in_the_report(small_cluster: LocalCluster) -> None:
+    """If the time was not enough because of the network, the report says so, with the round trip."""
+    fill(small_cluster, 20_000)
+    with behind(small_cluster, Way(delay=0.400)) as far:
+        report = sweep_now(settings_for(far.url), seconds=8)
+    assert report.status == "incomplete"
+    assert STOPPED in report.errors
+    (cause,) = (error for error in report.errors if "most of the time" in error)
+    assert "the network: a round trip takes 8" in cause

@@ -132,6 +132,10 @@ class Link:
         """Whether the link can no longer be used."""
         self.shortest_trip = float("inf")
         """Seconds of the shortest round trip so far: about the time that the network takes."""
+        self.trips, self.in_trips = 0, 0.0
+        """The number of round trips, and the sum of their seconds."""
+        self.waited = 0.0
+        """Seconds that callers have waited for replies."""
 
     def close(self) -> None:
         """End the connection, even while another thread uses it."""
@@ -165,13 +169,20 @@ class Link:
     def receive(self, sent: Sent) -> list[Any]:
         """Wait for the replies to these commands, and with them for the replies to all earlier ones."""
         if sent.received is None:
+            began = time.monotonic()
             with self._explained():
                 while sent.received is None:
                     oldest = self._awaited.popleft()
                     oldest.received = self._connection.receive(oldest.count)
-                    self.shortest_trip = min(self.shortest_trip, time.monotonic() - oldest.at)
+                    self._note_trip(time.monotonic() - oldest.at)
+            self.waited += time.monotonic() - began
             self._hint, self._has_answered = "", True
         return sent.received
+
+    def _note_trip(self, seconds: float) -> None:
+        self.shortest_trip = min(self.shortest_trip, seconds)
+        self.trips += 1
+        self.in_trips += seconds
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -44,6 +44,7 @@ class ProgressLines:
         self._log.info(
             LogEvent.SWEEP_PROGRESS,
             percent=None if progress.slots_asked is None else _percent(progress.slots_done, progress.slots_asked),
+            seconds_left=None if progress.seconds_left is None else round(progress.seconds_left),
             keys_per_second=round(rate),
             pass_number=progress.pass_number,
             deleted=progress.deleted,
@@ -68,7 +69,7 @@ def _bars() -> Iterator[OnProgress]:
     console = Console(stderr=True)
     text = rich.TextColumn
     columns = (text("{task.description}"), rich.BarColumn(None), rich.MofNCompleteColumn(), text("slots"))
-    bars = rich.Progress(*columns, rich.TimeElapsedColumn(), console=console)
+    bars = rich.Progress(*columns, rich.TimeRemainingColumn(compact=True, elapsed_when_finished=True), console=console)
     with Live(Group(counts, bars), console=console, transient=True):
         total = bars.add_task("all shards", total=None)
         shards: dict[str, rich.TaskID] = {}

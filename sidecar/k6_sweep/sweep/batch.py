@@ -115,7 +115,9 @@ class Batches:
         """
         if keys := sum(len(delete.keys) for delete in deletes):
             self._orders.allowance.take(keys)
-            self._tally.paced += self._orders.pace.wait(keys, self._orders.remaining)
+            paced = self._orders.pace.wait(keys, self._orders.remaining)
+            if self._tally.times:
+                self._tally.times.paced += paced
         if self._orders.remaining() <= 0:
             self._orders.allowance.give_back(keys)
             return None
@@ -128,11 +130,8 @@ class Batches:
             UnreachableError: The connection broke; the tally records that the server may have executed the deletes.
         """
         deletes = write.deletes
-        began = time.monotonic()
         replies = self._replies(write.sent, deletes, asking=self._asking)
-        now = time.monotonic()
-        self._tally.waited += now - began
-        self._window.learn(write.work, write.sent.at, now, self._link.shortest_trip)
+        self._window.learn(write.work, write.sent.at, time.monotonic(), self._link.shortest_trip)
         if self._onward:
             gone = [at for at, reply in enumerate(replies) if isinstance(reply, exceptions.AskError)]
             moved = [deletes[at] for at in gone]

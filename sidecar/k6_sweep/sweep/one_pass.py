@@ -24,6 +24,7 @@ from k6_sweep.sweep.in_time import in_time, pause
 from k6_sweep.sweep.moving import MovingSlot, where_to
 from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
 from k6_sweep.sweep.pass_result import PassResult
+from k6_sweep.sweep.slowness import Times
 from k6_sweep.sweep.strays import Search
 
 _FIRST_BACKOFF: Final = 0.05
@@ -205,6 +206,7 @@ class Rounds:
     def _work(self, shard: Shard, slots: Sequence[int], orders: Orders, tally: Tally) -> None:
         """Sweep one primary's open slots, on a thread of its own."""
         link = self._links.get(shard.address)
+        tally.times = Times(link)
         try:
             self._sweep(link, shard, slots, orders, tally)
             if orders.delete and shard.replicas:
@@ -216,6 +218,8 @@ class Rounds:
             if orders.delete:
                 tally.unsure.append(f"the connection to {link.name} was lost, so its last deletes may be undone")
             raise
+        finally:
+            tally.times.end()
 
     def _sweep(self, link: Link, shard: Shard, slots: Sequence[int], orders: Orders, tally: Tally) -> None:
         window = self._links.window(shard.address)

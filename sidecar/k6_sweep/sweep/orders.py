@@ -10,9 +10,18 @@ from typing import Final
 from k6_sweep.sweep.matcher import Counts, Matcher
 from k6_sweep.sweep.probes import Probes
 from k6_sweep.sweep.result import OnFound
+from k6_sweep.sweep.slowness import Times
 
+_UNBOUNDED: Final = 2**31
+_WRITES_A_SECOND: Final = 20
+"""A limited rate is spread over at least this number of writes per second."""
 _NAP: Final = 0.1
 """Seconds between two checks of the remaining time, so that a wait ends soon after a signal."""
+
+
+def most_at_once(rate: int | None) -> int:
+    """Return the maximum number of keys that one write deletes, so that a limited rate is even over time."""
+    return max(1, (rate or _UNBOUNDED) // _WRITES_A_SECOND)
 
 
 class LimitReachedError(Exception):
@@ -109,10 +118,8 @@ class Tally:
     """Why `deleted` may be lower than the true number; empty if it is exact."""
     broken: bool = False
     """Whether the connection broke: the keys that were deleted before may be back."""
-    waited: float = 0.0
-    """Seconds that the worker waited for replies."""
-    paced: float = 0.0
-    """Seconds that it waited for --max-rate."""
+    times: Times | None = None
+    """How the worker spends its time, since it has a link."""
     trouble: dict[int, str] = field(default_factory=dict)
     """For each slot that could not be finished, the server's last error."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from k6_sweep.errors import DeniedError
 from k6_sweep.settings.values import Address
 from k6_sweep.sweep.orders import Tally
+from k6_sweep.sweep.slowness import Times
 
 
 @dataclass
@@ -85,6 +86,11 @@ class PassResult:
     def unsure(self) -> list[str]:
         """Why the counts may be lower than the true numbers."""
         return [*self.doubts, *(reason for tally in self._all for reason in tally.unsure)]
+
+    @property
+    def times(self) -> list[Times]:
+        """How the workers spend their time."""
+        return [tally.times for tally in self._all if tally.times]
 
     @property
     def broken(self) -> bool:

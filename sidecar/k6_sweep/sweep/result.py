@@ -61,6 +61,8 @@ class Progress:
     """For each primary of the running pass, how many of its slots are done, and how many it has to do."""
     seconds: float
     """Since the sweep began."""
+    seconds_left: float | None = None
+    """How long the rest of the running pass takes if it goes on like this; None if that is unknown."""
 
 
 class FaultError(SweepError):

@@ -1,6 +1,7 @@
 """Sums up the passes of a sweep in a report, with the reasons why it may be incomplete."""
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from k6_sweep.settings.all import Settings
 from k6_sweep.status import Status
 from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.result import Progress, SweepReport
+from k6_sweep.sweep.slowness import cause_of_slowness
 from k6_sweep.sweep.unused import Unused
 
 _MOST_REASONS: Final = 5
@@ -96,7 +98,15 @@ def progress_of(settings: Settings, passes: Sequence[PassResult], slots_asked: i
         patterns=_matched_by_text(settings, passes),
         shards=passes[-1].slots_by_primary() if passes else {},
         seconds=seconds,
+        seconds_left=_seconds_left(passes[-1], slots_asked) if passes and slots_asked else None,
     )
+
+
+def _seconds_left(running: PassResult, slots_asked: int) -> float | None:
+    """Return how long the rest of a pass takes if its slots go on being finished at the same rate."""
+    done = running.finished
+    spent = time.monotonic() - running.started
+    return spent * max(0, slots_asked - done) / done if done else None
 
 
 def cause_of_nothing(passes: Sequence[PassResult], ending: Ending) -> RedisError | None:
@@ -168,6 +178,8 @@ def _reasons(
     if unproven:
         yield f"slots not swept, because the snapshot is incomplete for them: {format_ranges(unproven)}"
     stopped = () if stopped_by is None else (stopped_by, *_late_writers(passes))
+    if stopped and not in_trouble and last.open and (cause := cause_of_slowness(last.times, settings)):
+        stopped += (cause,)
     if not in_trouble:
         yield from stopped
     if last.open:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Final
 
 from k6_sweep.cluster.link import Connect
 from k6_sweep.errors import RedisError, RefusedError, SweepError
@@ -18,19 +17,16 @@ from k6_sweep.sweep.guard import check_breadth
 from k6_sweep.sweep.in_time import in_time, pause
 from k6_sweep.sweep.matcher import Matcher
 from k6_sweep.sweep.one_pass import MayBegin, Rounds
-from k6_sweep.sweep.orders import Allowance, Orders, Pace
+from k6_sweep.sweep.orders import Allowance, Orders, Pace, most_at_once
 from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.probes import Probes, reachable_slots
 from k6_sweep.sweep.read_snapshot import usable_snapshot
 from k6_sweep.sweep.result import FaultError, OnFound, OnProgress, Progress, SweepReport
+from k6_sweep.sweep.slowness import Slowness
 from k6_sweep.sweep.snapshot import Notebook, Snapshot
 from k6_sweep.sweep.summary import Ending, cause_of_nothing, change_of_owners, progress_of, summarize
 from k6_sweep.sweep.time_limit import TimeLimit
 from k6_sweep.sweep.unused import Unused
-
-_UNBOUNDED: Final = 2**31
-_WRITES_A_SECOND: Final = 20
-"""A limited rate is spread over at least this number of writes per second."""
 
 
 def sweep(
@@ -111,6 +107,7 @@ class _Sweep:
         self._passes: list[PassResult] = []
         self._unused = Unused(self._settings.pattern, self._settings.keep)
         self._stopped = False
+        self._slowness = Slowness(self._settings, self._log)
 
     def run(self, on_found: OnFound | None, may_begin: MayBegin) -> SweepReport:
         find_cluster(self._settings, self._connect, self._remaining, self._log, self._rounds, self._existing)
@@ -149,7 +146,7 @@ class _Sweep:
             matcher=Matcher(settings.pattern, keep, self._existing, self._unused),
             probes=Probes(settings.pattern, secrets.token_hex(8).encode()),
             delete=delete,
-            most_at_once=max(1, (settings.max_rate or _UNBOUNDED) // _WRITES_A_SECOND),
+            most_at_once=most_at_once(settings.max_rate),
             remaining=self._remaining,
             pace=Pace(settings.max_rate),
             allowance=Allowance(settings.max_keys),
@@ -170,7 +167,9 @@ class _Sweep:
         return result
 
     def _tick(self) -> None:
-        self._on_progress(self.progress())
+        progress = self.progress()
+        self._on_progress(progress)
+        self._slowness.look(progress.seconds_left, self._remaining(), self._passes[-1].times)
 
     def progress(self) -> Progress:
         """Return the counts so far; the threads of the shards may be adding to them."""

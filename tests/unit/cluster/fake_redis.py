@@ -50,7 +50,8 @@ class FakeLink(Link):
     def __init__(self, answer: Answer, name: str = "redis-0:6379") -> None:
         self.name = name
         self.closed = False
-        self.shortest_trip = 0.0
+        self.shortest_trip = self.in_trips = self.waited = 0.0
+        self.trips = 0
         self.sent: list[list[bytes]] = []
         self._answer = answer
 
