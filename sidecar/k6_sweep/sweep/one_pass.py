@@ -36,8 +36,6 @@ _TOO_LATE: Final = 0.9
 """Seconds after the deadline when k6-sweep abandons workers that still run, for example in the lookup of a name."""
 
 Tick = Callable[[], None]
-MayBegin = Callable[[Topology, Callable[[], float]], None]
-"""Gets the topology and a function that returns the seconds left; raises RefusedError if no sweep may begin now."""
 
 
 class Rounds:
