@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from k6_sweep.cluster.link import Connect
+from k6_sweep.cluster.topology import Topology
 from k6_sweep.errors import UnreachableError
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.settings.all import Settings
@@ -12,6 +13,8 @@ from k6_sweep.sweep.marker import check_marker
 from k6_sweep.sweep.one_pass import Rounds
 from k6_sweep.sweep.snapshot import Snapshot
 
+MayBegin = Callable[[Topology, Callable[[], float]], None]
+"""Gets the topology and a function that returns the seconds left; raises RefusedError if no sweep may begin now."""
 _RETRY: Final = 0.5
 """Seconds between two attempts."""
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from k6_sweep.cluster.topology import Topology
 from k6_sweep.errors import SweepError
 from k6_sweep.status import Status
 
@@ -79,6 +78,3 @@ OnProgress = Callable[[Progress], None]
 
 OnFound = Callable[[Sequence[bytes]], None]
 """Receives keys that a pass found but must not delete, some possibly twice. Several threads call it."""
-
-MayBegin = Callable[[Topology, Callable[[], float]], None]
-"""Gets the topology and a function that returns the seconds left; raises RefusedError if no sweep may begin now."""

@@ -12,7 +12,7 @@ from k6_sweep.log import Log, LogEvent
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.snapshot import SnapshotSettings
-from k6_sweep.sweep.find_cluster import find_cluster
+from k6_sweep.sweep.find_cluster import MayBegin, find_cluster
 from k6_sweep.sweep.guard import check_breadth
 from k6_sweep.sweep.in_time import in_time, pause
 from k6_sweep.sweep.matcher import Matcher
@@ -21,7 +21,7 @@ from k6_sweep.sweep.orders import Allowance, Orders, Pace, most_at_once
 from k6_sweep.sweep.pass_result import PassResult
 from k6_sweep.sweep.probes import Probes, reachable_slots
 from k6_sweep.sweep.read_snapshot import usable_snapshot
-from k6_sweep.sweep.result import FaultError, MayBegin, OnFound, OnProgress, Progress, SweepReport
+from k6_sweep.sweep.result import FaultError, OnFound, OnProgress, Progress, SweepReport
 from k6_sweep.sweep.slowness import Slowness
 from k6_sweep.sweep.snapshot import Notebook, Snapshot
 from k6_sweep.sweep.summary import Ending, cause_of_nothing, change_of_owners, progress_of, summarize
