@@ -1,9 +1,9 @@
 """Stands for what is no Redis, or a proxy that answers as no Redis does: a server with odd replies to some commands."""
 
+import contextlib
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import hiredis
 
@@ -70,6 +70,7 @@ class OddServer(socketserver.ThreadingTCPServer):
             "CLUSTER SLOTS": [[0, 16383, ["127.0.0.1", self.port, NODE_ID]]],
             "CLUSTER NODES": line,
             "CLUSTER GETKEYSINSLOT": [],
+            "ZRANGE": [],
             "SCAN 0": ["0", []],
             "ROLE": ["master", 0, []],
             "INFO SERVER": f"# Server\r\nrun_id:{NODE_ID}\r\n",
@@ -84,13 +85,14 @@ class _Client(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         reader = hiredis.Reader()
-        while data := self.request.recv(65536):
-            reader.feed(data)
-            while (words := reader.gets()) is not False:
-                self.request.sendall(self.server.answer(words))
+        with contextlib.suppress(OSError):  # the client ends the connection when it does not understand the answer
+            while data := self.request.recv(65536):
+                reader.feed(data)
+                while (words := reader.gets()) is not False:
+                    self.request.sendall(self.server.answer(words))
 
 
-@contextmanager
+@contextlib.contextmanager
 def odd_server(odd: dict[str, bytes], *, mode: str = "cluster") -> Iterator[OddServer]:
     """Run the server for as long as the context lasts."""
     with OddServer(odd, mode=mode) as server:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from k6_sweep.cluster.connector import Connector
+from k6_sweep.cluster.register import Register
 from k6_sweep.errors import DeniedError, RedisError, RefusedError
 from k6_sweep.sweep.preflight import preflight
 from k6_sweep.sweep.sweeper import take_snapshot
@@ -40,7 +41,7 @@ ODD = {
 }
 OF_A_CLUSTER = (
     *("", "AUTH", "HELLO", "CLUSTER SLOTS", "CLUSTER NODES", "CLUSTER COUNTKEYSINSLOT", "CLUSTER GETKEYSINSLOT"),
-    *("UNLINK", "EXISTS", "DBSIZE"),
+    *("UNLINK", "EXISTS", "DBSIZE", "ZRANGE", "ZADD", "ZREM"),
 )
 OF_A_SERVER = ("SELECT", "HELLO", "UNLINK", "EXISTS", "SCAN", "ROLE", "INFO", "SENTINEL")
 PATTERN = "test:{a}:*"
@@ -73,8 +74,15 @@ def check_it(url: str) -> None:
     preflight(settings, Connector(settings), look=True)
 
 
+def use_the_register(url: str) -> None:
+    settings = settings_for(url, patterns=[PATTERN])
+    register = Register(settings.redis_url, settings.pattern, Connector(settings))
+    register.try_out()
+    register.read()
+
+
 WAYS = {
-    "cluster": (sweep_it, count_it, note_it, check_it),
+    "cluster": (sweep_it, count_it, note_it, check_it, use_the_register),
     "standalone": (sweep_it, note_it, check_it, sweep_by_sentinel),
 }
 

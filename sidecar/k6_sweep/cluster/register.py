@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from k6_sweep.cluster.link import Connect, pack
 from k6_sweep.cluster.own_keys import MARK, ask_owner, own_key, reused
-from k6_sweep.cluster.replies import ReplyKind, denial, judge
+from k6_sweep.cluster.replies import ReplyKind, denial, judge, parsing
 from k6_sweep.cluster.sentinel import seeds
 from k6_sweep.cluster.slots import key_slot
 from k6_sweep.cluster.topology import Topology, discover
@@ -127,10 +127,11 @@ class _Sets:
     def stored(self, sets: Iterable[bytes]) -> dict[bytes, list[_Stored]]:
         """Return the members of each set that the user may read."""
         replies = self._ask([(b"ZRANGE", key, b"0", b"-1", b"WITHSCORES") for key in sets])
-        return {
-            key: [_stored(member, score) for member, score in zip(reply[::2], reply[1::2], strict=True)]
-            for (_, key, *_), reply in replies.items()
-        }
+        found: dict[bytes, list[_Stored]] = {}
+        for (_, key, *_), reply in replies.items():
+            with parsing("a server", "ZRANGE", reply):
+                found[key] = [_stored(member, score) for member, score in zip(reply[::2], reply[1::2], strict=True)]
+        return found
 
     def add(self, sets: Iterable[bytes], score: bytes, member: bytes) -> None:
         """Add a member to each set."""
