@@ -1,17 +1,22 @@
 """How commands use the register: refusals, hand-overs, retries, and what the log has of it."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
+from typing import Any
 
 import pytest
 
 from k6_sweep.cluster.register import Register
+from k6_sweep.commands.context import ContextOf
 from k6_sweep.commands.lookout import Lookout, entry_of, lookout_of
+from k6_sweep.commands.registration import Registration
 from k6_sweep.coordination import Entry
 from k6_sweep.errors import RefusedError, UnreachableError
 from k6_sweep.kube.own_pod import OwnPod
+from k6_sweep.lifecycle import Events
 from k6_sweep.log import open_log
 from k6_sweep.patterns import Pattern
 from k6_sweep.report import Report
@@ -149,3 +154,55 @@ def test_what_is_owed_is_settled_or_named(owed: Entry, change: Callable[[Report]
     assert [each.run for each in world.register().read()] == ([] if settles else ["other"])
     if not settles:
         assert report.warnings[0].startswith("the sweep of load/other (ended ")
+
+
+class Hanging(Registration):
+    """A registration whose first attempts hang."""
+
+    attempts = 0
+
+    def _renew(self) -> None:
+        self.attempts += 1
+        super()._renew()
+
+    def enter(self) -> dict[str, Any]:
+        if self.attempts < 3:
+            time.sleep(600)
+        return {"problem": None, "others": ["load/other"]}
+
+
+def registration_in(events: Events, log: StringIO, *options: str) -> Hanging:
+    settings = settings_for("redis://h", *options, command="watch")
+    context = ContextOf(settings, open_log("json", "info", stream=log), lambda _: None, POD, lambda: events)
+    return Hanging(context, events, retry=0.05)
+
+
+def test_a_registration_that_hangs_is_tried_again() -> None:
+    """A child process that does not answer is replaced; its answer enters the test, and no other one follows soon."""
+    log = StringIO()
+    with Events() as events:
+        registration = registration_in(events, log)
+        while not registration.entered:
+            events.wait([], None)
+        events.wait([], 0.2)
+        assert registration.attempts == 3
+        registration.end()
+    assert [json.loads(line)["others"] for line in log.getvalue().splitlines()] == [["load/other"]]
+
+
+def test_a_denied_registration() -> None:
+    """A denial is logged once and not tried again; with --coordinate require it ends the watch."""
+    log, denied = StringIO(), {"problem": "NOPERM", "later": False}
+    with Events() as events:
+        registration = registration_in(events, log)
+        registration.note({"problem": "away", "later": True})
+        registration.note(None)
+        registration.note(denied)
+        events.wait([], 0.2)
+        assert (registration.attempts, registration.entered) == (0, False)
+        with pytest.raises(RefusedError, match="NOPERM; --coordinate require"):
+            registration_in(events, log, "--coordinate", "require").note(denied)
+        off = registration_in(events, log, "--coordinate", "off")
+        events.wait([], 0.2)
+        assert (off.on, off.attempts) == (False, 0)
+    assert [json.loads(line)["problem"] for line in log.getvalue().splitlines()] == ["away", "NOPERM"]

@@ -13,7 +13,7 @@ from k6_sweep.log import LogEvent
 from k6_sweep.status import Status
 
 _RETRY: Final = 30.0
-"""Seconds until the next attempt, if Redis did not answer."""
+"""Seconds until the next attempt, if Redis or the child process does not answer."""
 LAST_ANSWER: Final = 2.0
 """Seconds that a renewal may take when k6 has ended: killed halfway, it could enter a test that has ended."""
 _NOTHING_OWED: Final = (Status.UNSEEN, Status.SKIPPED, Status.DRY_RUN)
@@ -23,7 +23,8 @@ _NOTHING_OWED: Final = (Status.UNSEEN, Status.SKIPPED, Status.DRY_RUN)
 class Registration:
     """The entry of a waiting watcher."""
 
-    def __init__(self, context: Context, events: Events) -> None:
+    def __init__(self, context: Context, events: Events, retry: float = _RETRY) -> None:
+        """Prepare; the caller makes the first attempt, and another follows after `retry` seconds without an answer."""
         self._context = context
         self._events = events
         self._child: Child | None = None
@@ -34,6 +35,9 @@ class Registration:
         self.left = False
         """Whether the entry has been removed, or has become an owed sweep."""
         self.on = context.settings.coordinate != "off"
+        self._retry = retry
+        if self.on:
+            events.call_at(time.monotonic() + retry, self._renew)
 
     def enter(self) -> dict[str, Any]:
         """Enter the test, or renew its entry; it runs in a child process.
@@ -71,8 +75,10 @@ class Registration:
             self._context.log.warning(LogEvent.REGISTER_UNUSABLE, problem=answer["problem"])
         self._said = True
         if answer["later"]:
-            self._events.call_at(time.monotonic() + _RETRY, self._renew)
-        elif self._context.settings.coordinate == "require":
+            self._events.call_at(time.monotonic() + self._retry, self._renew)
+            return
+        self._events.cancel(self._renew)
+        if self._context.settings.coordinate == "require":
             raise RefusedError(f"{answer['problem']}; --coordinate require allows no sweep without the register")
 
     def end(self) -> None:
@@ -103,4 +109,7 @@ class Registration:
         self.left = True
 
     def _renew(self) -> None:
+        if self._child:
+            self._child.end()  # it hangs
+        self._events.call_at(time.monotonic() + self._retry, self._renew)
         self._child = Child(self._events, self.enter, self.note)
