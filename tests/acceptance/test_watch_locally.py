@@ -1,5 +1,6 @@
 """`k6-sweep watch` outside a pod, where k6's ancestors may never end."""
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -180,16 +181,22 @@ def test_its_own_end_is_none_of_k6s(k6: list[str], name: str, folder: Path, redi
     assert redis_node.ask("EXISTS", "test:1") == 1
 
 
-def imitation(name: str, seconds: float, *words: str, **more: int) -> "subprocess.Popen[bytes]":
-    """Start a process that looks like k6 with these arguments."""
-    return subprocess.Popen([name, "-c", f"sleep {seconds}; :", *words], executable="/bin/sh", **more)  # type: ignore[call-overload,no-any-return]  # user
+@contextlib.contextmanager
+def imitation(name: str, *words: str, user: int | None = None) -> Iterator[None]:
+    """Run a process that looks like k6 with these arguments, and kill it at the end."""
+    command = [name, "-c", "sleep 600; :", *words]
+    process = subprocess.Popen(command, executable="/bin/sh", start_new_session=True, user=user)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # and its child
+        process.wait()
 
 
 def test_a_k6_that_only_starts_a_test_in_the_cloud(sidecar: Sidecar, name: str, redis_node: Node) -> None:
     """`k6 cloud --exit-on-running` ends before its test, so nothing is deleted, and the report has the reason."""
-    with imitation(name, 600, "cloud", "run", "--exit-on-running", "test.js") as k6:
+    with imitation(name, "cloud", "run", "--exit-on-running", "test.js"):
         report = sidecar.report()
-        k6.kill()
     assert (report["status"], report["deleted"], sidecar.process.returncode) == ("unseen", 0, 6)
     assert "its end is not the test's end; remove --exit-on-running" in report["errors"][0]
     assert sorted(redis_node.ask("KEYS", "*")) == [b"test:1", b"user:1"]
@@ -200,13 +207,13 @@ def test_a_process_of_another_user_is_not_k6(name: str, folder: Path, redis_node
     if os.geteuid() != 0:
         pytest.skip("needs root, to start processes of two users")
     sidecar = start_sidecar(folder, redis_url, "--k6-process", name, "--k6-user", "65534", env=LOCALLY)
-    with imitation(name, 0.5, "run", "test.js"):
-        pass
+    with imitation(name, "run", "test.js"):
+        assert sidecar.still_waits()
+        assert not sidecar.says("k6 is running")
     assert sidecar.still_waits()
-    with imitation(name, 600, "run", "test.js") as neighbour:
-        with imitation(name, 1.5, "run", "test.js", user=65534) as k6:
-            until(lambda: sidecar.says("k6 is running") or k6.poll() is not None)
+    with imitation(name, "run", "test.js"):
+        with imitation(name, "run", "test.js", user=65534):
+            until(lambda: sidecar.says("k6 is running"))
         report = sidecar.report()
-        neighbour.kill()
     assert (report["status"], report["deleted"]) == ("complete", 1)
     assert redis_node.ask("KEYS", "*") == [b"user:1"]
