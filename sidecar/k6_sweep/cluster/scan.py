@@ -73,4 +73,6 @@ def _scan(link: Link, cursor: bytes, window: Window) -> tuple[bytes, list[bytes]
     window.learn(count, sent, time.monotonic(), link.shortest_trip)
     with parsing(link.name, "SCAN", reply):
         following, page = reply
-        return b"%d" % int(following), keys_in(link.name, "SCAN", page)
+        keys = keys_in(link.name, "SCAN", page)
+        window.note_keys(keys)
+        return b"%d" % int(following), keys

@@ -14,6 +14,7 @@ Source: L. Kleinrock, "Power and deterministic rules of thumb for probabilistic 
 
 import statistics
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 _FIRST_WRITE: Final = 250
@@ -24,6 +25,14 @@ _MOST_IN_FLIGHT: Final = 16_384
 """Keys in unanswered writes: about 0.4 MB, which keep a server busy for some 20 ms."""
 _LONGEST_PAGE: Final = 4_000
 """Keys of one page of SCAN."""
+_FIRST_PAGE: Final = 16
+"""Keys of the first page, which shows how long they are."""
+LIST_LIMIT: Final = 5_000
+"""Keys in one listing of a slot: with this number, GETKEYSINSLOT blocks the server for 0.5 to 2 ms."""
+_MOST_BYTES: Final = 4 << 20
+"""Of keys in one list or one delete: in Redis, the name of a key may have 512 MB."""
+_BYTES_OF_A_KEY: Final = 4096
+"""As many bytes of key names cost about as much as another key."""
 _WRITES: Final = 32
 """Writes whose round trips count."""
 _RATES: Final = 8
@@ -56,6 +65,8 @@ class Window:
         """How many keys one write may hold."""
         self.in_flight = self.keys
         """How many keys the writes without an answer may hold; one write is allowed in any case."""
+        self._key_bytes = 0
+        """The length of the longest of the latest keys; 0 before any is known."""
         self._step = _FIRST_STEP
         self.pause()
 
@@ -65,7 +76,25 @@ class Window:
 
         Half of a write if the way is short: in a table that was emptied, SCAN reads ten buckets for each key.
         """
-        return max(1, self.keys // 2, min(_LONGEST_PAGE, self.in_flight // 4))
+        wanted = max(1, self.keys // 2, min(_LONGEST_PAGE, self.in_flight // 4))
+        return min(wanted, self.list_limit() if self._key_bytes else _FIRST_PAGE)
+
+    def list_limit(self, length: int = 0) -> int:
+        """How many keys of a slot may be asked for; `length` is the bytes of one of them, if it is known."""
+        return min(LIST_LIMIT, self.delete_limit(length))
+
+    def delete_limit(self, length: int = 0) -> int:
+        """How many keys one command may name, by their bytes."""
+        return max(1, _MOST_BYTES // max(length, self._key_bytes, 1))
+
+    def cost(self, count: int, length: int = 0) -> int:
+        """What it costs to list or to send keys of this length, in the unit of a key."""
+        return count + count * max(length, self._key_bytes) // _BYTES_OF_A_KEY
+
+    def note_keys(self, keys: Sequence[bytes]) -> None:
+        """Learn how long keys are, from the ends of a list: the longest ones are remembered for some lists."""
+        if keys:
+            self._key_bytes = max(len(keys[0]), len(keys[-1]), self._key_bytes * 7 // 8)
 
     def pause(self) -> None:
         """Begin new trials, because other work follows: its rate says nothing about the earlier one's."""

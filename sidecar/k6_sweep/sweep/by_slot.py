@@ -13,12 +13,10 @@ from k6_sweep.cluster.replies import is_denied, keys_in
 from k6_sweep.cluster.window import Window
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.sweep.batch import Batches, Delete, Write, probe_command
-from k6_sweep.sweep.count_slots import count_slots
+from k6_sweep.sweep.count_slots import count_slots, key_lengths
 from k6_sweep.sweep.matcher import Split
 from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
 
-LIST_LIMIT: Final = 5000
-"""Keys in one listing of a slot: with this number, GETKEYSINSLOT blocks the server for 0.5 to 2 ms."""
 _GIVE_UP_AFTER: Final = 64
 """After more failed slots in a row than this, k6-sweep stops asking the server."""
 _SLOT_COST: Final = 8
@@ -50,8 +48,8 @@ class _Flight:
     write: Write
     listed: Sequence[_Listed]
     """The slot of each delete."""
-    group: Sequence[int]
-    """The slots that it lists."""
+    group: Sequence[tuple[int, int]]
+    """The slots that it lists, with the number of keys that it asks for."""
 
 
 class SlotSweep:
@@ -77,6 +75,8 @@ class SlotSweep:
         self._flights: deque[_Flight] = deque()
         """The writes without an answer, the oldest first."""
         self._refused_in_a_row = 0
+        self._lengths: dict[int, int] = {}
+        """The bytes of one key of each slot that holds many."""
         self.fat: list[int] = []
         """The slots that hold more keys than one list, most of which stay."""
 
@@ -95,6 +95,7 @@ class SlotSweep:
             LimitReachedError: The allowance is used up.
         """
         self._count([slot for slot in slots if slot not in self._sizes])
+        self._lengths = key_lengths(self._link, self._sizes, slots, self._window)
         self._window.pause()
         self._groups = self._in_groups(slots)
         stopped: Exception | None = None
@@ -133,16 +134,17 @@ class SlotSweep:
         if not group and not deletes:
             return None
         work = sum(map(self._cost, group))
-        write = self._batches.send([delete for _, delete in deletes], self._listing(group), work)
-        return _Flight(write, [listed for listed, _ in deletes], group) if write else None
+        asked = [(slot, self._limit(slot)) for slot in group]
+        write = self._batches.send([delete for _, delete in deletes], self._listing(asked), work)
+        return _Flight(write, [listed for listed, _ in deletes], asked) if write else None
 
     def _land(self, flight: _Flight) -> None:
         written = self._batches.land(flight.write)
         for listed, delete, clean in zip(flight.listed, flight.write.deletes, written.clean, strict=True):
             self._settle(listed, delete, clean)
         replies = iter(written.replies)
-        for slot in flight.group:
-            found = self._sort(slot, probe=next(replies), listing=next(replies))
+        for slot, limit in flight.group:
+            found = self._sort(slot, limit, probe=next(replies), listing=next(replies))
             self._refused_in_a_row = self._refused_in_a_row + 1 if found is None else 0
             if found is not None and self._is_worked_off(found):
                 self._deletes += self._deletes_of(found)
@@ -164,7 +166,12 @@ class SlotSweep:
 
     def _cost(self, slot: int) -> int:
         """Return what it costs the server to list a slot, in the unit of one key."""
-        return _SLOT_COST + min(self._sizes.get(slot, 0), LIST_LIMIT)
+        listed = min(self._sizes.get(slot, 0), self._limit(slot))
+        return _SLOT_COST + self._window.cost(listed, self._lengths.get(slot, 0))
+
+    def _limit(self, slot: int) -> int:
+        """Return how many keys of the slot to ask for at once."""
+        return self._window.list_limit(self._lengths.get(slot, 0))
 
     def _count(self, slots: Sequence[int]) -> None:
         """Ask for the number of keys of slots."""
@@ -193,23 +200,24 @@ class SlotSweep:
             (listed, Delete(listed.slot, keys[start : start + size], probe=start == starts[-1])) for start in starts
         ]
 
-    def _listing(self, group: Sequence[int]) -> list[bytes]:
+    def _listing(self, group: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the commands that prove who owns each slot and list its keys."""
         commands: list[bytes] = []
-        for slot in group:
-            commands += (probe_command(self._orders, slot), pack((b"CLUSTER", b"GETKEYSINSLOT", slot, LIST_LIMIT)))
+        for slot, limit in group:
+            commands += (probe_command(self._orders, slot), pack((b"CLUSTER", b"GETKEYSINSLOT", slot, limit)))
         return commands
 
-    def _sort(self, slot: int, probe: Any, listing: Any) -> _Listed | None:  # any reply
+    def _sort(self, slot: int, limit: int, probe: Any, listing: Any) -> _Listed | None:  # any reply
         """Sort the keys of one slot; return None if the slot cannot be swept now."""
         if is_denied(listing):
             raise ListingDeniedError
         if not self._batches.is_done(slot, probe) or not self._batches.is_clean(slot, listing):
             return None
         listing = keys_in(self._link.name, "CLUSTER GETKEYSINSLOT", listing)
+        self._window.note_keys(listing)
         listed = len(listing)
         split = self._orders.matcher.split(listing)
-        return _Listed(slot, split, whole=listed < LIST_LIMIT, stay=listed - len(split.chosen))
+        return _Listed(slot, split, whole=listed < limit, stay=listed - len(split.chosen))
 
     def _is_worked_off(self, listed: _Listed) -> bool:
         """Whether deleting list after list reaches the end: not if keys that stay fill the list."""

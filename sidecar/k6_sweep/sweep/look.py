@@ -1,7 +1,7 @@
 """Looks through a limited number of keys for those that the patterns and keeps mean."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from redis import exceptions
 
@@ -9,13 +9,14 @@ from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.replies import keys_in
 from k6_sweep.cluster.scan import scan_node
 from k6_sweep.cluster.window import Window
-from k6_sweep.sweep.by_slot import LIST_LIMIT
-from k6_sweep.sweep.count_slots import count_slots
+from k6_sweep.sweep.count_slots import count_slots, key_lengths
 from k6_sweep.sweep.matcher import Matcher
 
 MOST_KEYS: Final = 100_000
 """Keys that one look reads. It takes about 0.1 s of CPU here and on the server, also if Redis holds millions."""
 _LISTED_AT_ONCE: Final = 1000
+_LISTED_FIRST: Final = 16
+"""Keys in the first list, which shows how long they are."""
 _BUDGET: Final = 0.005
 """Seconds of the server's work for one write, as in a sweep (--latency-budget)."""
 
@@ -51,28 +52,34 @@ class Look:
 
     def _in_slots(self, link: Link, slots: Sequence[int], window: Window) -> Iterator[list[bytes]]:
         """Yield the keys of the slots, those of several slots at once; of a very full slot only the first keys."""
-        filled: list[tuple[int, int]] = []
+        filled: dict[int, int] = {}
         for slot, count in count_slots(link, slots, window):
             if isinstance(count, Exception):
                 raise count
             if count:
-                filled.append((slot, count))
+                filled[slot] = count
+        lengths = key_lengths(link, filled, filled, window)
         group: list[bytes] = []
-        expected = 0
-        for slot, count in filled:
-            self.whole = self.whole and count <= LIST_LIMIT
-            group.append(pack((b"CLUSTER", b"GETKEYSINSLOT", slot, LIST_LIMIT)))
-            expected += min(count, LIST_LIMIT)
-            if expected >= _LISTED_AT_ONCE or slot == filled[-1][0]:
-                listed = [keys_in(link.name, "CLUSTER GETKEYSINSLOT", reply) for reply in _replies(link, group)]
-                yield [key for keys in listed for key in keys]
-                group, expected = [], 0
+        expected, at_once = 0, _LISTED_FIRST
+        last = next(reversed(filled), None)
+        for slot, count in filled.items():
+            length = lengths.get(slot, 0)
+            limit = window.list_limit(length)
+            self.whole = self.whole and count <= limit
+            group.append(pack((b"CLUSTER", b"GETKEYSINSLOT", slot, limit)))
+            expected += window.cost(min(count, limit), length)
+            if expected >= at_once or slot == last:
+                yield _keys(link, group, window)
+                group, expected, at_once = [], 0, _LISTED_AT_ONCE
 
 
-def _replies(link: Link, commands: Sequence[bytes]) -> list[Any]:
-    """Return the replies; raise the first error among them."""
-    replies = link.pipeline(commands)
-    for reply in replies:
+def _keys(link: Link, commands: Sequence[bytes], window: Window) -> list[bytes]:
+    """Return the keys of several lists; raise the first error among the replies."""
+    found: list[bytes] = []
+    for reply in link.pipeline(commands):
         if isinstance(reply, exceptions.ResponseError):
             raise reply
-    return replies
+        keys = keys_in(link.name, "CLUSTER GETKEYSINSLOT", reply)
+        window.note_keys(keys)
+        found += keys
+    return found

@@ -17,7 +17,6 @@ from k6_sweep.cluster.slots import key_slot
 from k6_sweep.cluster.window import Window
 from k6_sweep.settings.values import Address
 from k6_sweep.sweep.batch import Batches, Delete, probe_command
-from k6_sweep.sweep.by_slot import LIST_LIMIT
 from k6_sweep.sweep.matcher import Counts
 from k6_sweep.sweep.orders import Orders, Tally
 
@@ -88,9 +87,10 @@ class MovingSlot:
 
     def _pages(self, node: Link) -> Iterator[list[bytes]]:
         """Yield the slot's keys on one node: in one page, or in the pages of a scan if there are too many."""
-        reply = node.ask(b"CLUSTER", b"GETKEYSINSLOT", self._slot, LIST_LIMIT)
+        limit = self._window.list_limit()
+        reply = node.ask(b"CLUSTER", b"GETKEYSINSLOT", self._slot, limit)
         listing = keys_in(node.name, "CLUSTER GETKEYSINSLOT", reply)
-        if len(listing) < LIST_LIMIT:
+        if len(listing) < limit:
             yield listing
             return
         try:

@@ -22,7 +22,6 @@ from k6_sweep.cluster.topology import Topology
 from k6_sweep.cluster.window import Window
 from k6_sweep.errors import RedisError, UnreachableError
 from k6_sweep.settings.values import Address
-from k6_sweep.sweep.by_slot import LIST_LIMIT
 from k6_sweep.sweep.count_slots import count_slots
 from k6_sweep.sweep.in_time import in_time, pause
 from k6_sweep.sweep.matcher import Matcher
@@ -120,7 +119,7 @@ class Search:
             before = _size(link)
             if not filled and before in {None, sum(self._sizes.get(slot, 0) for slot in owned)}:
                 return {}  # the usual case: the primary has what the last pass left, and nothing else
-            found = dict.fromkeys((slot for slot in filled if self._may_match(link, slot)), _holds(link))
+            found = dict.fromkeys((slot for slot in filled if self._may_match(link, slot, window)), _holds(link))
             if before is None:
                 return found
             counts |= _counts(link, [slot for slot in ALL_SLOTS if slot not in counts], window)
@@ -142,10 +141,11 @@ class Search:
         except exceptions.ResponseError as error:
             raise UnreachableError(f"{address} does not list its keys: {text_of(error)}") from error
 
-    def _may_match(self, link: Link, slot: int) -> bool:
+    def _may_match(self, link: Link, slot: int, window: Window) -> bool:
         """Whether one of the slot's keys matches; true if they are too many for one list."""
-        listed = keys_in(link.name, "CLUSTER GETKEYSINSLOT", link.ask(b"CLUSTER", b"GETKEYSINSLOT", slot, LIST_LIMIT))
-        return len(listed) == LIST_LIMIT or bool(self._matcher.split(listed).chosen)
+        limit = window.list_limit()
+        listed = keys_in(link.name, "CLUSTER GETKEYSINSLOT", link.ask(b"CLUSTER", b"GETKEYSINSLOT", slot, limit))
+        return len(listed) == limit or bool(self._matcher.split(listed).chosen)
 
 
 def _size(link: Link) -> int | None:

@@ -5,10 +5,9 @@ from collections.abc import Callable
 import pytest
 from redis import exceptions
 
-from k6_sweep.cluster.window import Window
+from k6_sweep.cluster.window import LIST_LIMIT, Window
 from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.settings.values import Address
-from k6_sweep.sweep.by_slot import LIST_LIMIT
 from k6_sweep.sweep.moving import MovingSlot, where_to
 from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
 from tests.unit.cluster.fake_redis import FakeCluster, key
