@@ -148,8 +148,7 @@ class Rounds:
             with contextlib.suppress(UnreachableError):
                 self.refresh(orders.remaining)
 
-        moving = result.moving
-        asked = [slot for slot in slots if slot not in moving] if moving else slots
+        asked = sorted(set(slots) - result.moving)
         search = Search(self._links, self._pool, orders.matcher, self._sizes, asked)
         result.strays = search.run(lambda: search.look(self.topology, by_scan=self.by_scan), refresh, orders.remaining)
         result.open |= result.strays.keys()
