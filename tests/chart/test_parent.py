@@ -43,6 +43,12 @@ def test_the_parents_job_cleans_up(parent: Callable[..., Rendered]) -> None:
     assert [each["name"] for each in theirs["volumes"]] == ["scripts", "k6-sweep-files"]
 
 
+def test_the_user_of_the_parents_k6_is_not_guessed(parent: Callable[..., Rendered]) -> None:
+    """Without cleanup.k6User the sidecar takes every user's k6: the chart's own values say nothing of the parent's."""
+    (native,) = job_pod(parent(cleanup={"k6User": None}))["initContainers"]
+    assert "SWEEP_K6_USER" not in str(native)
+
+
 def test_on_an_older_cluster_and_by_the_api(parent: Callable[..., Rendered]) -> None:
     """An ordinary sidecar comes before k6, and the dependency brings what the API detector needs."""
     rendered = parent(version="1.28", cleanup={"detector": "kubernetes"})

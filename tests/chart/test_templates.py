@@ -50,6 +50,28 @@ def test_the_pod_shares_its_processes_and_has_time_for_all(rendered: Render) -> 
     assert env_of(sidecar(made))["SWEEP_TIMEOUT"] == "100"
 
 
+@pytest.mark.parametrize(
+    ("pods", "containers", "known"),
+    [(None, None, None), (1000, None, "1000"), (1000, 12345, "12345"), (1000, 0, None), (0, None, None)],
+)
+def test_the_user_of_k6(rendered: Render, pods: object, containers: object, known: str | None) -> None:
+    """The sidecar gets the uid of the chart's k6, if the values say it; root may start k6 as anybody."""
+    k6 = {"podSecurityContext": {"runAsUser": pods}, "securityContext": {"runAsUser": containers}}
+    assert env_of(sidecar(rendered(k6=k6))).get("SWEEP_K6_USER") == known
+    assert env_of(sidecar(rendered(k6=k6, version="1.28"))).get("SWEEP_K6_USER") == known
+    assert env_of(sidecar(rendered(k6=k6, cleanup={"k6User": 0})))["SWEEP_K6_USER"] == "0"
+    assert "SWEEP_K6_USER" not in env_of(sidecar(rendered(k6=k6, cleanup={"detector": "kubernetes"})))
+
+
+def test_the_user_of_another_k6_is_not_guessed(rendered: Render) -> None:
+    """The sidecar of labelled Jobs gets a uid only from cleanup.k6User: each of their k6s may have another one."""
+    made = rendered(policy={"enabled": True})
+    assert "SWEEP_K6_USER" in str(made.of("Job"))
+    assert "SWEEP_K6_USER" not in str(made.of("MutatingAdmissionPolicy"))
+    named = rendered(policy={"enabled": True}, cleanup={"k6User": 1000})
+    assert "SWEEP_K6_USER" in str(named.of("MutatingAdmissionPolicy"))
+
+
 @pytest.mark.parametrize(("more", "limit"), [(0, "4096"), (1, "4096"), (2, "3072"), (10, "1024")])
 def test_the_message_fits_the_pod(rendered: Render, more: int, limit: str) -> None:
     """The message limit follows Kubernetes's 12,288 bytes for a pod's containers and 4,096 for each."""

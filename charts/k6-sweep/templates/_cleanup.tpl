@@ -141,6 +141,27 @@ list), and more (other fields of the container).
 {{- end }}
 {{- end -}}
 
+{{/*
+Uid of k6's processes; empty if it is not known. The Job of this chart puts its own k6's uid into the context as ourK6User; of a k6 that another
+chart or a labelled Job runs, only the caller knows it.
+*/}}
+{{- define "k6-sweep.k6User" -}}
+{{- if not (kindIs "invalid" .Values.cleanup.k6User) -}}
+{{- int64 .Values.cleanup.k6User -}}
+{{- else -}}
+{{- default "" .ourK6User -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Uid of the processes of this chart's own k6; empty if the values do not say it, or say root, who may start k6 as another user. */}}
+{{- define "k6-sweep.ourK6User" -}}
+{{- $uid := .Values.k6.podSecurityContext.runAsUser -}}
+{{- if not (kindIs "invalid" .Values.k6.securityContext.runAsUser) }}{{ $uid = .Values.k6.securityContext.runAsUser }}{{ end -}}
+{{- if not (kindIs "invalid" $uid) -}}
+{{- with int64 $uid }}{{ . }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Settings of a sidecar: how it waits and reports. Takes a list: context, form. */}}
 {{- define "k6-sweep.sidecarEnv" -}}
 {{- $context := first . -}}
@@ -152,6 +173,11 @@ list), and more (other fields of the container).
 {{- if eq $cleanup.detector "kubernetes" }}
 - name: SWEEP_DETECTOR
   value: kubernetes
+{{- else }}
+{{- with include "k6-sweep.k6User" $context }}
+- name: SWEEP_K6_USER
+  value: {{ . | quote }}
+{{- end }}
 {{- end }}
 {{- if ne $cleanup.when "always" }}
 - name: SWEEP_WHEN

@@ -163,9 +163,12 @@ def _serve(case: _Case, cleanup: Cleanup, manifests: Sequence[Any]) -> list[str]
     wanted = cleanup.settings.k6_container
     (k6,) = [wanted] if workload.is_test_run else workload.k6(wanted)
     env = dict(cleanup.env) if k6 == wanted else {**cleanup.env, "SWEEP_K6_CONTAINER": k6}
-    process = workload.command(k6).process
-    if process not in {None, "k6"} and not target and cleanup.settings.detector != "kubernetes":
-        env.setdefault("SWEEP_K6_PROCESS", str(process))
+    if not target and cleanup.settings.detector != "kubernetes":
+        process, uid = workload.command(k6).process, workload.user(k6)
+        if process not in {None, "k6"}:
+            env.setdefault("SWEEP_K6_PROCESS", str(process))
+        if uid is not None:
+            env.setdefault("SWEEP_K6_USER", str(uid))
     before = copy.deepcopy(case.document.manifest)
     comments = cleanup.settings.no_comments
     advised = list(advice(workload, k6, cleanup, manifests))

@@ -182,6 +182,14 @@ class Workload:
         """The names of the init containers that run k6."""
         return [str(each.get("name")) for each in self.pod.get("initContainers") or [] if k6_command(each).runs_k6]
 
+    def user(self, name: str) -> int | None:
+        """Return the uid of a container's processes; None if the manifest does not show it."""
+        containers = [each for each in self.containers if each.get("name") == name]
+        given = [mapping(each.get("securityContext")).get("runAsUser") for each in (*containers, self.pod)]
+        uid = next((each for each in given if each is not None), None)
+        # Root may start k6 as another user, as entrypoints with gosu or su-exec do.
+        return uid if type(uid) is int and uid else None
+
     def command(self, name: str) -> K6Command:
         """Return what is known of a container."""
         return k6_command(next((each for each in self.containers if each.get("name") == name), {}))

@@ -69,6 +69,28 @@ def test_a_binary_of_another_name() -> None:
     assert "if it is not k6, set --k6-process" in notes(guessed)
 
 
+@pytest.mark.parametrize(
+    ("pods", "containers", "known"),
+    [
+        (None, None, None),
+        (1000, None, "1000"),
+        (1000, 12345, "12345"),
+        (None, 12345, "12345"),
+        (1000, 0, None),
+        (0, None, None),
+        (None, "{{ .Values.uid }}", None),
+    ],
+)
+def test_the_user_of_k6(pods: object, containers: object, known: str | None) -> None:
+    """--k6-user is the runAsUser of k6's container, or of its pod; root may start k6 as anybody, so it is not taken."""
+    k6 = {"name": "k6", "image": "grafana/k6", "securityContext": {"runAsUser": containers}}
+    neighbour = {"name": "app", "image": "app", "securityContext": {"runAsUser": 7}}
+    text = job(pod={"securityContext": {"runAsUser": pods}, "containers": [neighbour, k6]})
+    assert sidecar_env(out(text)[0]).get("SWEEP_K6_USER") == known
+    assert sidecar_env(out(text, "--k6-user", "9")[0])["SWEEP_K6_USER"] == "9"
+    assert "SWEEP_K6_USER" not in sidecar_env(out(text, "--detector", "kubernetes")[-1])
+
+
 def test_a_start_loop() -> None:
     """An ordinary sidecar of a test that waits for something first has a hint and an option."""
     loop = job(
