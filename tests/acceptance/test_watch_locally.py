@@ -202,6 +202,16 @@ def test_a_k6_that_only_starts_a_test_in_the_cloud(sidecar: Sidecar, name: str, 
     assert sorted(redis_node.ask("KEYS", "*")) == [b"test:1", b"user:1"]
 
 
+def test_processes_have_no_container_names(folder: Path, redis_url: str, redis_node: Node) -> None:
+    """--k6-container with the process detector is refused at once: the name would have no effect."""
+    for options in (("--k6-container", "heavy"), ("--k6-container", "smoke", "--k6-container", "heavy")):
+        sidecar = start_sidecar(folder, redis_url, *options, "--detector", "process", env=LOCALLY)
+        report = sidecar.report()
+        assert (report["status"], sidecar.process.returncode) == ("error", 2)
+        assert "processes have no container names" in report["errors"][0]
+    assert redis_node.ask("EXISTS", "test:1") == 1
+
+
 def test_a_process_of_another_user_is_not_k6(name: str, folder: Path, redis_node: Node, redis_url: str) -> None:
     """With --k6-user, a neighbour's process named k6 neither starts the sweep nor holds it up."""
     if os.geteuid() != 0:

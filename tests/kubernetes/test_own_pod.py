@@ -7,7 +7,7 @@ import pytest
 
 from k6_sweep.demo.servers import Node
 from tests.acceptance.pod import Sidecar
-from tests.kubernetes.rig import READ_PODS, RUNNING, Namespace, Watchers, kept, pod, terminated
+from tests.kubernetes.rig import READ_PODS, RUNNING, Manifest, Namespace, Watchers, kept, pod, terminated
 from tests.support import until
 
 
@@ -158,6 +158,31 @@ def test_another_name_of_k6s_container(namespace: Namespace, watchers: Watchers)
     namespace.k6_is("load-test", RUNNING, container="tester")
     namespace.k6_is("load-test", terminated(0), container="tester")
     assert watcher.report()["status"] == "complete"
+
+
+def test_several_k6_in_one_pod(namespace: Namespace, watchers: Watchers, redis_node: Node) -> None:
+    """With several --k6-container, nothing is swept until the last of them has ended, and each of them must exist."""
+    namespace.create(pod("load-test", containers=("smoke", "heavy")))
+    account = namespace.account(READ_PODS)
+    wrong = watchers.start(account, "--k6-container", "smoke", "--k6-container", "k6", pod_name="load-test").report()
+    assert "no container is named 'k6'; there are heavy, smoke" in wrong["errors"][0]
+
+    def are(smoke: Manifest, heavy: Manifest) -> None:
+        states = [{"name": "smoke", "state": smoke}, {"name": "heavy", "state": heavy}]
+        common = {"ready": False, "restartCount": 0, "image": "k6", "imageID": ""}
+        statuses = [each | common for each in states]
+        namespace.status("Pod", "load-test", {"phase": "Running", "containerStatuses": statuses})
+
+    are(RUNNING, RUNNING)
+    watcher = watchers.start(account, SWEEP_K6_CONTAINER="smoke,heavy", pod_name="load-test")
+    until(lambda: watcher.says("k6 is running"))
+    are(terminated(0), RUNNING)
+    assert watcher.still_waits()
+    assert kept(redis_node)
+    are(terminated(0), terminated(99))
+    report = watcher.report()
+    assert (report["status"], report["k6"]["exit_code"], report["k6"]["detector"]) == ("complete", 99, "kubernetes")
+    assert not kept(redis_node)
 
 
 def test_the_tokens_claims_name_the_pod(namespace: Namespace, watchers: Watchers) -> None:

@@ -55,6 +55,13 @@ def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa
     from k6_sweep.watch.process import ProcessWatch
 
     settings, pod, log = context.settings, context.pod, context.log
+    names = settings.k6_container
+    if len(names) > 1 or (names and settings.detector == "process" and not pod.account):
+        useless = (
+            f"--k6-container {', '.join(names)}: processes have no container names, so every visible k6 counts; "
+            "remove --k6-container, or use --detector kubernetes"
+        )
+        raise SettingsError([useless])
     check_namespace_of_processes(pod.inside)
     budget = replace(_budget(settings), k6_dies_with_us=pod.inside)  # elsewhere a signal to k6-sweep does not end k6
     watching = ProcessWatch(settings.k6_process, lambda: budget, events, log, k6_user=settings.k6_user)
@@ -99,7 +106,7 @@ def _own_pod_told(context: Context) -> dict[str, Any]:
     from k6_sweep.kube.read_own_pod import read_own_pod
 
     try:
-        pod = read_own_pod(context.pod, context.settings.k6_container, _ASK_SECONDS)
+        pod = read_own_pod(context.pod, context.settings.k6_containers, _ASK_SECONDS)
     except ApiError as error:
         return {"error": str(error)}
     return {"restarts": pod.restarts, "grace_period": pod.grace_period}
@@ -123,7 +130,7 @@ def _by_kubernetes(context: Context, events: Events, board: Board) -> Wait:
         raise SettingsError(problems)
     return KubernetesWatch(
         settings.target or Target("pod", str(pod.name)),
-        settings.k6_container,
+        settings.k6_containers,
         pod.account,
         pod.namespace,
         pod.name,

@@ -132,7 +132,7 @@ def _against(settings: Settings, k6: K6Outcome) -> Report | None:
 def _why_not_readable(context: Context) -> str | None:
     from k6_sweep.kube.read_own_pod import why_not_readable  # loads urllib3
 
-    return why_not_readable(context.pod, context.settings.k6_container)
+    return why_not_readable(context.pod, context.settings.k6_containers)
 
 
 def _ask_for_the_code(context: Context, events: Events, budget: Budget, k6: K6Outcome) -> K6Outcome:
@@ -165,7 +165,7 @@ def _own_pod(context: Context) -> K6Pod | None:
     from k6_sweep.kube.read_own_pod import read_own_pod
 
     try:
-        return read_own_pod(context.pod, context.settings.k6_container, _QUICKLY)
+        return read_own_pod(context.pod, context.settings.k6_containers, _QUICKLY)
     except ApiError as error:
         context.log.debug(LogEvent.OWN_POD_UNREADABLE, problem=str(error))
         return None

@@ -54,11 +54,6 @@ class Cleanup:
     image: str
 
     @property
-    def knows_k6_by_image(self) -> bool:
-        """Whether a container with k6's image counts as k6: not if the user has named the container."""
-        return "SWEEP_K6_CONTAINER" not in self.env
-
-    @property
     def knows_native(self) -> bool:
         """Whether the cluster has native sidecars."""
         version = self.settings.kube_version

@@ -17,6 +17,7 @@ from k6_sweep.inject.find import malformations, workloads
 from k6_sweep.inject.notes import advice, served
 from k6_sweep.inject.parse import parse_inject
 from k6_sweep.inject.patch import Edit, Patch, SharedError
+from k6_sweep.inject.permissions import rules
 from k6_sweep.inject.reasons import reasons_against
 from k6_sweep.inject.settings import InjectSettings
 from k6_sweep.inject.watcher import target_of
@@ -119,11 +120,7 @@ def _cases(files: Sequence[File]) -> Iterator[_Case]:
 def _inject(files: Sequence[File], cleanup: Cleanup) -> Injected:
     wanted = cleanup.settings.k6_container
     every = list(_cases(files))
-    found = [
-        each
-        for each in every
-        if each.workload.is_test_run or each.workload.k6(wanted, by_image=cleanup.knows_k6_by_image)
-    ]
+    found = [each for each in every if each.workload.is_test_run or each.workload.k6(wanted)]
     if not found:
         raise SettingsError([_nothing_found(files, wanted)])
     manifests = [each.manifest for file in files for each in file.documents]
@@ -157,14 +154,21 @@ class _NotServedError(Exception):
 def _serve(case: _Case, cleanup: Cleanup, manifests: Sequence[Any]) -> list[str]:
     """Add k6-sweep to a workload; return the notes about it."""
     workload, namespace = case.workload, _namespace(case.workload, cleanup.settings)
+    k6 = cleanup.settings.k6_containers if workload.is_test_run else tuple(workload.k6(cleanup.settings.k6_container))
+    if workload.several_k6(k6) and cleanup.settings.detector == "auto" and not workload.needs_watcher:
+        # Processes have no container names: between two k6s, the first one's end would look like the test's.
+        env = {**cleanup.env, "SWEEP_DETECTOR": "kubernetes"}
+        cleanup = replace(cleanup, settings=replace(cleanup.settings, detector="kubernetes"), env=env)
     target = target_of(workload, by_label=case.document.file.is_kustomized)
     if reasons := list(reasons_against(workload, cleanup, namespace, target)):
         raise _NotServedError(reasons)
-    wanted = cleanup.settings.k6_container
-    (k6,) = [wanted] if workload.is_test_run else workload.k6(wanted)
-    env = dict(cleanup.env) if k6 == wanted else {**cleanup.env, "SWEEP_K6_CONTAINER": k6}
+    env = dict(cleanup.env)
+    if k6 != cleanup.settings.k6_containers:
+        env["SWEEP_K6_CONTAINER"] = "\n".join(k6)
+    if not target and cleanup.settings.detector == "process" and not rules(cleanup.settings, target):
+        env.pop("SWEEP_K6_CONTAINER", None)  # without the API, a container's name has no use
     if not target and cleanup.settings.detector != "kubernetes":
-        process, uid = workload.command(k6).process, workload.user(k6)
+        process, uid = workload.command(k6[0]).process, workload.user(k6[0])
         if process not in {None, "k6"}:
             env.setdefault("SWEEP_K6_PROCESS", str(process))
         if uid is not None:
@@ -186,7 +190,7 @@ def _namespace(workload: Workload, settings: InjectSettings) -> str | None:
     return workload.namespace or settings.namespace
 
 
-def _nothing_found(files: Sequence[File], wanted: str) -> str:
+def _nothing_found(files: Sequence[File], wanted: Sequence[str]) -> str:
     seen = [
         f"{case.title} has {', '.join(str(each.get('name')) for each in case.workload.containers) or 'no containers'}"
         for case in _cases(files)
@@ -201,4 +205,5 @@ def _nothing_found(files: Sequence[File], wanted: str) -> str:
                 f"{case.title}: k6 is an init container ({', '.join(first)}), which a sidecar does not wait for; make "
                 "it a container, or add k6-sweep run as the init container after it (docs/kubernetes.md)"
             )
-    return f"no container is named {wanted}, and none has an image named k6: {'; '.join(seen)}; set --k6-container"
+    named = " or ".join(wanted) or "k6"
+    return f"no container is named {named}, and none has an image named k6: {'; '.join(seen)}; set --k6-container"

@@ -8,20 +8,20 @@ from k6_sweep.inject.values import amount, resources_of
 from k6_sweep.inject.workload import Workload
 
 
-def of_limits(workload: Workload, k6: str, cleanup: Cleanup, manifests: Sequence[Any]) -> Iterator[str]:
+def of_limits(workload: Workload, k6: Sequence[str], cleanup: Cleanup, manifests: Sequence[Any]) -> Iterator[str]:
     """Yield where a ResourceQuota or a LimitRange of the namespace would refuse the pod because of k6-sweep.
 
     Args:
         workload: The test.
-        k6: The name of its k6 container.
+        k6: The names of its k6 containers.
         cleanup: What is added to it.
         manifests: All manifests that were read.
     """
     ours = resources_of(cleanup.settings.requests, cleanup.settings.limits)
     near = [each for each in manifests if isinstance(each, dict) and _same_namespace(each, workload)]
     found = [*_of_quotas(near, ours), *_of_ranges(near, ours)]
-    theirs = next((each.get("resources") or {} for each in workload.containers if each.get("name") == k6), {})
-    if not found and "cpu" in (theirs.get("limits") or {}) and "cpu" not in ours["limits"]:
+    theirs = [(each.get("resources") or {}).get("limits") or {} for each in workload.containers if each["name"] in k6]
+    if not found and any("cpu" in limits for limits in theirs) and "cpu" not in ours["limits"]:
         yield (
             "k6 has a CPU limit and k6-sweep has none, which a ResourceQuota on limits.cpu refuses; if the namespace "
             "has one, set --limits cpu=500m"

@@ -42,7 +42,7 @@ def reasons_against(
 
 def _watcher_reasons(workload: Workload, cleanup: Cleanup, namespace: str | None, target: Target) -> Iterator[str]:
     if workload.creates_by_others and workload.kind not in _RUNS:
-        by_hand = replace(cleanup, env={**cleanup.env, "SWEEP_K6_CONTAINER": workload.like_k6[0]})
+        by_hand = replace(cleanup, env={**cleanup.env, "SWEEP_K6_CONTAINER": "\n".join(workload.like_k6)})
         manifests = watcher(by_hand, workload, target, namespace or "default")
         yield (
             f"a {workload.kind} starts its pods later, perhaps often; create this watcher together with each run:\n"
@@ -88,18 +88,17 @@ def _pod_reasons(workload: Workload, cleanup: Cleanup) -> Iterator[str]:
     if policy != "Never":
         yield f"restartPolicy is {policy}, so the kubelet would restart k6 after its end; set it to Never"
     found = workload.k6(settings.k6_container)
-    if len(found) > 1:
-        yield f"containers {', '.join(found)} look like k6; set --k6-container to one of them"
+    if lacking := [name for name in settings.k6_container if name not in found]:
+        yield f"no container is named {', '.join(lacking)}; --k6-container names containers of the pod"
     k6 = [each for each in workload.containers if each["name"] in found]
     if any(each.get("restartPolicy", "Never") != "Never" or each.get("restartPolicyRules") for each in k6):
         yield "k6's container has a restartPolicy of its own, so the kubelet may start k6 again; remove it"
     if workload.needs_watcher:
         return
-    others = [name for name in workload.like_k6 if name not in found]
-    if len(found) == 1 and others and settings.detector != "kubernetes":
+    if workload.several_k6(found) and settings.detector != "kubernetes":
         yield (
-            f"container {', '.join(others)} runs k6 too, and its processes look the same; set --detector kubernetes, "
-            f"which watches container {found[0]} alone"
+            f"containers {', '.join(workload.several_k6(found))} run k6, and processes have no container names; remove "
+            "--detector process"
         )
     if settings.fail_job and workload.backoff_limit:
         yield (

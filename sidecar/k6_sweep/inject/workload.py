@@ -1,6 +1,6 @@
 """The workload that runs k6 in a manifest: its pod, its Job and its k6 container."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -166,16 +166,22 @@ class Workload:
         """Whether the test may run in several pods."""
         return self.creates_by_others or self.pods_at_once != 1
 
-    def k6(self, wanted: str, *, by_image: bool = True) -> list[str]:
-        """Return the names of the containers that run k6: the one of this name, or those that look like k6."""
-        if wanted in [each.get("name") for each in self.containers]:
-            return [wanted]
-        return self.like_k6 if by_image else []
+    def k6(self, wanted: Sequence[str]) -> list[str]:
+        """Return the names of the containers that run k6: those of these names, or those named or looking like k6."""
+        names = [str(each.get("name")) for each in self.containers]
+        if wanted:
+            return [each for each in wanted if each in names]
+        return [each for each in names if each == "k6" or each in self.like_k6]
 
     @property
     def like_k6(self) -> list[str]:
         """The names of the containers whose command or image shows k6."""
         return [str(each.get("name")) for each in self.containers if k6_command(each).runs_k6]
+
+    def several_k6(self, found: Sequence[str]) -> list[str]:
+        """Return the names of all containers that run k6, with those of `found`, if they are several; else none."""
+        names = [*found, *(each for each in self.like_k6 if each not in found)]
+        return names if len(names) > 1 else []
 
     @property
     def k6_first(self) -> list[str]:

@@ -1,6 +1,6 @@
-"""Reads a pod and its k6 container from the API's raw JSON, which may have any content."""
+"""Reads a pod and its k6 containers from the API's raw JSON, which may have any content."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,7 +13,7 @@ _NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
 
 @dataclass(frozen=True)
 class K6Pod:
-    """A pod and the state of its k6 container."""
+    """A pod and the state of its k6 containers, of which it usually has one."""
 
     uid: str
     name: str
@@ -21,10 +21,12 @@ class K6Pod:
     """The names of its containers."""
     has_k6: bool
     """Whether one of the containers is k6's."""
+    lacks: tuple[str, ...]
+    """The names of k6's containers that no container has."""
     ran: bool
-    """Whether k6 runs or has run."""
+    """Whether a k6 runs or has run."""
     ended: bool
-    """Whether k6 has ended, or never started, and the kubelet will not start it again."""
+    """Whether every k6 has ended, or never started, and the kubelet will not start it again."""
     failed: bool
     """Whether the whole pod has failed, with any exit code of k6: a Job counts it in the same way."""
     restarts: bool
@@ -34,6 +36,7 @@ class K6Pod:
     deleted_by: datetime | None
     """When the pod's deletion must be complete; None if the pod is not being deleted."""
     exit_code: int | None
+    """The first code other than 0; None if one is not known."""
     reason: str | None
     """Why k6 ended, or why it does not start, as the API reports it."""
     ended_at: datetime | None
@@ -43,49 +46,79 @@ class K6Pod:
     """The same from the pod's spec, even during a deletion: a forced deletion sets 0, but does not end k6."""
 
 
-def read_pod(raw: object, k6_container: str) -> K6Pod:
-    """Read a pod of the API.
+@dataclass(frozen=True)
+class _Container:
+    """The state of one k6 container."""
+
+    exists: bool
+    ran: bool
+    ended: bool
+    restarts: bool
+    exit_code: int | None
+    reason: str | None
+    ended_at: datetime | None
+
+
+def read_pod(raw: object, k6_containers: Sequence[str]) -> K6Pod:
+    """Read a pod of the API; one of several k6 containers may be there.
 
     Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ (phases, container states, restarts).
     """
-    containers = _list(raw, "spec", "containers")
-    k6 = next((each for each in containers if dig(each, "name") == k6_container), None)
-    status = next(
-        (each for each in _list(raw, "status", "containerStatuses") if dig(each, "name") == k6_container), None
+    phase = _text(raw, "status", "phase")
+    deleted_by = _time(raw, "metadata", "deletionTimestamp")
+    going = deleted_by is not None
+    owners = [dig(each, "uid") for each in _list(raw, "metadata", "ownerReferences") if dig(each, "controller") is True]
+    grace = _number(raw, "spec", "terminationGracePeriodSeconds")
+    own_grace = _DEFAULT_GRACE if grace is None else float(grace)
+    deletion_grace = _number(raw, "metadata", "deletionGracePeriodSeconds") if going else None
+    read = {name: _read_container(raw, name, going=going) for name in k6_containers}
+    k6 = [each for each in read.values() if each.exists] or list(read.values())
+    codes = [each.exit_code for each in k6]
+    bad = [each for each in k6 if each.exit_code]
+    # While one has not ended, its reason is wanted: why it does not start.
+    telling = [each for each in k6 if not each.ended] or bad or k6
+    return K6Pod(
+        uid=str(_text(raw, "metadata", "uid") or ""),
+        name=str(_text(raw, "metadata", "name") or ""),
+        containers=tuple(str(dig(each, "name")) for each in _list(raw, "spec", "containers")),
+        has_k6=any(each.exists for each in read.values()),
+        lacks=tuple(name for name, each in read.items() if not each.exists),
+        ran=any(each.ran for each in k6),
+        ended=all(each.ended for each in k6),
+        failed=phase == "Failed",
+        restarts=any(each.restarts for each in k6),
+        owner=str(owners[0]) if owners else None,
+        deleted_by=deleted_by,
+        exit_code=bad[0].exit_code if bad else (None if None in codes else 0),
+        reason=next((each.reason for each in telling if each.reason), None),
+        ended_at=max((each.ended_at for each in k6 if each.ended_at), default=None),
+        grace_period=own_grace if deletion_grace is None else float(deletion_grace),
+        own_grace_period=own_grace,
     )
+
+
+def _read_container(raw: object, name: str, *, going: bool) -> _Container:
+    """Read a k6 container; `going` means that its pod is being deleted."""
+    spec = next((each for each in _list(raw, "spec", "containers") if dig(each, "name") == name), None)
+    status = next((each for each in _list(raw, "status", "containerStatuses") if dig(each, "name") == name), None)
     end = _dict(status, "state", "terminated")
     before = _dict(status, "lastState", "terminated")
     running = isinstance(dig(status, "state", "running"), dict)
     code = _number(end, "exitCode")
-    phase = _text(raw, "status", "phase")
     # The phase outranks the container statuses: in an evicted pod they may stay `running`.
-    over = phase in {"Succeeded", "Failed"}
-    deleted_by = _time(raw, "metadata", "deletionTimestamp")
-    going = deleted_by is not None
-    owners = [dig(each, "uid") for each in _list(raw, "metadata", "ownerReferences") if dig(each, "controller") is True]
+    over = _text(raw, "status", "phase") in {"Succeeded", "Failed"}
     # The kubelet restarts no container of a pod that is being deleted.
-    restarted = bool(end) and not going and _will_restart(raw, k6, code)
+    restarted = bool(end) and not going and _will_restart(raw, spec, code)
     told = _text(raw, "status", "reason") if over and not end else None
-    grace = _number(raw, "spec", "terminationGracePeriodSeconds")
-    own_grace = _DEFAULT_GRACE if grace is None else float(grace)
-    deletion_grace = _number(raw, "metadata", "deletionGracePeriodSeconds") if going else None
-    return K6Pod(
-        uid=str(_text(raw, "metadata", "uid") or ""),
-        name=str(_text(raw, "metadata", "name") or ""),
-        containers=tuple(str(dig(each, "name")) for each in containers),
-        has_k6=k6 is not None,
+    return _Container(
+        exists=spec is not None,
         # A container that waits for its next start (CrashLoopBackOff) shows only in lastState that it ran.
         ran=running or _lived(end) or _lived(before),
         ended=over or (bool(end) and not restarted),
-        failed=phase == "Failed",
-        restarts=_will_restart(raw, k6, None),
-        owner=str(owners[0]) if owners else None,
-        deleted_by=deleted_by,
+        restarts=_will_restart(raw, spec, None),
         exit_code=code,
         reason=_text(end, "reason") or told or _text(status, "state", "waiting", "reason"),
         ended_at=_time(end, "finishedAt"),
-        grace_period=own_grace if deletion_grace is None else float(deletion_grace),
-        own_grace_period=own_grace,
     )
 
 

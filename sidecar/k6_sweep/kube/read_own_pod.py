@@ -1,6 +1,7 @@
 """Reads k6-sweep's own pod from the API, if permitted: it has facts that processes and the kernel do not show."""
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from k6_sweep.kube.api import ApiError, ApiServer, ForbiddenError
@@ -13,7 +14,7 @@ _PAUSES: Final = (0.5, 1.0)
 """A Role may be bound shortly after the pod was created."""
 
 
-def why_not_readable(pod: OwnPod, k6_container: str) -> str | None:
+def why_not_readable(pod: OwnPod, k6_containers: Sequence[str]) -> str | None:
     """Return why the own pod can never be read; None if it can be read, or if that cannot be decided now."""
     if not pod.account:
         return "no service account is mounted (set `automountServiceAccountToken: true`)"
@@ -22,7 +23,7 @@ def why_not_readable(pod: OwnPod, k6_container: str) -> str | None:
     why = None
     for pause in (*_PAUSES, None):
         try:
-            read_own_pod(pod, k6_container, _LIMIT)
+            read_own_pod(pod, k6_containers, _LIMIT)
         except ForbiddenError as error:
             why = str(error)
         except ApiError:
@@ -34,12 +35,12 @@ def why_not_readable(pod: OwnPod, k6_container: str) -> str | None:
     return why
 
 
-def read_own_pod(pod: OwnPod, k6_container: str, limit: float) -> K6Pod:
+def read_own_pod(pod: OwnPod, k6_containers: Sequence[str], limit: float) -> K6Pod:
     """Return the current state of the own pod from the API.
 
     Args:
         pod: The pod of k6-sweep.
-        k6_container: The name of k6's container.
+        k6_containers: The names of k6's containers.
         limit: Seconds that each step of the request may take.
 
     Raises:
@@ -53,4 +54,4 @@ def read_own_pod(pod: OwnPod, k6_container: str, limit: float) -> K6Pod:
     found, _ = ApiServer(pod.account, pod.namespace, limit).list(PODS, {"fieldSelector": f"metadata.name={pod.name}"})
     if not found:
         raise ApiError(f"namespace {pod.namespace} has no pod {pod.name}")
-    return read_pod(found[0], k6_container)
+    return read_pod(found[0], k6_containers)

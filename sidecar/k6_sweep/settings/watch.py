@@ -38,15 +38,16 @@ class WatchSettings:
         metavar="TARGET",
         shown_default="k6-sweep's own pod",
     )
-    k6_container: str = option(
+    k6_container: tuple[str, ...] = option(
         _K6,
         TakenBy.WAITING,
-        "Name of k6's container (kubernetes detector).",
+        "Name of k6's container (kubernetes detector; repeatable). With several, the test ends with the last of them.",
         role=Role.PROTECTS,
         why="The chart, the examples and k6-operator use this name.",
         parse=name_of,
         metavar="NAME",
-        default="k6",
+        many=True,
+        shown_default="k6",
     )
     k6_process: str = option(
         _K6,
@@ -118,3 +119,8 @@ class WatchSettings:
         role=Role.NEITHER,
         why="An ordinary container must exit after the sweep, because its pod waits for it.",
     )
+
+    @property
+    def k6_containers(self) -> tuple[str, ...]:
+        """The names of k6's containers."""
+        return self.k6_container or ("k6",)

@@ -28,7 +28,8 @@ def choose(
     """
     if settings.detector != "auto":
         return settings.detector
-    if settings.target:
+    # Processes have no container names: between two k6s of one pod, the first one's end would look like the test's.
+    if settings.target or len(settings.k6_container) > 1:
         return "kubernetes"
     # Processes first: they need no permission, show the end within milliseconds, and need no API server.
     if not pod.inside or not alone():

@@ -31,8 +31,8 @@ class KubernetesWatch:
     """One wait for the k6 of a target, from its start to its end."""
 
     _target: Target
-    _k6_container: str
-    """The name of k6's container."""
+    _k6_containers: Sequence[str]
+    """The names of k6's containers: the test ends with the last of them."""
     _account: Account
     _namespace: str
     _own_pod: str | None
@@ -57,7 +57,9 @@ class KubernetesWatch:
         self._known = TargetState(self._target, self._began + (self._budget.start_timeout or 0.0))
         self._jobs = LabelledJobs()
         self._strangers: set[str] = set()
-        """The containers of pods that have no container of k6's name."""
+        """The containers of pods that lack a container of k6's name."""
+        self._missed: set[str] = set()
+        """The names of k6's containers that these pods lack."""
         self._earlier: set[str] | None = None
         """The uids of pods that ended before k6-sweep started: a selector also matches pods of an earlier test."""
         followed = [(PODS, self._target.pods), *([self._target.controller] if self._target.controller else [])]
@@ -211,7 +213,7 @@ class KubernetesWatch:
         """
         found = []
         for raw in objects:
-            pod = read_pod(raw, self._k6_container)
+            pod = read_pod(raw, self._k6_containers)
             if is_helper(raw):
                 continue
             # `kubectl delete --grace-period` may change the grace period at any time.
@@ -221,9 +223,12 @@ class KubernetesWatch:
                 )
             if pod.has_k6:
                 found.append(pod)
+            if not pod.lacks:
                 continue
-            self._strangers.update(pod.containers)
-            # Labels may match pods of other programs as well; the pods of any other target must run k6.
+            if not pod.has_k6 or self._target.kind != "selector":
+                self._strangers.update(pod.containers)
+                self._missed.update(pod.lacks)
+            # Labels may match pods of other programs as well; the pods of any other target must run every k6.
             if self._target.kind != "selector":
                 raise SettingsError([f"pod {pod.name} of {self._target}: {self._lacking()}"])
         return found
@@ -231,7 +236,5 @@ class KubernetesWatch:
     def _lacking(self) -> str | None:
         if not self._strangers:
             return None
-        return (
-            f"no container is named {self._k6_container!r}; there are {', '.join(sorted(self._strangers))}; "
-            "set --k6-container to the name of k6's container"
-        )
+        missed, there = " or ".join(map(repr, sorted(self._missed))), ", ".join(sorted(self._strangers))
+        return f"no container is named {missed}; there are {there}; set --k6-container to the name of k6's container"

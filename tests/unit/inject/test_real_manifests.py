@@ -108,13 +108,61 @@ def test_k6_in_an_init_container() -> None:
     assert "k6 is an init container (load), which a sidecar does not wait for" in refusal(job(pod=first))
 
 
+TWO_IN_SEQUENCE = """\
+apiVersion: batch/v1
+kind: Job
+metadata: {name: load, namespace: load-test}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      volumes: [{name: flag, emptyDir: {}}]
+      containers:
+        - name: smoke
+          image: grafana/k6
+          command: [sh, -c, "k6 run /s/smoke.js && touch /flag/ok"]
+          volumeMounts: [{name: flag, mountPath: /flag}]
+        - name: heavy
+          image: grafana/k6
+          command: [sh, -c, "until [ -e /flag/ok ]; do sleep 1; done; exec k6 run /s/heavy.js"]
+          volumeMounts: [{name: flag, mountPath: /flag}]
+"""
+
+
 def test_two_k6_in_one_pod() -> None:
-    """Of two k6 in one pod, one counts by its name; by processes they could not be told apart."""
-    both = job(pod={"containers": [{"name": name, "image": "grafana/k6"} for name in ("smoke", "heavy")]})
-    assert "smoke, heavy look like k6" in refusal(both)
-    assert "container smoke runs k6 too" in refusal(both, "--k6-container", "heavy")
-    *_, made = out(both, "--k6-container", "heavy", "--detector", "kubernetes")
-    assert sidecar_env(made)["SWEEP_K6_CONTAINER"] == "heavy"
+    """Two k6s in one pod are watched by the API, and the test ends with the last: processes have no container names."""
+    *beside, made = out(TWO_IN_SEQUENCE)
+    assert [each["kind"] for each in beside] == ["ServiceAccount", "Role", "RoleBinding"]
+    assert beside[1]["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
+    env = sidecar_env(made)
+    assert (env["SWEEP_K6_CONTAINER"], env["SWEEP_DETECTOR"]) == ("smoke\nheavy", "kubernetes")
+    assert "shareProcessNamespace" not in made["spec"]["template"]["spec"]
+    assert "the sweep begins when these have ended: smoke, heavy" in notes(TWO_IN_SEQUENCE)
+    assert "smoke, heavy run k6, and processes have no" in refusal(TWO_IN_SEQUENCE, "--detector", "process")
+
+
+def test_one_of_two_k6_by_its_name() -> None:
+    """--k6-container chooses the k6 that counts, and a note names both; a name that is not there is refused."""
+    assert sidecar_env(out(TWO_IN_SEQUENCE, "--k6-container", "heavy")[-1])["SWEEP_K6_CONTAINER"] == "heavy"
+    assert "smoke run k6" in notes(TWO_IN_SEQUENCE, "--k6-container", "heavy")
+    assert "when these have ended: heavy\n" in notes(TWO_IN_SEQUENCE, "--k6-container", "heavy")
+    wrong = ("--k6-container", "heavy", "--k6-container", "smok")
+    assert "no container is named smok;" in refusal(TWO_IN_SEQUENCE, *wrong)
+
+
+def test_two_k6_of_which_one_has_the_usual_name() -> None:
+    """A container named k6 doesn't hide another one that runs k6."""
+    both = job(pod={"containers": [{"name": name, "image": "grafana/k6"} for name in ("k6", "smoke")]})
+    assert sidecar_env(out(both)[-1])["SWEEP_K6_CONTAINER"] == "k6\nsmoke"
+
+
+def test_a_containers_name_is_not_for_processes() -> None:
+    """With --detector process the sidecar gets no container's name, which it would refuse; with a Role it does."""
+    text = job(pod={"containers": [{"name": "load", "image": "grafana/k6"}]})
+    assert "SWEEP_K6_CONTAINER" not in sidecar_env(out(text, "--detector", "process")[-1])
+    asked = out(text, "--detector", "process", "--when", "success")[-1]
+    assert sidecar_env(asked)["SWEEP_K6_CONTAINER"] == "load"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def rule(operator: str, *codes: int, action: str = "Restart") -> list[dict[str, 
 )
 def test_whether_it_ran_and_whether_it_is_over(pod: object, ran: bool, over: bool) -> None:
     """An end counts only if the kubelet cannot start k6 again; in doubt it can."""
-    read = read_pod(pod, "k6")
+    read = read_pod(pod, ["k6"])
     assert (read.ran, read.ended) == (ran, over)
 
 
@@ -69,7 +69,7 @@ def test_a_pod_that_is_being_deleted_starts_nothing_again() -> None:
     pod = raw(ended(99), policy="Always")
     pod["spec"]["terminationGracePeriodSeconds"] = 60
     pod["metadata"] |= {"deletionTimestamp": "2026-11-22T07:00:00Z", "deletionGracePeriodSeconds": 5}
-    read = read_pod(pod, "k6")
+    read = read_pod(pod, ["k6"])
     assert (read.ended, read.grace_period, read.own_grace_period) == (True, 5.0, 60.0)
 
 
@@ -77,21 +77,46 @@ def test_what_came_before_a_restart_counts_as_run() -> None:
     """A container in its back-off counts as one that ran."""
     pod = raw({"waiting": {"reason": "CrashLoopBackOff"}}, policy="Always")
     pod["status"]["containerStatuses"][0]["lastState"] = ended(107)
-    read = read_pod(pod, "k6")
+    read = read_pod(pod, ["k6"])
     assert (read.ran, read.ended, read.reason) == (True, False, "CrashLoopBackOff")
 
 
 @given(JSON)
 def test_no_json_breaks_it(anything: object) -> None:
     """No JSON raises an exception, and none gives an end that it does not contain."""
-    assert isinstance(read_pod(anything, "k6"), K6Pod)
-    assert not read_pod(anything, "k6").ended
+    assert isinstance(read_pod(anything, ["k6"]), K6Pod)
+    assert not read_pod(anything, ["k6"]).ended
 
 
 @given(state=JSON, policy=JSON, phase=JSON, k6=st.dictionaries(st.sampled_from(["restartPolicyRules", "x"]), JSON))
 def test_no_odd_field_breaks_it(state: object, policy: object, phase: object, k6: dict[str, object]) -> None:
     """Fields of unknown shapes are ignored."""
-    read = read_pod(raw(state, policy=policy, phase=phase, **k6), "k6")
+    read = read_pod(raw(state, policy=policy, phase=phase, **k6), ["k6"])
     if read.ended and phase not in ("Succeeded", "Failed"):
         assert isinstance(state, dict)
         assert state.get("terminated")
+
+
+@pytest.mark.parametrize(
+    ("smoke", "heavy", "seen", "over", "code", "reason"),
+    [
+        (RUNNING, {"waiting": {"reason": "ContainerCreating"}}, True, False, None, "ContainerCreating"),
+        (ended(0, "Completed"), RUNNING, True, False, None, None),
+        (ended(0, "Completed"), ended(99), True, True, 99, "Error"),
+        (ended(137, "OOMKilled"), ended(0, "Completed"), True, True, 137, "OOMKilled"),
+        (ended(0, "Completed"), ended(0, "Completed"), True, True, 0, "Completed"),
+        (ended(0), None, True, False, None, None),
+    ],
+)
+def test_several_k6_in_one_pod(
+    smoke: object, heavy: object, seen: bool, over: bool, code: int | None, reason: str | None
+) -> None:
+    """Of several k6 containers the last one's end counts, and the first bad exit code."""
+    pod = raw(None)
+    pod["spec"]["containers"] = [{"name": "smoke"}, {"name": "mesh"}, {"name": "heavy"}]
+    states = {"smoke": smoke, "mesh": RUNNING, "heavy": heavy}
+    pod["status"]["containerStatuses"] = [{"name": name, "state": state} for name, state in states.items()]
+    read = read_pod(pod, ["smoke", "heavy"])
+    assert (read.ran, read.ended, read.exit_code, read.reason) == (seen, over, code, reason)
+    assert (read.has_k6, read.lacks) == (True, ())
+    assert read_pod(pod, ["smoke", "heavi"]).lacks == ("heavi",)

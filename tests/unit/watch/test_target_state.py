@@ -13,7 +13,9 @@ from k6_sweep.kube.pods import K6Pod, read_pod
 from k6_sweep.settings.target import Target
 from k6_sweep.watch.target_state import LINGER, TargetState
 
-NEW = replace(read_pod({"metadata": {"uid": "a", "name": "a"}}, "k6"), has_k6=True, grace_period=5, own_grace_period=5)
+NEW = replace(
+    read_pod({"metadata": {"uid": "a", "name": "a"}}, ["k6"]), has_k6=True, grace_period=5, own_grace_period=5
+)
 RUNS = replace(NEW, ran=True)
 ENDED = replace(RUNS, ended=True, exit_code=0)
 JOB = Job.read({"spec": {"completions": 2, "parallelism": 2, "backoffLimit": 0}})
