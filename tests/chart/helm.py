@@ -94,6 +94,13 @@ def render(*values: Path, binary: str = "helm4", version: str = NEWEST, chart: P
     return Rendered(manifests(run_helm(binary, "template", *named, *files)))
 
 
+def notes(*values: Path) -> str:
+    """Return the text that Helm prints after an installation; nothing is installed, and no cluster is asked."""
+    files = [word for path in values for word in ("--values", str(path))]
+    done = run_helm("helm4", "install", "test-release", str(CHART), "--dry-run=client", *files)
+    return done.partition("\nNOTES:\n")[2]
+
+
 def env_of(container: Manifest) -> dict[str, object]:
     """Return a container's variables; the last of two with one name counts, as for the kubelet."""
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
