@@ -6,7 +6,7 @@ Source: https://redis.io/docs/latest/commands/cluster-getkeysinslot/
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.replies import is_denied, keys_in
@@ -41,6 +41,18 @@ class _Listed:
     """Whether the slot's owner executed every delete so far."""
 
 
+class _Group(NamedTuple):
+    """Slots to list in one write."""
+
+    slots: Sequence[tuple[int, int]]
+    """Each with the number of keys to ask for."""
+    work: int
+    """In the unit of one key."""
+
+
+_NO_GROUP: Final = _Group((), 0)
+
+
 @dataclass(slots=True)
 class _Flight:
     """A write without an answer yet: deletes of some slots, and the listing of others."""
@@ -67,7 +79,7 @@ class SlotSweep:
         self._sizes = sizes
         self._window = window
         self._batches = Batches(link, orders, tally, window)
-        self._groups: Iterator[list[int]] = iter(())
+        self._groups: Iterator[_Group] = iter(())
         self._deletes: deque[tuple[_Listed, Delete]] = deque()
         """The deletes that are not sent yet; a slot's last delete includes its probe."""
         self._again: deque[int] = deque()
@@ -128,15 +140,14 @@ class SlotSweep:
         Returns None if there is nothing to send now, or no time.
         """
         deletes = self._next_deletes()
-        group: list[int] = []
+        group = _NO_GROUP
         if not self._deletes:
-            group = [self._again.popleft()] if self._again else next(self._groups, [])
-        if not group and not deletes:
+            again = self._in_groups([self._again.popleft()] if self._again else [])
+            group = next(again, None) or next(self._groups, _NO_GROUP)
+        if not group.slots and not deletes:
             return None
-        work = sum(map(self._cost, group))
-        asked = [(slot, self._limit(slot)) for slot in group]
-        write = self._batches.send([delete for _, delete in deletes], self._listing(asked), work)
-        return _Flight(write, [listed for listed, _ in deletes], asked) if write else None
+        write = self._batches.send([delete for _, delete in deletes], self._listing(group.slots), group.work)
+        return _Flight(write, [listed for listed, _ in deletes], group.slots) if write else None
 
     def _land(self, flight: _Flight) -> None:
         written = self._batches.land(flight.write)
@@ -150,28 +161,21 @@ class SlotSweep:
                 self._deletes += self._deletes_of(found)
         self._batches.raise_denial()
 
-    def _in_groups(self, slots: Sequence[int]) -> Iterator[list[int]]:
+    def _in_groups(self, slots: Sequence[int]) -> Iterator[_Group]:
         """Yield slots in groups that fill half a write, because a write both deletes one group and lists the next."""
-        group: list[int] = []
-        filled = 0
+        group: list[tuple[int, int]] = []
+        work = 0
         for slot in slots:
-            cost = self._cost(slot)
-            if group and filled + cost > self._window.keys // 2:
-                yield group
-                group, filled = [], 0
-            group.append(slot)
-            filled += cost
+            count, length = self._sizes.get(slot, 0), self._lengths.get(slot, 0)
+            limit = self._window.list_limit(length)
+            cost = _SLOT_COST + (self._window.cost(min(count, limit), length) if count else 0)
+            if group and work + cost > self._window.keys // 2:
+                yield _Group(group, work)
+                group, work = [], 0
+            group.append((slot, limit))
+            work += cost
         if group:
-            yield group
-
-    def _cost(self, slot: int) -> int:
-        """Return what it costs the server to list a slot, in the unit of one key."""
-        listed = min(self._sizes.get(slot, 0), self._limit(slot))
-        return _SLOT_COST + self._window.cost(listed, self._lengths.get(slot, 0))
-
-    def _limit(self, slot: int) -> int:
-        """Return how many keys of the slot to ask for at once."""
-        return self._window.list_limit(self._lengths.get(slot, 0))
+            yield _Group(group, work)
 
     def _count(self, slots: Sequence[int]) -> None:
         """Ask for the number of keys of slots."""

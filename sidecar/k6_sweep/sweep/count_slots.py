@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from k6_sweep.cluster.link import Link, Sent, pack
-from k6_sweep.cluster.replies import keys_in, number
+from k6_sweep.cluster.replies import keys_in, not_supported
 from k6_sweep.cluster.window import Window
 
 _COST: Final = 2
@@ -33,8 +33,11 @@ def count_slots(link: Link, slots: Sequence[int], window: Window) -> Iterator[tu
         UnreachableError: The connection broke.
         DeniedError: A reply is neither a number nor an error.
     """
-    for slot, reply in _ask(link, slots, _command, window):
-        yield slot, reply if isinstance(reply, Exception) else number(link.name, "CLUSTER COUNTKEYSINSLOT", reply)
+    for part, replies in _ask(link, slots, _command, window):
+        for reply in replies:
+            if not isinstance(reply, int | Exception):
+                raise not_supported(link.name, "CLUSTER COUNTKEYSINSLOT", reply)
+        yield from zip(part, replies, strict=True)
 
 
 def key_lengths(link: Link, sizes: Mapping[int, int], slots: Iterable[int], window: Window) -> dict[int, int]:
@@ -46,15 +49,16 @@ def key_lengths(link: Link, sizes: Mapping[int, int], slots: Iterable[int], wind
     """
     lengths = {}
     full = [slot for slot in slots if sizes.get(slot, 0) > _FULL]
-    for slot, reply in _ask(link, full, lambda slot: pack((b"CLUSTER", b"GETKEYSINSLOT", slot, 1)), window):
-        if not isinstance(reply, Exception) and (keys := keys_in(link.name, "CLUSTER GETKEYSINSLOT", reply)):
-            lengths[slot] = len(keys[0])
+    for part, replies in _ask(link, full, lambda slot: pack((b"CLUSTER", b"GETKEYSINSLOT", slot, 1)), window):
+        for slot, reply in zip(part, replies, strict=True):
+            if not isinstance(reply, Exception) and (keys := keys_in(link.name, "CLUSTER GETKEYSINSLOT", reply)):
+                lengths[slot] = len(keys[0])
     return lengths
 
 
 def _ask(
     link: Link, slots: Sequence[int], command: Callable[[int], bytes], window: Window
-) -> Iterator[tuple[int, Any]]:
+) -> Iterator[tuple[Sequence[int], Sequence[Any]]]:
     left = deque(slots)
     asked: deque[tuple[list[int], Sent]] = deque()
     unanswered = 0
@@ -67,4 +71,4 @@ def _ask(
         replies = sent.replies()
         unanswered -= _COST * len(part)
         window.learn(_COST * len(part), sent.at, time.monotonic(), link.shortest_trip)
-        yield from zip(part, replies, strict=True)
+        yield part, replies
