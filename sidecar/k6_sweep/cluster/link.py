@@ -3,9 +3,8 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn, Protocol
 
 import hiredis
 from redis import exceptions
@@ -17,6 +16,8 @@ from k6_sweep.settings.values import Address
 
 _MORE: Final = object()
 _READ_SIZE: Final = 64 * 1024
+# redis-py raises the last two when another thread closes the connection.
+_BROKEN: Final = (exceptions.RedisError, OSError, AttributeError, ValueError)
 
 pack: Callable[[tuple[bytes | str | int, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub names a pair
 """Packs one command, given as its words, into the bytes that the server receives."""
@@ -46,13 +47,19 @@ class PipelinedConnection(AbstractConnection):
             redis.exceptions.RedisError: The connection broke or the server refuses it; no more replies can be read.
             OSError: The same.
         """
-        with self._lost_on_error():
+        try:
             self.send_packed_command([b"".join(commands)], check_health=False)
+        except BaseException:
+            self._lose()
+            raise
 
     def receive(self, count: int) -> list[Any]:
         """Return the next replies, error replies as exceptions; the errors are those of `send`."""
-        with self._lost_on_error():
+        try:
             replies = self._read(count)
+        except BaseException:
+            self._lose()
+            raise
         for reply in replies:
             if isinstance(reply, exceptions.ConnectionError):  # such as LOADING, or a missing login
                 raise reply
@@ -66,14 +73,9 @@ class PipelinedConnection(AbstractConnection):
             return exceptions.ResponseError(text)
         return error
 
-    @contextmanager
-    def _lost_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self.disconnect()  # late replies must not be mistaken for the replies to later commands
-            self._reader = None
-            raise
+    def _lose(self) -> None:
+        self.disconnect()  # late replies must not be mistaken for the replies to later commands
+        self._reader = None
 
     def _read(self, count: int) -> list[Any]:
         if self._reader is None:
@@ -160,51 +162,54 @@ class Link:
 
     def send(self, commands: Sequence[bytes]) -> Sent:
         """Send packed commands in one write, and do not wait for the replies."""
-        with self._explained():
-            sent = Sent(self, len(commands))
-            self._connection.send(commands)
-            self._awaited.append(sent)
+        try:
+            with self._one_at_a_time:
+                self._check_open()
+                sent = Sent(self, len(commands))
+                self._connection.send(commands)
+                self._awaited.append(sent)
+        except _BROKEN as error:
+            self._explain(error)
         return sent
 
     def receive(self, sent: Sent) -> list[Any]:
         """Wait for the replies to these commands, and with them for the replies to all earlier ones."""
         if sent.received is None:
             began = time.monotonic()
-            with self._explained():
-                while sent.received is None:
-                    oldest = self._awaited.popleft()
-                    oldest.received = self._connection.receive(oldest.count)
-                    self._note_trip(time.monotonic() - oldest.at)
+            try:
+                with self._one_at_a_time:
+                    self._receive_until(sent)
+            except _BROKEN as error:
+                self._explain(error)
             self.waited += time.monotonic() - began
             self._hint, self._has_answered = "", True
-        return sent.received
+        return sent.received or []
 
-    def _note_trip(self, seconds: float) -> None:
-        self.shortest_trip = min(self.shortest_trip, seconds)
-        self.trips += 1
-        self.in_trips += seconds
+    def _receive_until(self, sent: Sent) -> None:
+        while sent.received is None:
+            self._check_open()
+            oldest = self._awaited.popleft()
+            oldest.received = self._connection.receive(oldest.count)
+            seconds = time.monotonic() - oldest.at
+            self.shortest_trip = min(self.shortest_trip, seconds)
+            self.trips += 1
+            self.in_trips += seconds
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Let one thread use the connection, and explain why it broke."""
-        try:
-            with self._one_at_a_time:
-                if self.closed:  # redis-py would reconnect, and the server would not know the earlier commands
-                    raise exceptions.ConnectionError("it is closed")
-                yield
-        except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
-            self.closed = True
+    def _check_open(self) -> None:
+        if self.closed:  # redis-py would reconnect, and the server would not know the earlier commands
+            raise exceptions.ConnectionError("it is closed")
+
+    def _explain(self, error: Exception) -> NoReturn:
+        """Raise the error that explains why the connection broke."""
+        self.closed = True
+        if isinstance(error, (exceptions.AuthenticationError, exceptions.AuthorizationError)):
             if self._has_answered:  # the password is being rotated: another login shows whether that helps
                 raise UnreachableError(f"{self.name} needs another login: {text_of(error)}") from error
             raise DeniedError(
                 f"{self.name} needs a login: {text_of(error)}; check the user and the password"
             ) from error
-        except exceptions.InvalidResponse as error:
-            self.closed = True
+        if isinstance(error, exceptions.InvalidResponse):
             raise DeniedError(
                 f"not supported: {self.name} does not speak Redis's protocol: {error}{self._hint}"
             ) from error
-        except (exceptions.RedisError, OSError, AttributeError, ValueError) as error:
-            self.closed = True
-            # redis-py raises the last two when another thread closes the connection.
-            raise UnreachableError(f"lost the connection to {self.name}: {text_of(error)}{self._hint}") from error
+        raise UnreachableError(f"lost the connection to {self.name}: {text_of(error)}{self._hint}") from error

@@ -31,6 +31,8 @@ LIST_LIMIT: Final = 5_000
 """Keys in one listing of a slot: with this number, GETKEYSINSLOT blocks the server for 0.5 to 2 ms."""
 _MOST_BYTES: Final = 4 << 20
 """Of keys in one list or one delete: in Redis, the name of a key may have 512 MB."""
+_SHORT: Final = 512
+"""Keys up to this length count as short: a list of them is small."""
 _BYTES_OF_A_KEY: Final = 4096
 """As many bytes of key names cost about as much as another key."""
 _WRITES: Final = 32
@@ -66,7 +68,9 @@ class Window:
         self.in_flight = self.keys
         """How many keys the writes without an answer may hold; one write is allowed in any case."""
         self._key_bytes = 0
-        """The length of the longest of the latest keys; 0 before any is known."""
+        """The length of the longest of the latest keys, at least _SHORT; 0 before any is known."""
+        self.at_once = LIST_LIMIT
+        """How many keys may be asked for, or named in one command, if nothing else is known of their length."""
         self._step = _FIRST_STEP
         self.pause()
 
@@ -77,15 +81,11 @@ class Window:
         Half of a write if the way is short: in a table that was emptied, SCAN reads ten buckets for each key.
         """
         wanted = max(1, self.keys // 2, min(_LONGEST_PAGE, self.in_flight // 4))
-        return min(wanted, self.list_limit() if self._key_bytes else _FIRST_PAGE)
+        return min(wanted, self.at_once if self._key_bytes else _FIRST_PAGE)
 
-    def list_limit(self, length: int = 0) -> int:
-        """How many keys of a slot may be asked for; `length` is the bytes of one of them, if it is known."""
-        return min(LIST_LIMIT, self.delete_limit(length))
-
-    def delete_limit(self, length: int = 0) -> int:
-        """How many keys one command may name, by their bytes."""
-        return max(1, _MOST_BYTES // max(length, self._key_bytes, 1))
+    def list_limit(self, length: int) -> int:
+        """How many keys of this length may be asked for, or named in one command."""
+        return max(1, min(LIST_LIMIT, _MOST_BYTES // max(length, self._key_bytes, 1)))
 
     def cost(self, count: int, length: int = 0) -> int:
         """What it costs to list or to send keys of this length, in the unit of a key."""
@@ -93,8 +93,10 @@ class Window:
 
     def note_keys(self, keys: Sequence[bytes]) -> None:
         """Learn how long keys are, from the ends of a list: the longest ones are remembered for some lists."""
-        if keys:
-            self._key_bytes = max(len(keys[0]), len(keys[-1]), self._key_bytes * 7 // 8)
+        longest = max(len(keys[0]), len(keys[-1])) if keys else 0
+        if longest > _SHORT or (keys and self._key_bytes != _SHORT):
+            self._key_bytes = max(longest, self._key_bytes * 7 // 8, _SHORT)
+            self.at_once = self.list_limit(0)
 
     def pause(self) -> None:
         """Begin new trials, because other work follows: its rate says nothing about the earlier one's."""

@@ -85,7 +85,7 @@ class Batches:
     @property
     def room(self) -> int:
         """How many keys the next write may delete."""
-        return min(self._orders.most_at_once, self._window.keys, self._window.delete_limit())
+        return min(self._orders.most_at_once, self._window.keys, self._window.at_once)
 
     def write(self, deletes: Sequence[Delete]) -> Written | None:
         """Send deletes in one write, wait for the replies, and count what was deleted; see `send` and `land`."""

@@ -153,12 +153,12 @@ class SlotSweep:
         written = self._batches.land(flight.write)
         for listed, delete, clean in zip(flight.listed, flight.write.deletes, written.clean, strict=True):
             self._settle(listed, delete, clean)
-        replies = iter(written.replies)
+        replies, room = iter(written.replies), self._batches.room
         for slot, limit in flight.group:
             found = self._sort(slot, limit, probe=next(replies), listing=next(replies))
             self._refused_in_a_row = self._refused_in_a_row + 1 if found is None else 0
             if found is not None and self._is_worked_off(found):
-                self._deletes += self._deletes_of(found)
+                self._deletes += self._deletes_of(found, room)
         self._batches.raise_denial()
 
     def _in_groups(self, slots: Sequence[int]) -> Iterator[_Group]:
@@ -166,9 +166,11 @@ class SlotSweep:
         group: list[tuple[int, int]] = []
         work = 0
         for slot in slots:
-            count, length = self._sizes.get(slot, 0), self._lengths.get(slot, 0)
-            limit = self._window.list_limit(length)
-            cost = _SLOT_COST + (self._window.cost(min(count, limit), length) if count else 0)
+            limit, cost = self._window.at_once, _SLOT_COST
+            if count := self._sizes.get(slot, 0):
+                length = self._lengths.get(slot, 0)
+                limit = self._window.list_limit(length) if length else limit
+                cost += self._window.cost(min(count, limit), length)
             if group and work + cost > self._window.keys // 2:
                 yield _Group(group, work)
                 group, work = [], 0
@@ -194,9 +196,8 @@ class SlotSweep:
             room -= len(taken[-1][1].keys)
         return taken
 
-    def _deletes_of(self, listed: _Listed) -> list[tuple[_Listed, Delete]]:
+    def _deletes_of(self, listed: _Listed, size: int) -> list[tuple[_Listed, Delete]]:
         keys = listed.split.chosen if self._orders.delete else ()
-        size = self._batches.room
         if len(keys) <= size:
             return [(listed, Delete(listed.slot, keys, True, listed.split.counts))]
         starts = range(0, len(keys), size)
@@ -218,7 +219,8 @@ class SlotSweep:
         if not self._batches.is_done(slot, probe) or not self._batches.is_clean(slot, listing):
             return None
         listing = keys_in(self._link.name, "CLUSTER GETKEYSINSLOT", listing)
-        self._window.note_keys(listing)
+        if listing:
+            self._window.note_keys(listing)
         listed = len(listing)
         split = self._orders.matcher.split(listing)
         return _Listed(slot, split, whole=listed < limit, stay=listed - len(split.chosen))

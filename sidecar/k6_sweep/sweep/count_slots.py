@@ -52,6 +52,7 @@ def key_lengths(link: Link, sizes: Mapping[int, int], slots: Iterable[int], wind
     for part, replies in _ask(link, full, lambda slot: pack((b"CLUSTER", b"GETKEYSINSLOT", slot, 1)), window):
         for slot, reply in zip(part, replies, strict=True):
             if not isinstance(reply, Exception) and (keys := keys_in(link.name, "CLUSTER GETKEYSINSLOT", reply)):
+                window.note_keys(keys)
                 lengths[slot] = len(keys[0])
     return lengths
 

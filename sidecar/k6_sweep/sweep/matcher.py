@@ -83,8 +83,9 @@ class Matcher:
         if self._ranges is None:
             unused.note_matched(found)  # a key counts for one pattern, but it may match several
             return
-        for owner, _ in counts:
-            unused.note_counted(self._patterns[owner])
+        if unused.waits_for_patterns:
+            for owner, _ in counts:
+                unused.note_counted(self._patterns[owner])
 
     def _by_match(self, keys: list[bytes]) -> tuple[list[bytes], Counts]:
         found = [match for key in keys if (match := self._match(key))]

@@ -87,7 +87,7 @@ class MovingSlot:
 
     def _pages(self, node: Link) -> Iterator[list[bytes]]:
         """Yield the slot's keys on one node: in one page, or in the pages of a scan if there are too many."""
-        limit = self._window.list_limit()
+        limit = self._window.at_once
         reply = node.ask(b"CLUSTER", b"GETKEYSINSLOT", self._slot, limit)
         listing = keys_in(node.name, "CLUSTER GETKEYSINSLOT", reply)
         if len(listing) < limit:

@@ -143,7 +143,7 @@ class Search:
 
     def _may_match(self, link: Link, slot: int, window: Window) -> bool:
         """Whether one of the slot's keys matches; true if they are too many for one list."""
-        limit = window.list_limit()
+        limit = window.at_once
         listed = keys_in(link.name, "CLUSTER GETKEYSINSLOT", link.ask(b"CLUSTER", b"GETKEYSINSLOT", slot, limit))
         return len(listed) == limit or bool(self._matcher.split(listed).chosen)
 

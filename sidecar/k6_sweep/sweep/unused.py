@@ -17,6 +17,11 @@ class Unused:
         self._patterns = _by_pattern(patterns)
         self._keep = _by_pattern(keep)
 
+    @property
+    def waits_for_patterns(self) -> bool:
+        """Whether there is still a pattern without a key."""
+        return bool(self._patterns)
+
     def note_matched(self, keys: Sequence[bytes]) -> None:
         """Take out the patterns that one of these keys matches."""
         _take_out(self._patterns, keys)
