@@ -63,6 +63,14 @@ def test_the_user_of_k6(rendered: Render, pods: object, containers: object, know
     assert "SWEEP_K6_USER" not in env_of(sidecar(rendered(k6=k6, cleanup={"detector": "kubernetes"})))
 
 
+def test_a_second_k6_may_have_another_user(rendered: Render) -> None:
+    """With a k6 in an extra container the sidecar gets no uid, so that it waits for both."""
+    extra = [{"name": "smoke", "image": "grafana/k6", "args": ["run", "/scripts/smoke.js"]}]
+    assert "SWEEP_K6_USER" not in env_of(sidecar(rendered(k6={"extraContainers": extra})))
+    proxy = [{"name": "proxy", "image": "envoy"}]
+    assert env_of(sidecar(rendered(k6={"extraContainers": proxy})))["SWEEP_K6_USER"] == "12345"
+
+
 def test_the_user_of_another_k6_is_not_guessed(rendered: Render) -> None:
     """The sidecar of labelled Jobs gets a uid only from cleanup.k6User: each of their k6s may have another one."""
     made = rendered(policy={"enabled": True})

@@ -153,11 +153,14 @@ chart or a labelled Job runs, only the caller knows it.
 {{- end -}}
 {{- end -}}
 
-{{/* Uid of the processes of this chart's own k6; empty if the values do not say it, or say root, who may start k6 as another user. */}}
+{{/*
+Uid of the processes of this chart's own k6; empty if it is not in the values, or is root, who may start k6 as another user. Empty, too, if an
+extra container may run a k6: the sweep must wait for that one, whatever its user is.
+*/}}
 {{- define "k6-sweep.ourK6User" -}}
 {{- $uid := .Values.k6.podSecurityContext.runAsUser -}}
 {{- if not (kindIs "invalid" .Values.k6.securityContext.runAsUser) }}{{ $uid = .Values.k6.securityContext.runAsUser }}{{ end -}}
-{{- if not (kindIs "invalid" $uid) -}}
+{{- if not (or (kindIs "invalid" $uid) (contains "k6" (toJson .Values.k6.extraContainers))) -}}
 {{- with int64 $uid }}{{ . }}{{ end -}}
 {{- end -}}
 {{- end -}}
