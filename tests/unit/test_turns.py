@@ -206,3 +206,19 @@ def test_a_denied_registration() -> None:
         events.wait([], 0.2)
         assert (off.on, off.attempts) == (False, 0)
     assert [json.loads(line)["problem"] for line in log.getvalue().splitlines()] == ["away", "NOPERM"]
+
+
+@pytest.mark.parametrize("options", [(), ("--coordinate", "require")])
+def test_a_test_that_was_registered_is_renewed_after_a_refusal(options: tuple[str, ...]) -> None:
+    """Once a test is in the register, a full memory or a new password does not end its renewals, nor the watch."""
+    log = StringIO()
+    with Events() as events:
+        registration = registration_in(events, log, *options)
+        registration.attempts = 3
+        registration.note({"problem": None, "others": []})
+        registration.note({"problem": FULL, "later": False})
+        registration.entered = False
+        while not registration.entered:
+            events.wait([], None)
+        registration.end()
+    assert [json.loads(line)["level"] for line in log.getvalue().splitlines()][:2] == ["info", "warning"]

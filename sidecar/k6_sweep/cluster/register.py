@@ -29,6 +29,7 @@ _SLACK: Final = 60.0
 """Seconds by which the clock of another machine may be behind."""
 _NAME: Final = b"runs"
 _FOR_ALL: Final = MARK + _NAME
+UNREADABLE: Final = "an unreadable entry of the register"
 _NEVER: Final = b"+inf"
 """The score of an owed sweep: only a sweep ends it."""
 
@@ -49,9 +50,24 @@ class Register:
     """
 
     def __init__(
-        self, url: RedisUrl, patterns: Sequence[Pattern], connect: Connect, clock: Callable[[], float] = time.time
+        self,
+        url: RedisUrl,
+        patterns: Sequence[Pattern],
+        connect: Connect,
+        clock: Callable[[], float] = time.time,
+        *,
+        whole: bool = False,
     ) -> None:
-        """Prepare; `connect` limits the time that Redis may take."""
+        """Prepare.
+
+        Args:
+            url: The address of Redis.
+            patterns: The run's patterns.
+            connect: Opens links; it limits the time that Redis may take.
+            clock: The time, in seconds since 1970.
+            whole: All sets must be usable; otherwise one is enough, and some tests may not be met.
+        """
+        self._whole = whole
         self._url = url
         self._connect = connect
         self._clock = clock
@@ -86,11 +102,13 @@ class Register:
         return self._replace(entry, _NEVER, topology)
 
     def remove(self, entries: Iterable[Entry]) -> None:
-        """Remove all entries of the runs of these entries."""
-        runs = {entry.run for entry in entries}
+        """Remove these entries: of a run that has begun again, the owed one or the running one."""
+        gone = {(entry.run, entry.owed) for entry in entries}
         with self._reached() as asked:
             stored = asked.stored(self._sets)
-            asked.remove({each for found in stored.values() for each in found if each.entry.run in runs})
+            asked.remove(
+                {each for found in stored.values() for each in found if (each.entry.run, each.entry.owed) in gone}
+            )
 
     def _replace(self, entry: Entry, score: bytes, topology: Topology | None = None) -> list[Entry]:
         member = _as_member(entry)
@@ -105,7 +123,7 @@ class Register:
     def _reached(self, topology: Topology | None = None) -> Iterator["_Sets"]:
         topology = topology or discover(self._connect, seeds(self._url, self._connect))
         with reused(self._connect) as links:
-            yield _Sets(links, topology)
+            yield _Sets(links, topology, self._whole)
 
     def _live(self, stored: Mapping[bytes, Iterable[_Stored]]) -> list[Entry]:
         """Return one entry for each run: the running one if there are two."""
@@ -123,6 +141,8 @@ class _Sets:
 
     _links: Connect
     _topology: Topology
+    whole: bool
+    """Whether all sets must be usable: otherwise some tests cannot meet."""
 
     def stored(self, sets: Iterable[bytes]) -> dict[bytes, list[_Stored]]:
         """Return the members of each set that the user may read."""
@@ -167,7 +187,7 @@ class _Sets:
                     denied.append(denial(answers.node, f"{trouble.text} ({command[0].decode()} on the register)"))
                 else:
                     raise UnreachableError(f"{answers.node} cannot use the register of tests now: {trouble.text}")
-        if denied and not permitted:
+        if denied and (self.whole or not permitted):
             raise denied[-1]
         return permitted
 
@@ -193,19 +213,27 @@ def _as_member(entry: Entry) -> bytes:
 def _stored(member: bytes, score: bytes) -> _Stored:
     expires = float(score)
     try:
-        body = json.loads(member)
-        entry = Entry(
-            run=str(body["run"]),
-            who=str(body["who"]),
-            since=float(body["since"]),
-            patterns=tuple(map(Pattern, body["patterns"])),
-            keep=tuple(map(Pattern, body["keep"])),
-            sweeps=body["sweeps"] is True,
-            owed=body["owed"] is True,
-        )
-        str(entry)  # its time is one that can be shown
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        entry = _entry(json.loads(member))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         # Perhaps of another version: it may mean any test, so it is in the way of every sweep until it expires.
-        name = "an unreadable entry of the register"
-        entry = Entry(f"{name}: {member!r}", name, 0.0, (Pattern("*"),), sweeps=False, owed=expires == float("inf"))
+        entry = Entry(
+            f"{UNREADABLE}: {member!r}", UNREADABLE, 0.0, (Pattern("*"),), sweeps=False, owed=expires == float("inf")
+        )
     return _Stored(member, expires, entry)
+
+
+def _entry(body: Any) -> Entry:
+    """Return the entry of a member; any other value of JSON raises one of many errors."""
+    entry = Entry(
+        run=str(body["run"]),
+        who=str(body["who"]),
+        since=float(body["since"]),
+        patterns=tuple(map(Pattern, body["patterns"])),
+        keep=tuple(map(Pattern, body["keep"])),
+        sweeps=body["sweeps"] is True,
+        owed=body["owed"] is True,
+    )
+    str(entry)  # its time is one that can be shown
+    if not entry.patterns or not all(each.regex for each in entry.patterns + entry.keep):
+        raise ValueError
+    return entry

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Final
 
 from k6_sweep.cluster.connector import Connector
-from k6_sweep.cluster.register import Register
+from k6_sweep.cluster.register import UNREADABLE, Register
 from k6_sweep.cluster.topology import Topology
 from k6_sweep.coordination import Entry, owed, running, settled
 from k6_sweep.errors import DeniedError, RedisError, RefusedError, UnreachableError
@@ -33,7 +33,8 @@ _EVERY: Final = 2.0
 
 def register_of(settings: Settings) -> Register:
     """Return the register in the Redis of these settings."""
-    return Register(settings.redis_url, settings.pattern, Connector(settings, lambda: _PATIENCE))
+    connect = Connector(settings, lambda: _PATIENCE)
+    return Register(settings.redis_url, settings.pattern, connect, whole=settings.coordinate == "require")
 
 
 def entry_of(settings: Settings, pod: OwnPod, run: str, since: float) -> Entry:
@@ -51,11 +52,18 @@ def entry_of(settings: Settings, pod: OwnPod, run: str, since: float) -> Entry:
 
 def owed_sentence(entry: Entry) -> str:
     """Return what to do about an owed sweep."""
+    if entry.who == UNREADABLE:
+        return f"{UNREADABLE} does not expire; if no newer k6-sweep uses this Redis, remove it with ZREM"
     patterns = ", ".join(pattern.text for pattern in entry.patterns)
     return (
         f"the sweep of {entry} is owed, and its keys may remain; when no test runs, run `k6-sweep run` with its "
         f"patterns: {patterns}"
     )
+
+
+def with_owed(report: Report, left: Sequence[Entry]) -> Report:
+    """Return the report with these owed sweeps."""
+    return replace(report, warnings=(*report.warnings, *map(owed_sentence, left)), owed=len(left))
 
 
 def lookout_of(settings: Settings, pod: OwnPod, run: str, log: Log) -> "Lookout | None":
@@ -132,7 +140,7 @@ class Lookout:
             if paid:
                 self._change(lambda: self._register.remove(paid))
         left = [each for each in owed(self.seen, self.mine.patterns) if each not in paid and each.run != self.mine.run]
-        return replace(report, warnings=(*report.warnings, *map(owed_sentence, left)), owed=len(left))
+        return with_owed(report, left)
 
     def _look(self, topology: Topology | None) -> list[Entry]:
         return self._register.read(topology)

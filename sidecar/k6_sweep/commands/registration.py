@@ -6,16 +6,19 @@ from typing import Any, Final
 
 from k6_sweep.commands.background import Child
 from k6_sweep.commands.context import Context
-from k6_sweep.coordination import RENEWAL, running
+from k6_sweep.coordination import RENEWAL, owed, running
 from k6_sweep.errors import DeniedError, RedisError, RefusedError, UnreachableError
 from k6_sweep.lifecycle import Events
 from k6_sweep.log import LogEvent
+from k6_sweep.report import Report
 from k6_sweep.status import Status
 
 _RETRY: Final = 30.0
 """Seconds until the next attempt, if Redis or the child process does not answer."""
 LAST_ANSWER: Final = 2.0
 """Seconds that a renewal may take when k6 has ended: killed halfway, it could enter a test that has ended."""
+_FULL: Final = "OOM "
+"""In the reply of a server without memory for the entry; the application may free some."""
 _NOTHING_OWED: Final = (Status.UNSEEN, Status.SKIPPED, Status.DRY_RUN)
 """The ends of a watcher that leave no key which it had to delete."""
 
@@ -52,7 +55,7 @@ class Registration:
         try:
             found = register_of(context.settings).enter(mine)
         except (UnreachableError, DeniedError) as error:
-            return {"problem": str(error), "later": isinstance(error, UnreachableError)}
+            return {"problem": str(error), "later": isinstance(error, UnreachableError) or _FULL in str(error)}
         others = [str(each) for each in running(found, mine.patterns) if each.run != mine.run]
         return {"problem": None, "others": others}
 
@@ -74,7 +77,8 @@ class Registration:
         if not self._said:
             self._context.log.warning(LogEvent.REGISTER_UNUSABLE, problem=answer["problem"])
         self._said = True
-        if answer["later"]:
+        # A test that is in the register has met a server that allows it: full memory or a new password is no end.
+        if answer["later"] or self.entered:
             self._events.call_at(time.monotonic() + self._retry, self._renew)
             return
         self._events.cancel(self._renew)
@@ -90,23 +94,31 @@ class Registration:
         if self._child:
             self._child.end()
 
-    def leave(self, status: Status) -> None:
-        """Take the test out of the register at the end of a watcher that did not sweep; its sweep may be owed."""
+    def leave(self, report: Report) -> Report:
+        """Take the test out of the register at the end of a watcher that did not sweep; its sweep may be owed.
+
+        Returns:
+            The report, with the sweeps that other tests have left to this one.
+        """
         self.end()
         if not self.entered or self.left:
-            return
-        from k6_sweep.commands.lookout import entry_of, register_of  # loads redis
+            return report
+        from k6_sweep.commands.lookout import entry_of, register_of, with_owed  # loads redis
 
         context = self._context
         mine = entry_of(context.settings, context.pod, context.run, self.since)
+        register = register_of(context.settings)
+        self.left = True
         try:
-            if status in _NOTHING_OWED:
-                register_of(context.settings).remove([mine])
+            if report.status in _NOTHING_OWED:
+                register.remove([mine])
+                found = register.read()
             else:
-                register_of(context.settings).owe(replace(mine, since=time.time(), owed=True))
+                found = register.owe(replace(mine, since=time.time(), owed=True))
         except RedisError as error:
             context.log.warning(LogEvent.REGISTER_UNCHANGED, problem=str(error))
-        self.left = True
+            return report
+        return with_owed(report, [each for each in owed(found, mine.patterns) if each.run != mine.run])
 
     def _renew(self) -> None:
         if self._child:

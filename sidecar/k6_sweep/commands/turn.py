@@ -83,7 +83,7 @@ def sweep_in_turn(
     while True:
         turn.decision = Decision(Step.SWEEP)
         report = sweep_in_time(context, events, budget, k6, neighbours=turn)
-        swept = report.sweep or swept
+        swept = report.sweep.after(swept) if report.sweep else swept
         if turn.overtaken and not events.urgent:
             continue
         decision = turn.decision
@@ -95,7 +95,7 @@ def sweep_in_turn(
                 continue
         step, other = decision
         if step is Step.SWEEP:
-            return turn.settle(report)
+            return turn.settle(replace(report, sweep=swept))
         if step is Step.HAND_OVER:
             return _handed_over(str(other), swept, k6)
         return Report(Status.INCOMPLETE, k6=k6, errors=(_in_the_way(str(other)),))

@@ -37,7 +37,7 @@ def watch(context: Context) -> Report:
     except SweepError as error:
         report = failure(error)
     context.tell(report)
-    registration.leave(report.status)
+    report = registration.leave(report)
     announce(context, report)
     if context.settings.native and events.first_signal is None:
         # If a native sidecar exits while other containers run, the kubelet restarts it, and it would sweep again.

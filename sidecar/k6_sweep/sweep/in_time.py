@@ -16,11 +16,12 @@ _GRACE: Final = 0.3
 T = TypeVar("T")
 
 
-def pause(seconds: float, remaining: Callable[[], float]) -> None:
-    """Sleep, but no longer than time remains."""
+def pause(seconds: float, remaining: Callable[[], float], meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Sleep, but no longer than time remains; call `meanwhile` again and again."""
     end = time.monotonic() + seconds
     while (left := min(end - time.monotonic(), remaining())) > 0:
         time.sleep(min(left, _LOOK))
+        meanwhile()
 
 
 def in_time(work: Callable[[], T], remaining: Callable[[], float]) -> T:

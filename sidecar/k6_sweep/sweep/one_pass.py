@@ -130,7 +130,7 @@ class Rounds:
                 continue
             backoff = _FIRST_BACKOFF if len(result.open) < before else min(backoff * 2, _LONGEST_BACKOFF)
             self._log.debug(LogEvent.SLOTS_LEFT, slots=len(result.open), again_in_seconds=round(backoff, 2))
-            pause(backoff * random.uniform(0.5, 1.0), orders.remaining)  # noqa: S311  # jitter
+            pause(backoff * random.uniform(0.5, 1.0), orders.remaining, tick)  # noqa: S311  # jitter
             try:
                 self.refresh(orders.remaining)
             except UnreachableError as error:

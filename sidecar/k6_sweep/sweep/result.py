@@ -1,7 +1,7 @@
 """The report and the progress of a sweep."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from k6_sweep.errors import SweepError
 from k6_sweep.status import Status
@@ -40,6 +40,28 @@ class SweepReport:
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     """What is probably a mistake, although the sweep did what the settings say: patterns and keeps without any key."""
+
+    def after(self, first: "SweepReport | None") -> "SweepReport":
+        """Return the report of both parts of a sweep that another test interrupted; this one is the second part."""
+        if first is None:
+            return self
+        return replace(
+            self,
+            deleted=first.deleted + self.deleted,
+            matched=first.matched + self.matched,
+            patterns=_sum(first.patterns, self.patterns),
+            shards=_sum(first.shards, self.shards),
+            exact=first.exact and self.exact,
+            passes=first.passes + self.passes,
+            retries=first.retries + self.retries,
+            seconds=first.seconds + self.seconds,
+            errors=self.errors if first.exact else (*first.errors, *self.errors),
+            warnings=() if first.matched else self.warnings,
+        )
+
+
+def _sum(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    return {name: first.get(name, 0) + second.get(name, 0) for name in {**first, **second}}
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ class _Sweep:
                 self._rounds.find_strays(orders, result, self._slots)
                 return Ending(verified=not result.strays)
             doubted = doubted or doubtful
-            pause(quiet_since + settle - time.monotonic(), self._remaining)
+            pause(quiet_since + settle - time.monotonic(), self._remaining, self._tick)
             if self._remaining() <= 0:
                 return Ending(verified=False)
 

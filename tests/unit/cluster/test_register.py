@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from k6_sweep.cluster.register import Register
+from k6_sweep.cluster.register import UNREADABLE, Register
 from k6_sweep.cluster.slots import key_slot
 from k6_sweep.coordination import LIFETIME, Entry
 from k6_sweep.errors import DeniedError, UnreachableError
@@ -156,3 +156,47 @@ def test_every_link_is_closed() -> None:
     with pytest.raises(UnreachableError, match="cannot use the register of tests now: CLUSTERDOWN"):
         register(cluster).enter(entry("b"))
     assert all(link.closed for link in cluster.links)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        b'{"run":"x","who":"w","since":1,"patterns":[5],"keep":[],"sweeps":true,"owed":false}',
+        b'{"run":"x","who":"w","since":1,"patterns":["\\ud800"],"keep":[],"sweeps":true,"owed":false}',
+        b'{"run":"x","who":"w","since":1,"patterns":[],"keep":[],"sweeps":true,"owed":false}',
+        b"[" * 20_000,
+    ],
+)
+def test_no_entry_breaks_the_register(member: bytes) -> None:
+    """Whatever another program writes there counts as a running test, and is no internal error."""
+    cluster = FakeCluster()
+    node = cluster.owner[SLOT]
+    node.put(FOR_ALL)
+    node.sets[FOR_ALL] = {member: b"600"}
+    (found,) = register(cluster).read()
+    assert (found.who, found.owed) == (UNREADABLE, False)
+
+
+def test_a_settled_sweep_leaves_the_test_that_has_begun_again() -> None:
+    """If a test begins again while its owed sweep is done by another run, only the owed sweep is removed."""
+    cluster = FakeCluster()
+    ended = replace(entry("a"), owed=True)
+    register(cluster).owe(ended)
+    node = cluster.owner[SLOT]
+    owed = dict(node.sets[FOR_ALL])
+    register(cluster).enter(entry("a"))
+    for held in (FOR_ALL, OF_TEST):
+        node.sets[held] |= owed
+    register(cluster).remove([ended])
+    assert runs(register(cluster).read()) == ["a"]
+
+
+def test_if_all_sets_are_needed_one_denial_is_enough() -> None:
+    """With `whole`, a user who may not use the set for all patterns gets an error: some tests would not be met."""
+    cluster = FakeCluster()
+    cluster.on(b"ZADD", "NOPERM No permissions to access a key", times=1)
+    register(cluster).enter(entry("a"))
+    cluster.on(b"ZADD", "NOPERM No permissions to access a key", times=1)
+    url = settings_for(cluster.url).redis_url
+    with pytest.raises(DeniedError, match="NOPERM"):
+        Register(url, [Pattern("test:*")], cluster.connect, whole=True).enter(entry("b"))
