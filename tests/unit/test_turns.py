@@ -184,8 +184,9 @@ def test_a_registration_that_hangs_is_tried_again() -> None:
         registration = registration_in(events, log)
         while not registration.entered:
             events.wait([], None)
+        attempts = registration.attempts  # on a busy machine, the third one may need more than 0.05 s
         events.wait([], 0.2)
-        assert registration.attempts == 3
+        assert registration.attempts == attempts >= 3
         registration.end()
     assert [json.loads(line)["others"] for line in log.getvalue().splitlines()] == [["load/other"]]
 
