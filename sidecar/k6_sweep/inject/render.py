@@ -7,8 +7,8 @@ from typing import Any, Final
 import yaml
 
 _SHORT: Final = 90
-_NO_TEXT_TO_OTHERS: Final = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)
-"""The words that YAML 1.1, which Kubernetes reads, parses as booleans."""
+_NO_TEXT_TO_OTHERS: Final = re.compile(r"y|n|yes|no|on|off|[-+]?\.?[0-9][-+0-9_.xoa-f]*", re.IGNORECASE)
+"""Booleans and numbers (1e3, 0o7) of Kubernetes' YAML parser that are texts to PyYAML."""
 _NO_WRAPPING: Final = 1 << 20
 
 
