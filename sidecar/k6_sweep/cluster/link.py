@@ -1,5 +1,6 @@
 """One connection to one Redis server: sends pipelines, and turns redis-py's errors into k6-sweep's."""
 
+import select
 import threading
 import time
 from collections import deque
@@ -73,6 +74,14 @@ class PipelinedConnection(AbstractConnection):
             return exceptions.ResponseError(text)
         return error
 
+    def has_ended(self) -> bool:
+        """Whether the server has closed the connection; only while no reply is awaited."""
+        if (connected := self._get_socket()) is None:
+            return True
+        waiting = select.poll()
+        waiting.register(connected, select.POLLIN)
+        return bool(waiting.poll(0))
+
     def _lose(self) -> None:
         self.disconnect()  # late replies must not be mistaken for the replies to later commands
         self._reader = None
@@ -144,6 +153,15 @@ class Link:
         self.closed = True
         # Without the lock: its holder may hang in a read, which ends only by this.
         self._connection.disconnect()
+
+    def is_usable(self) -> bool:
+        """Whether the connection is still there: a server may close it after some idle seconds (its `timeout`)."""
+        if not self._one_at_a_time.acquire(blocking=False):
+            return True  # another thread uses it
+        try:
+            return not self.closed and (bool(self._awaited) or not self._connection.has_ended())
+        finally:
+            self._one_at_a_time.release()
 
     def ask(self, *command: bytes | str | int) -> Any:  # a reply has any shape
         """Send one command and return its reply, with bytes not decoded.

@@ -27,7 +27,10 @@ class Links:
         """
         with self._lock:
             if link := self._open.get(address):
-                return link
+                if link.is_usable():
+                    return link
+                del self._open[address]
+                link.close()
         fresh = self._connect(address)  # not under the lock: other threads do not wait for it
         with self._lock:
             link = self._open.setdefault(address, fresh)

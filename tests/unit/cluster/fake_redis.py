@@ -420,6 +420,9 @@ class _FakeConnection(PipelinedConnection, Connection):
         assert len(now) == count
         return [self._cluster.answer(self, command) for command in now]
 
+    def has_ended(self) -> bool:
+        return self.gone.is_set()
+
     def disconnect(self, *args: object, **options: object) -> None:
         super().disconnect(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's
         self.gone.set()
