@@ -56,4 +56,5 @@ def test_a_target_needs_the_api() -> None:
     assert (outside.code, outside.report["status"]) == (2, "error")
     assert "no service account is mounted" in outside.report["errors"][0]
     misspelled = k6_sweep(*wanted[:-1], "jobs/load-test")
-    assert "must be pod/NAME, job/NAME, testrun/NAME or selector:LABELS" in misspelled.report["errors"][0]
+    kinds = "pod/NAME, job/NAME, testrun/NAME, job-selector:LABELS or selector:LABELS"
+    assert f"must be {kinds}" in misspelled.report["errors"][0]

@@ -141,6 +141,10 @@ class Batches:
         clean = [self._count(delete, reply) for delete, reply in zip(deletes, replies, strict=False)]
         return Written(clean, replies[len(deletes) :])
 
+    def may_wait(self, write: Write) -> bool:
+        """Whether more may be sent before the replies to this write are read; a limited rate would delay its counts."""
+        return not self._orders.pace.limited or time.monotonic() - write.sent.at < self._link.shortest_trip
+
     def is_clean(self, slot: int, reply: Any) -> bool:
         """Whether a slot's owner executed the command, as its reply shows; if not, record the error."""
         error = judge(reply) if isinstance(reply, Exception) else None  # a million replies are clean: save the call

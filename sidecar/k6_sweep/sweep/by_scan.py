@@ -117,12 +117,12 @@ class ScanSweep:
         room = self._batches.room
         writes: list[Write] = []
         try:
-            # What was sent before an error is in the list then.
-            writes.extend(
-                write
-                for start in range(0, len(keys), room)
-                if (write := self._batches.send(self._by_slot(keys[start : start + room])))
-            )
+            for start in range(0, len(keys), room):
+                if write := self._batches.send(self._by_slot(keys[start : start + room])):
+                    writes.append(write)
+                if self._orders.pace.limited:
+                    self._land(writes)  # before k6-sweep waits for the next write
+                    writes = []
         except LimitReachedError:
             self._land(writes)
             raise

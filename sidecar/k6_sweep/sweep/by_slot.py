@@ -44,13 +44,10 @@ class _Listed:
 class _Group(NamedTuple):
     """Slots to list in one write."""
 
-    slots: Sequence[tuple[int, int]]
+    slots: Sequence[tuple[int, int]] = ()
     """Each with the number of keys to ask for."""
-    work: int
+    work: int = 0
     """In the unit of one key."""
-
-
-_NO_GROUP: Final = _Group((), 0)
 
 
 @dataclass(slots=True)
@@ -131,6 +128,8 @@ class SlotSweep:
         """Whether the server may get another write: it still owns the slots, and has not too much to do."""
         if self._refused_in_a_row > _GIVE_UP_AFTER:
             return False  # this node no longer owns the slots, or the cluster is down
+        if self._flights and not self._batches.may_wait(self._flights[0].write):
+            return False
         unanswered = sum(flight.write.work for flight in self._flights)
         return not self._flights or unanswered + self._window.keys <= self._window.in_flight
 
@@ -140,10 +139,10 @@ class SlotSweep:
         Returns None if there is nothing to send now, or no time.
         """
         deletes = self._next_deletes()
-        group = _NO_GROUP
+        group = _Group()
         if not self._deletes:
             again = self._in_groups([self._again.popleft()] if self._again else [])
-            group = next(again, None) or next(self._groups, _NO_GROUP)
+            group = next(again, None) or next(self._groups, _Group())
         if not group.slots and not deletes:
             return None
         write = self._batches.send([delete for _, delete in deletes], self._listing(group.slots), group.work)

@@ -67,6 +67,11 @@ class Pace:
         self._free_at = clock()
         self._lock = threading.Lock()
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit: then replies must not wait until the next write may be sent."""
+        return self._rate is not None
+
     def wait(self, keys: int, remaining: Callable[[], float]) -> float:
         """Wait until this number of keys may be deleted, or until no time remains; return the seconds waited."""
         if self._rate is None or not keys:

@@ -1,6 +1,7 @@
 """The sweep of one server with SCAN, against fakeredis and against a server that fails."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import fakeredis
@@ -12,7 +13,7 @@ from k6_sweep.cluster.window import Window
 from k6_sweep.errors import DeniedError
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.by_scan import ScanSweep
-from k6_sweep.sweep.orders import Orders, Tally
+from k6_sweep.sweep.orders import Orders, Pace, Tally
 from k6_sweep.sweep.probes import reachable_slots
 from tests.unit.cluster.fake_redis import Answer, FakeLink
 from tests.unit.sweep.fakes import orders_for, tally
@@ -49,6 +50,21 @@ def test_matching_keys_go() -> None:
     counts = run(server)
     assert (counts.deleted, counts.matched, len(counts.finished)) == (60, [60], 16384)
     assert len(server.redis.keys("user:*")) == server.redis.dbsize() == 60
+
+
+def test_with_a_rate_a_delete_is_counted_before_the_next_one_waits() -> None:
+    """If k6-sweep is stopped while it waits for --max-rate, all deletes that the server has done are counted."""
+    server, counts, waits = FakeServer(60), tally(), []
+
+    def sleep(_: float) -> None:
+        waits.append(counts.deleted)
+        now[0] += 1
+
+    now = [0.0]
+    orders = replace(orders_for(), pace=Pace(10, lambda: now[0], sleep))
+    ScanSweep(FakeLink(server), orders, counts, clustered=False, window=Window(10, 1.0)).run(ALL_SLOTS)
+    assert waits == sorted(waits)
+    assert 0 < waits[0] < waits[-1] < counts.deleted == 60
 
 
 def test_a_dry_run_counts() -> None:
