@@ -3,6 +3,7 @@
 import contextlib
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 
 import hiredis
@@ -45,12 +46,14 @@ class OddServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     block_on_close = False
 
-    def __init__(self, odd: dict[str, bytes], *, mode: str = "cluster") -> None:
+    def __init__(self, odd: dict[str, bytes], *, mode: str = "cluster", pause: float = 0.0) -> None:
         super().__init__(("127.0.0.1", 0), _Client)
         self.port = int(self.server_address[1])
         self.odd = odd
         """The odd replies, by the command's first word or first two words; the empty word stands for all commands."""
         self.mode = mode
+        self.pause = pause
+        """Seconds before each byte of a reply."""
 
     @property
     def url(self) -> str:
@@ -89,13 +92,17 @@ class _Client(socketserver.BaseRequestHandler):
             while data := self.request.recv(65536):
                 reader.feed(data)
                 while (words := reader.gets()) is not False:
-                    self.request.sendall(self.server.answer(words))
+                    answer = self.server.answer(words)
+                    pieces = [answer[at : at + 1] for at in range(len(answer))] if self.server.pause else [answer]
+                    for piece in pieces:
+                        time.sleep(self.server.pause)
+                        self.request.sendall(piece)
 
 
 @contextlib.contextmanager
-def odd_server(odd: dict[str, bytes], *, mode: str = "cluster") -> Iterator[OddServer]:
+def odd_server(odd: dict[str, bytes], *, mode: str = "cluster", pause: float = 0.0) -> Iterator[OddServer]:
     """Run the server for as long as the context lasts."""
-    with OddServer(odd, mode=mode) as server:
+    with OddServer(odd, mode=mode, pause=pause) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield server

@@ -11,6 +11,7 @@ from k6_sweep.cluster.register import Register
 from k6_sweep.errors import DeniedError, RedisError, RefusedError
 from k6_sweep.sweep.preflight import preflight
 from k6_sweep.sweep.sweeper import take_snapshot
+from tests.acceptance.command import k6_sweep
 from tests.integration.odd_server import odd_server, packed
 from tests.support import limited, quiet_log, settings_for, snapshot_settings_for, sweep_now
 
@@ -138,3 +139,13 @@ def test_the_sane_server_is_swept() -> None:
     with odd_server({"EXISTS": b":1\r\n"}) as server:
         for way in (sweep_it, note_it, check_it):
             way(server.url)
+
+
+@pytest.mark.parametrize("command", ["run", "check", "snapshot"])
+def test_replies_that_drip_hold_no_command(tmp_path: Path, command: str) -> None:
+    """A server that sends a byte a second, whose first reply takes minutes, holds a command no longer than its time."""
+    out = ("--out", str(tmp_path / "snapshot")) if command == "snapshot" else ()
+    with odd_server({}, pause=1.0) as server:
+        ended = k6_sweep(command, "--redis-url", server.url, "--pattern", "test:*", "--timeout", "2", *out)
+    assert (ended.code, ended.report["status"]) == (5, "failed")
+    assert "Redis did not answer before the time was over" in ended.report["errors"]
