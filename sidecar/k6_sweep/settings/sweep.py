@@ -198,8 +198,8 @@ class SweepSettings(RedisSettings):
     latency_budget: float = option(
         _SWEEP,
         TakenBy.ALL,
-        "How long one write may keep a Redis server busy, in seconds. Its other clients wait for that long. If round "
-        "trips take longer, k6-sweep puts fewer keys into a write.",
+        "How long one write may keep a Redis server busy, in seconds. Its other clients wait for that long. If the "
+        "server needs longer, k6-sweep puts fewer keys into a write.",
         role=Role.NEITHER,
         why="In our measurements with it, another client's 99th percentile was at most 4.5 ms "
         "([redis.md](redis.md#what-it-costs-the-server)).",

@@ -12,7 +12,7 @@ from k6_sweep.cluster.link import Link
 from k6_sweep.cluster.scan import SlotCursorError, scan_node, scan_slot
 from k6_sweep.cluster.slots import ALL_SLOTS, key_slot
 from k6_sweep.cluster.window import Window
-from k6_sweep.errors import UnreachableError
+from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.sweep.batch import Batches, Delete, Write, probe_command
 from k6_sweep.sweep.matcher import Counts
 from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
@@ -123,7 +123,7 @@ class ScanSweep:
                 if self._orders.pace.limited:
                     self._land(writes)  # before k6-sweep waits for the next write
                     writes = []
-        except LimitReachedError:
+        except (LimitReachedError, UnreachableError, DeniedError):
             self._land(writes)
             raise
         return writes

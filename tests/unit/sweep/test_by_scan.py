@@ -8,9 +8,10 @@ import fakeredis
 import pytest
 from redis import exceptions
 
+from k6_sweep.cluster.link import Sent
 from k6_sweep.cluster.slots import ALL_SLOTS
 from k6_sweep.cluster.window import Window
-from k6_sweep.errors import DeniedError
+from k6_sweep.errors import DeniedError, UnreachableError
 from k6_sweep.patterns import Pattern
 from k6_sweep.sweep.by_scan import ScanSweep
 from k6_sweep.sweep.orders import Orders, Pace, Tally
@@ -65,6 +66,34 @@ def test_with_a_rate_a_delete_is_counted_before_the_next_one_waits() -> None:
     ScanSweep(FakeLink(server), orders, counts, clustered=False, window=Window(10, 1.0)).run(ALL_SLOTS)
     assert waits == sorted(waits)
     assert 0 < waits[0] < waits[-1] < counts.deleted == 60
+
+
+def test_all_deletes_without_an_answer_make_the_count_doubtful() -> None:
+    """If the connection breaks while several deletes are under way, each of them is recorded as unanswered."""
+
+    class Breaking(FakeLink):
+        unlinks = 0
+
+        def send(self, commands: Sequence[bytes]) -> Sent:
+            if b"UNLINK" not in commands[0] or b"nonce" in commands[0]:
+                return super().send(commands)
+            self.unlinks += 1
+            if self.unlinks > 1:
+                self.closed = True
+                raise UnreachableError("lost")
+            return Sent(self, len(commands))
+
+        def receive(self, sent: Sent) -> list[Any]:
+            if sent.received is None:
+                raise UnreachableError("lost")
+            return sent.received
+
+    counts, window = tally(), Window(10, 1.0)
+    window.note_keys([b"test:1"])
+    window.in_flight = 1000
+    with pytest.raises(UnreachableError):
+        ScanSweep(Breaking(FakeServer(60)), orders_for(), counts, clustered=False, window=window).run(ALL_SLOTS)
+    assert counts.unsure == ["a delete got no answer: lost"] * 2
 
 
 def test_a_dry_run_counts() -> None:
