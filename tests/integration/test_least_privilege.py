@@ -88,10 +88,11 @@ def use_the_register(cluster: LocalCluster, rules: str) -> Register:
     """Enter a test, let its sweep be owed, and settle it, with these permissions."""
     register = register_of(settings_for(permit(cluster, rules)))
     entry = Entry("run", "load/k6-1", 0.0, (Pattern("test:*"),))
+    ended = replace(entry, owed=True)
     register.try_out()
     assert register.enter(entry) == register.read() == [entry]
-    assert register.owe(replace(entry, owed=True))[0].owed
-    register.remove([entry])
+    assert register.owe(ended) == [ended]
+    register.remove([ended])
     assert register.read() == []
     return register
 

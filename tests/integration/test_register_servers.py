@@ -30,7 +30,7 @@ def live_through(register: Register, other: Register) -> None:
     assert sorted(each.run for each in other.enter(entry("b"))) == ["a", "b"]
     assert sorted(each.state for each in register.owe(replace(entry("a"), owed=True))) == ["owed", "running"]
     assert {each.run for each in other.owe(replace(entry("b"), owed=True)) if each.owed} == {"a", "b"}
-    other.remove([entry("a"), entry("b")])
+    other.remove([replace(entry(run), owed=True) for run in "ab"])
     assert register.read() == []
 
 
