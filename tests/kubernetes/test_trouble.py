@@ -122,7 +122,7 @@ def test_a_token_that_is_rotated(own_namespace: Namespace, folder: Path, redis_u
     time.sleep(15)  # until the next list, which uses the new token
     own_namespace.delete("Pod", "keeps-the-token")  # and ends the token: 401 from here on
     until(lambda: watcher.says("no news from the Kubernetes API"), PATIENCE)
-    assert "401" in watcher.message_file.read_text()
+    until(lambda: "401" in watcher.message_file.read_text(), PATIENCE)
     assert watcher.still_waits()
     own_namespace.new_token(account)
     until(lambda: watcher.says("news from the Kubernetes API again"), PATIENCE)
@@ -139,7 +139,7 @@ def test_a_permission_that_is_taken_away(namespace: Namespace, watcher: Sidecar,
     namespace.api.ask("DELETE", binding)
     until(lambda: watcher.says("no news from the Kubernetes API"), PATIENCE)
     assert watcher.still_waits()
-    assert "add this rule to its Role" in watcher.message_file.read_text()
+    until(lambda: "add this rule to its Role" in watcher.message_file.read_text(), PATIENCE)
     namespace.bind("account-0", "account-0")
     until(lambda: watcher.says("news from the Kubernetes API again"), PATIENCE)
     namespace.k6_is("load-test", terminated(99))
