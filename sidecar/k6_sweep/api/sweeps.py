@@ -40,7 +40,7 @@ class InUseError(Exception):
     """A test is running whose keys the sweep would delete."""
 
     def __init__(self, test: str, will_sweep: bool) -> None:
-        """Explain; `will_sweep` says whether a running test's watcher will delete the keys of the request."""
+        """Explain; `will_sweep` is whether a running test's watcher will delete the keys of the request."""
         advice = "its watcher will delete these keys when it has ended" if will_sweep else "retry when it has ended"
         super().__init__(f"the test of {test} is running and uses these keys; {advice}")
         self.will_sweep = will_sweep

@@ -1,7 +1,7 @@
 """Decides how much work one server gets in one write, and in all writes that it has not answered yet.
 
 A server's other clients wait while it executes one of our writes, so a write holds only as much work as
-`--latency-budget` permits. Writes in flight fill the way to the server; more of them than that only wait there.
+`--latency-budget` allows. Writes in flight fill the way to the server; more of them than that only wait there.
 
 A round trip contains the way through the network, which may be long, and differ from one moment to the next. So the
 time that a server needs for a key is not read from single round trips. It is at most the typical round trip without
@@ -99,7 +99,7 @@ class Window:
             self.at_once = self.list_limit(0)
 
     def pause(self) -> None:
-        """Begin new trials, because other work follows: its rate says nothing about the earlier one's."""
+        """Begin new trials, because other work follows: its rate cannot be compared with the earlier one's."""
         self._trial: _Trial | None = None
         self._power = 0.0
         """Of the latest trial that was better than the one before."""
