@@ -1,5 +1,6 @@
 """Every scenario in ci/ is valid for Helm and for the schemas of all Kubernetes versions."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -89,6 +90,14 @@ def test_the_toggle_is_all_there_is_to_it() -> None:
     assert off.kinds() == ["ConfigMap", "Job"]
     assert [each["name"] for each in off.test_pod["containers"]] == ["k6"]
     assert "SWEEP_" not in str(off.manifests)
+
+
+def test_the_preset_has_the_documented_patterns() -> None:
+    """The preset's patterns are those that the value's description lists."""
+    listed = re.findall(r"`([a-z_]+:\*)`", descriptions((CHART / "values.yaml").read_text())["cleanup.preset"])
+    guide = next(path for path in SCENARIOS if path.stem == "guide-values")
+    (sidecar,) = render(guide).test_pod["initContainers"]
+    assert env_of(sidecar)["SWEEP_PATTERN"] == "\n".join(listed)
 
 
 def test_every_value_is_tried() -> None:

@@ -42,7 +42,7 @@ The templates double each $, because the kubelet replaces $$ with $.
   value: "true"
 {{- end }}
 - name: SWEEP_PATTERN
-  value: {{ join "\n" $cleanup.patterns | replace "$" "$$" | quote }}
+  value: {{ join "\n" (include "k6-sweep.patterns" (first .) | fromYamlArray) | replace "$" "$$" | quote }}
 {{- if and $cleanup.keep (ne $command "snapshot") }}
 - name: SWEEP_KEEP
   value: {{ join "\n" $cleanup.keep | replace "$" "$$" | quote }}

@@ -9,6 +9,12 @@
 {{- if semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
 {{- end -}}
 
+{{/* Patterns of the keys to sweep, as a YAML list: those of the values, or those of the preset. */}}
+{{- define "k6-sweep.patterns" -}}
+{{- $presets := dict "guide" (list "stream:*" "dedupe:*" "waiting_token:*" "reservation_token:*" "idempotency:*" "ratelimit:*" "queue:*") -}}
+{{- toYaml (get $presets .Values.cleanup.preset | default .Values.cleanup.patterns) -}}
+{{- end -}}
+
 {{/* Fails with all problems of the values that the schema cannot find. */}}
 {{- define "k6-sweep.validate" -}}
 {{- $cleanup := .Values.cleanup -}}
@@ -16,6 +22,12 @@
 {{- $problems := list -}}
 {{- if and .Values.cleanupJob.enabled (not .Values.cleanupJob.schedule) .Values.k6.enabled -}}
   {{- $problems = append $problems "cleanupJob.enabled without cleanupJob.schedule sweeps at once, while the test of the same release runs: set cleanup.enabled instead, or set k6.enabled to false" -}}
+{{- end -}}
+{{- if and (include "k6-sweep.sweeps" .) (not $cleanup.patterns) (not $cleanup.preset) -}}
+  {{- $problems = append $problems "the patterns of the test's keys are missing, because k6-sweep does not guess what is test data: set cleanup.patterns; or set cleanup.preset to guide for the seven patterns that the chart's README lists" -}}
+{{- end -}}
+{{- if and $cleanup.patterns $cleanup.preset -}}
+  {{- $problems = append $problems (printf "cleanup.patterns and cleanup.preset (%s) both name what to sweep: set only one of them" $cleanup.preset) -}}
 {{- end -}}
 {{- range $name, $enabled := dict "cleanupJob" .Values.cleanupJob.enabled "api" .Values.api.enabled -}}
   {{- if and $enabled $cleanup.preserveExisting -}}
