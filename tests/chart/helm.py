@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "k6-sweep"
 SCENARIOS = sorted(CHART.glob("ci/*-values.yaml"))
 BINARIES = {name: ROOT / ".tools" / name for name in ("helm3", "helm4")}
+REGISTRY = Path(__file__).with_name("registry-values.yaml")
+"""The one value that every use of the image needs."""
 NEWEST = "1.37"
 Manifest = dict[str, Any]
 
@@ -89,14 +91,14 @@ def render(*values: Path, binary: str = "helm4", version: str = NEWEST, chart: P
     Raises:
         HelmRefusedError: The chart refuses these values.
     """
-    files = [word for path in values for word in ("--values", str(path))]
+    files = [word for path in (REGISTRY, *values) for word in ("--values", str(path))]
     named = ("test-release", str(chart), "--namespace", "load-test", "--kube-version", version)
     return Rendered(manifests(run_helm(binary, "template", *named, *files)))
 
 
 def notes(*values: Path) -> str:
     """Return the text that Helm prints after an installation; nothing is installed, and no cluster is asked."""
-    files = [word for path in values for word in ("--values", str(path))]
+    files = [word for path in (REGISTRY, *values) for word in ("--values", str(path))]
     done = run_helm("helm4", "install", "test-release", str(CHART), "--dry-run=client", *files)
     return done.partition("\nNOTES:\n")[2]
 

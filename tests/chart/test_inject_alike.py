@@ -61,7 +61,8 @@ WAYS: dict[str, tuple[str, ...]] = {
 }
 CHARTS_OWN: dict[str, Any] = {  # inject has no option for these values
     "everything": {
-        "image": {"registry": "", "repository": "k6-sweep", "tag": "", "digest": "", "pullPolicy": "IfNotPresent"},
+        "image": {"registry": "registry.example", "repository": "k6-sweep", "tag": "", "digest": ""}
+        | {"pullPolicy": "IfNotPresent"},
         "cleanup": {"extraEnv": [], "extraVolumes": [], "extraVolumeMounts": []},
         "networkPolicy": {"enabled": False},
     },
@@ -73,7 +74,8 @@ CHARTS_OWN: dict[str, Any] = {  # inject has no option for these values
 def injected(found: Sequence[Manifest], options: Sequence[str]) -> list[Manifest]:
     text = io.StringIO()
     YAML(typ="safe").dump_all(found, text)
-    return manifests(inject(["-f", "-", *options], {}, io.StringIO(text.getvalue())).text)
+    image = "registry.example/k6-sweep:0.1.0"
+    return manifests(inject(["-f", "-", "--image", image, *options], {}, io.StringIO(text.getvalue())).text)
 
 
 def comparable(found: Sequence[Manifest]) -> dict[tuple[str, str], Any]:

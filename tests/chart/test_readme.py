@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from k6_sweep.inject.command import inject
-from tests.chart.helm import ROOT, env_of, manifests, render, written
+from tests.chart.helm import BINARIES, ROOT, HelmRefusedError, env_of, manifests, render, written
 
 PAGES = ("README.md", "charts/k6-sweep/README.md")
 
@@ -21,6 +21,16 @@ def test_the_values_make_the_sidecar(page: str, tmp_path: Path) -> None:
     pod = render(written(tmp_path, YAML(typ="safe").load(block))).test_pod
     assert [each["name"] for each in pod["initContainers"]] == ["k6-sweep"]
     assert len(block.split("cleanup:")[1].strip().splitlines()) <= 5
+
+
+@pytest.mark.parametrize("binary", BINARIES)
+def test_without_a_registry_the_chart_refuses(binary: str, tmp_path: Path) -> None:
+    """Without image.registry, Helm refuses and shows how to build the image; without k6-sweep it needs none."""
+    (block,) = re.findall(r"```yaml\n# values\.yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    values = written(tmp_path, {**YAML(typ="safe").load(block), "image": {"registry": ""}})
+    with pytest.raises(HelmRefusedError, match=r"image.registry is empty.*docker build -t REGISTRY/k6-sweep:"):
+        render(values, binary=binary)
+    assert render(written(tmp_path, {"image": {"registry": ""}, "k6": {"script": "//"}}), binary=binary).of("Job")
 
 
 def test_the_head_of_the_values_makes_the_sidecar(tmp_path: Path) -> None:
@@ -39,5 +49,5 @@ def test_the_inject_line_makes_the_sidecar() -> None:
     job = (ROOT / "examples/guide-before.yaml").read_text()
     (made,) = manifests(inject(["-f", "-", *options], {}, io.StringIO(job)).text)
     (sidecar,) = made["spec"]["template"]["spec"]["initContainers"]
-    assert sidecar["image"] == "registry.example.com/k6-sweep:0.1.0"
+    assert sidecar["image"] == "registry.example/k6-sweep:0.1.0"
     assert env_of(sidecar)["SWEEP_PATTERN"] == "queue:*\ndedupe:*"

@@ -70,7 +70,16 @@ def test_inject_to_kubectl(restricted: KubeApi) -> None:
     """kubectl accepts inject's output, with the other objects in it."""
     for name in ("off", "distributed"):
         found = [each for each in render(CHART / "ci" / f"{name}-values.yaml").manifests if each["kind"] == "Job"][:1]
-        options = ("--redis-url", "redis://redis", "--pattern", "test:*", "--no-guard", "--emit-event")
+        options = (
+            "--image",
+            "mine",
+            "--redis-url",
+            "redis://redis",
+            "--pattern",
+            "test:*",
+            "--no-guard",
+            "--emit-event",
+        )
         injected = inject(["-f", "-", *options], {}, io.StringIO(as_text(found))).text
         said = kubectl(restricted, "apply", "--dry-run=server", "--validate=strict", "-f", "-", given=injected)
         assert said.count("created") == len(list(YAML(typ="safe").load_all(injected)))

@@ -12,7 +12,7 @@ from k6_sweep.inject.command import inject
 from tests.kubernetes.apiserver import RefusedByServerError, place
 from tests.kubernetes.rig import Manifest, Namespace
 
-OPTIONS = ("--redis-url", "redis://redis", "--pattern", "test:*", "--max-keys", "9")
+OPTIONS = ("--image", "mine/k6-sweep", "--redis-url", "redis://redis", "--pattern", "test:*", "--max-keys", "9")
 K6: Manifest = {"name": "k6", "image": "grafana/k6", "args": ["run", "/scripts/test.js"]}
 LIMITED: Manifest = {"cpu": "1", "memory": "1Gi"}
 

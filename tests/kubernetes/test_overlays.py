@@ -30,7 +30,7 @@ spec:
       restartPolicy: Never
       containers: [{name: k6, image: registry.corp/k6}]
 """
-OPTIONS = ("--redis-url", "redis://redis", "--pattern", "test:*", "--max-keys", "9")
+OPTIONS = ("--image", "mine/k6-sweep", "--redis-url", "redis://redis", "--pattern", "test:*", "--max-keys", "9")
 
 
 @pytest.fixture

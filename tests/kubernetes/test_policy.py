@@ -27,7 +27,10 @@ BASIS: dict[str, Any] = {
         "guards": {"maxKeys": 5000},
     },
 }
-OPTIONS = ("--redis-url", "redis://redis:6379", "--pattern", "stream:*", "--pattern", "queue:*", "--max-keys", "5000")
+OPTIONS = (
+    *("--image", "registry.example/k6-sweep:0.1.0", "--redis-url", "redis://redis:6379"),
+    *("--pattern", "stream:*", "--pattern", "queue:*", "--max-keys", "5000"),
+)
 STRANGE = "queue:{a}<&>\u00e9*"
 """A pattern with what Helm, JSON and CEL write in their own ways."""
 _NUMBERS = itertools.count()

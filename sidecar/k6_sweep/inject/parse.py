@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from k6_sweep import names
 from k6_sweep.inject.settings import InjectSettings
 from k6_sweep.inject.values import amount, resources_of
 from k6_sweep.settings.all import Settings
@@ -57,6 +58,8 @@ def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Injec
 
 
 def _problems(settings: InjectSettings) -> Iterator[str]:
+    if not settings.image and not names.is_published():
+        yield f"--image is required: {names.how_to_build()}"
     resources = resources_of(settings.requests, settings.limits)
     for name, request in resources["requests"].items():
         limit = resources["limits"].get(name)

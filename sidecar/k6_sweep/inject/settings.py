@@ -57,7 +57,7 @@ class InjectSettings(Settings):
         role=Role.NEITHER,
         why="The containers then understand every setting that this version of inject writes.",
         metavar="IMAGE",
-        shown_default="k6-sweep with this version as its tag",
+        shown_default="k6-sweep of this version; required while no image is published",
     )
     kube_version: tuple[int, int] | None = option(
         _FORM,

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
+from k6_sweep.names import how_to_install
 from k6_sweep.patterns import Pattern
 from k6_sweep.settings import mistakes, redis
 from k6_sweep.settings.all import KUBELET_TERMINATION_LOG, Settings
@@ -93,7 +94,7 @@ def _metrics_problems(settings: Settings) -> Iterator[str]:
     asked = {"--pushgateway-url": settings.pushgateway_url, "--metrics-file": settings.metrics_file}
     names = [name for name, given in asked.items() if given]
     if names and find_spec("prometheus_client") is None:
-        yield f"{' and '.join(names)} needs the extra `metrics`; run: pip install 'k6-sweep[metrics]'"
+        yield f"{' and '.join(names)} needs the extra `metrics`; run: {how_to_install('metrics')}"
 
 
 def _endpoint_problems(settings: Settings) -> Iterator[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from k6_sweep.names import how_to_install
 from k6_sweep.settings.options import Role, TakenBy, flag, option
 from k6_sweep.settings.redis_url import IamCache, RedisUrl, Secret
 from k6_sweep.settings.values import host_name, name_of, readable_file, secret_file
@@ -161,7 +162,7 @@ def contradictions(settings: RedisSettings) -> Iterator[str]:
 
 def _iam_problems(settings: RedisSettings, passwords: Sequence[str]) -> Iterator[str]:
     if find_spec("botocore") is None:
-        yield "--redis-iam needs the extra `aws`; run: pip install 'k6-sweep[aws]'"
+        yield f"--redis-iam needs the extra `aws`; run: {how_to_install('aws')}"
     if passwords:
         yield f"--redis-iam replaces the password; remove the password from {' and from '.join(passwords)}"
     if settings.redis_url and not settings.username:

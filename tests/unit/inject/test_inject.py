@@ -17,7 +17,8 @@ from k6_sweep.inject.command import Injected, inject
 from k6_sweep.settings.all import Settings
 from k6_sweep.settings.options import options_of, variable_name
 
-WANTED = ("--redis-url", "redis://redis:6379", "--pattern", "test:*", "--max-keys", "1000")
+IMAGE = ("--image", "mine/k6-sweep")
+WANTED = (*IMAGE, "--redis-url", "redis://redis:6379", "--pattern", "test:*", "--max-keys", "1000")
 JOB = """\
 # The nightly test.
 apiVersion: batch/v1
@@ -419,7 +420,12 @@ def test_a_refusal_prints_no_manifest(capsys: pytest.CaptureFixture[str], monkey
 def test_from_the_environment(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Each option of inject is also a variable."""
     (tmp_path / "job.yaml").write_text(JOB)
-    environ = {"SWEEP_REDIS_URL": "redis://r", "SWEEP_PATTERN": "a:b*,c:d*", "SWEEP_NO_GUARD": "true"}
+    environ = {
+        "SWEEP_IMAGE": "mine",
+        "SWEEP_REDIS_URL": "redis://r",
+        "SWEEP_PATTERN": "a:b*,c:d*",
+        "SWEEP_NO_GUARD": "true",
+    }
     assert main(["inject", "-f", str(tmp_path / "job.yaml")], environ) == 0
     (made,) = YAML(typ="safe").load_all(capsys.readouterr().out)
     assert sidecar_env(made)["SWEEP_PATTERN"] == "a:b*\nc:d*"
