@@ -102,6 +102,8 @@ class Report:
                 "seconds": round(progress.seconds, 2),
             }
         else:
+            if self.status is Status.SWEEPING:  # a kill may make this the last word
+                body["exact"] = False
             body["dry_run"] = self.dry_run
         if self.k6:
             at = self.k6.ended_at

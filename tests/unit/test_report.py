@@ -99,6 +99,12 @@ def test_the_contracts_fields() -> None:
     assert (told["slots"], told["shards"], told["seconds"], told["patterns"]) == ("16384/16384", 1, 1.31, {"a:*": 3})
 
 
+def test_the_last_word_of_a_killed_sweep() -> None:
+    """From its first moment, a sweep's message shows that its counts are not exact, because a kill may end it."""
+    assert Report(Status.SWEEPING).as_dict()["exact"] is False
+    assert "exact" not in Report(Status.WAITING).as_dict()
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(status, status.exit_code) for status in Status if status.exit_code is not None]
 )
@@ -117,7 +123,17 @@ def test_settings_are_to_blame() -> None:
 
 @pytest.mark.parametrize(
     ("code", "reason"),
-    [(0, "passed"), (107, "script exception"), (139, "ended by signal 11"), (5, "exit code 5"), (None, None)],
+    [
+        (0, "passed"),
+        (107, "script exception"),
+        (127, "command not found"),
+        (139, "ended by signal 11"),
+        (192, "ended by signal 64"),
+        (193, "exit code 193"),
+        (255, "error without a code"),
+        (5, "exit code 5"),
+        (None, None),
+    ],
 )
 def test_reasons(code: int | None, reason: str | None) -> None:
     """Every exit code of k6 has a reason in words."""

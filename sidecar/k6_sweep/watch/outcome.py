@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 _SIGNAL_BASE: Final = 128
+_LAST_SIGNAL: Final = 64
 
 EXIT_REASONS: Final = {
     0: "passed",
@@ -22,12 +23,17 @@ EXIT_REASONS: Final = {
     108: "test.abort()",
     109: "k6 panicked",
     110: "marked as failed",
+    126: "not executable",
+    127: "command not found",
     137: "killed (often out of memory)",
     143: "terminated",
+    255: "error without a code",
 }
-"""The meanings of k6's exit codes.
+"""The meanings of k6's exit codes, and below 200 those of the shell.
 
-Source: https://pkg.go.dev/go.k6.io/k6/errext/exitcodes
+k6 exits with -1, which Linux shows as 255, after an error without a code.
+
+Source: https://pkg.go.dev/go.k6.io/k6/errext/exitcodes, https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html
 """
 
 
@@ -70,6 +76,6 @@ class K6Outcome:
             return None
         if self.exit_code in EXIT_REASONS:
             return EXIT_REASONS[self.exit_code]
-        if self.exit_code > _SIGNAL_BASE:
+        if _SIGNAL_BASE < self.exit_code <= _SIGNAL_BASE + _LAST_SIGNAL:
             return f"ended by signal {self.exit_code - _SIGNAL_BASE}"
         return f"exit code {self.exit_code}"
