@@ -1,5 +1,6 @@
 """Stands for a user of the chart: a real Helm renders it, and tests get objects by kind and name."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -46,10 +47,9 @@ def manifests(text: str) -> list[Manifest]:
 
 
 def written(folder: Path, values: Mapping[str, object]) -> Path:
-    """Write values to a file."""
+    """Write values to a file, as JSON: each YAML parser reads it alike."""
     path = folder / f"values{len(list(folder.glob('values*')))}.yaml"
-    with path.open("w") as file:
-        YAML(typ="safe").dump(dict(values), file)
+    path.write_text(json.dumps(dict(values)))
     return path
 
 
@@ -99,7 +99,7 @@ def render(*values: Path, binary: str = "helm4", version: str = NEWEST, chart: P
 def notes(*values: Path) -> str:
     """Return the text that Helm prints after an installation; nothing is installed, and no cluster is asked."""
     files = [word for path in (REGISTRY, *values) for word in ("--values", str(path))]
-    done = run_helm("helm4", "install", "test-release", str(CHART), "--dry-run=client", *files)
+    done = run_helm("helm4", "install", "test-release", str(CHART), "-n", "load-test", "--dry-run=client", *files)
     return done.partition("\nNOTES:\n")[2]
 
 

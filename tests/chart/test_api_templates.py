@@ -119,11 +119,11 @@ def test_it_reaches_only_what_it_needs(api: Api) -> None:
 @pytest.mark.parametrize(
     ("api_values", "cleanup", "said"),
     [
-        ({"existingSecret": ""}, {}, "a token: set api.existingSecret to the name of the Secret"),
-        ({}, {"guards": {}}, "a guard"),
-        ({}, {"redis": {"url": ""}}, "an address of Redis: set cleanup.redis.url to redis://HOST:PORT"),
+        ({"existingSecret": ""}, {}, "the endpoint has no token, so everybody could call it: set api.existingSecret"),
+        ({}, {"guards": {}}, "a guard is missing"),
+        ({}, {"redis": {"url": ""}}, "the address of Redis is missing"),
         ({"enabled": False, "serviceMonitor": {"enabled": True}}, {}, "serviceMonitor.enabled has nothing to scrape"),
-        ({}, {"patterns": []}, "patterns"),
+        ({}, {"patterns": []}, "the patterns of the test's keys are missing"),
         ({}, {"preserveExisting": True}, "api has no snapshot"),
         ({"replicas": 0}, {}, "replicas"),
         ({"networkPolicy": {"namespaces": ["Not A Name"]}}, {}, "namespaces"),

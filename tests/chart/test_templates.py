@@ -347,6 +347,7 @@ def test_k6_as_one_wants_it(rendered: Render) -> None:
             "has no snapshot",
         ),
         ({"k6": {"enabled": False}}, "sweeps after the test of this release, but k6.enabled is false"),
+        ({"k6": {"script": "export default 1"}}, "k6.script and k6.existingConfigMap both bring the script"),
         ({"k6": {"command": ["sh"]}, "testRun": {"enabled": True}}, "a TestRun cannot use k6.command"),
         ({"k6": {"args": ["a b"]}, "testRun": {"enabled": True}}, "with a space in it"),
         ({"k6": {"securityContext": {"runAsUser": None}, "podSecurityContext": {"runAsUser": 64001}}}, "must differ"),

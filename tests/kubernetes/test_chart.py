@@ -16,6 +16,8 @@ from tests.kubernetes.apiserver import ADMIN, KubeApi
 from tests.kubernetes.rig import Manifest, Namespace, pod
 
 MESSAGE = json.dumps({"status": "complete", "deleted": 699803})
+HERE = ("--set", "cleanup.guards.allowedNamespaces={test-*}")
+"""Accepts the namespaces of these tests, in place of the scenarios' own."""
 OF_NATIVE_SIDECARS = ("guide", "preserve-existing", "kubernetes-detector")
 
 
@@ -109,7 +111,7 @@ def ended_pod(namespace: Namespace, job: Manifest) -> None:
 )
 def test_the_notes_show_the_counts(scenario: str, binary: str, namespace: Namespace) -> None:
     """After an install by a real Helm, the command in the NOTES shows the termination message."""
-    values = ("--values", str(CHART / "ci" / f"{scenario}-values.yaml"))
+    values = ("--values", str(CHART / "ci" / f"{scenario}-values.yaml"), *HERE)
     notes = helm(namespace.api, binary, "install", "nightly", str(CHART), "-n", namespace.name, *values)
     made = json.loads(kubectl(namespace.api, "-n", namespace.name, "get", "jobs,cronjobs", "-o", "json"))["items"]
     for job in made:

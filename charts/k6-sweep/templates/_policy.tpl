@@ -95,7 +95,7 @@ JSONPatch{op: "add", path: {{ first . | toJson }}, value: {{ include "k6-sweep.c
 {{- end }}
 {{- end -}}
 
-{{/* A glob of a namespace as a regular expression; the schema allows no other special characters in it. */}}
+{{/* A glob of a namespace as a regular expression; _mistakes.tpl allows no other special characters in it. */}}
 {{- define "k6-sweep.globAsRegex" -}}
 ^{{ . | replace "[!" "[^" | replace "*" ".*" | replace "?" "." }}$
 {{- end -}}
