@@ -22,6 +22,7 @@ demo: $(BIN)/.installed  ## show the main job: a Redis Cluster, a k6 and the swe
 	@$(BIN)/k6-sweep demo
 
 # The Helms of tests/chart, and the API server and kubectl of tests/kubernetes: this takes some minutes, once. tools/go.mod has their versions.
+# Helm 3 gets the Kubernetes version that it assumes without a cluster, as its own Makefile does it; otherwise it assumes 1.20.
 # The definitions of prometheus-operator are files of its Go module.
 DEFINITIONS := github.com/prometheus-operator/prometheus-operator@v0.85.0
 tools: .tools/built  ## build Helm 3 and 4, kube-apiserver and kubectl for the tests; needs Go 1.21 or newer, and etcd
@@ -30,9 +31,10 @@ tools: .tools/built  ## build Helm 3 and 4, kube-apiserver and kubectl for the t
 .tools/built: tools/go.mod tools/go.sum
 	@command -v go >/dev/null || { echo "building them needs Go 1.21 or newer" >&2; exit 2; }
 	@mkdir -p .tools
-	cd tools && kubernetes=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes) && for tool in helm3=helm.sh/helm/v3/cmd/helm helm4=helm.sh/helm/v4/cmd/helm \
+	cd tools && kubernetes=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes) && minor=$${kubernetes#v1.} && minor=$${minor%%.*} && for tool in helm3=helm.sh/helm/v3/cmd/helm helm4=helm.sh/helm/v4/cmd/helm \
 		kube-apiserver=k8s.io/kubernetes/cmd/kube-apiserver kubectl=k8s.io/kubernetes/cmd/kubectl; do \
-		go build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$$kubernetes" -o "../.tools/$${tool%=*}" "$${tool#*=}" || exit; done
+		go build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$$kubernetes -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$$minor \
+			-X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$$minor" -o "../.tools/$${tool%=*}" "$${tool#*=}" || exit; done
 	module=$$(cd tools && go mod download -json $(DEFINITIONS) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
 		install -m 644 "$$module"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml .tools
 	@touch $@

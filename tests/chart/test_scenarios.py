@@ -44,6 +44,13 @@ def test_both_helms_render_the_same(scenario: Path) -> None:
     assert render(scenario, binary="helm3").manifests == render(scenario, binary="helm4").manifests
 
 
+@pytest.mark.parametrize("binary", BINARIES)
+def test_without_a_cluster(binary: str) -> None:
+    """Without a cluster and without --kube-version, Helm assumes a Kubernetes that the chart supports."""
+    guide = next(path for path in SCENARIOS if path.stem == "guide-values")
+    assert manifests(run_helm(binary, "template", "any", str(CHART), "-n", "load-test", "--values", str(guide)))
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
 def test_the_schemas_accept_it(scenario: Path, version: str) -> None:

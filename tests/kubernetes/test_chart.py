@@ -131,3 +131,19 @@ def test_the_notes_say_what_is_missing(binary: str, namespace: Namespace) -> Non
     values = ("--values", str(CHART / "ci" / "off-values.yaml"))
     notes = helm(namespace.api, binary, "install", "off", str(CHART), "-n", namespace.name, *values)
     assert "Nothing cleans up after this test" in notes
+
+
+@pytest.mark.parametrize("binary", BINARIES)
+@pytest.mark.parametrize("page", ["README.md", "charts/k6-sweep/README.md"])
+def test_the_readmes_helm_line(page: str, binary: str, restricted: KubeApi, tmp_path: Path) -> None:
+    """The README's `helm install` works as written, with its values, in both Helms."""
+    text = (ROOT / page).read_text()
+    (values,) = re.findall(r"```yaml\n# values\.yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "values.yaml").write_text(values)
+    (line,) = re.findall(r"^helm (install (?:.*\\\n)*.*)$", text, re.MULTILINE)
+    words = [str(ROOT / word) if word.startswith("charts/") else word for word in shlex.split(line.replace("\\\n", ""))]
+    words[words.index("values.yaml")] = str(tmp_path / "values.yaml")
+    try:
+        assert "k6-sweep waits in the same pod, as a native sidecar" in helm(restricted, binary, *words)
+    finally:
+        helm(restricted, binary, "uninstall", "load-test", "-n", "load-test")
