@@ -4,19 +4,26 @@
 # urllib3 0.4 + 0.5 MB, k6-sweep 0.4 + 0.7 MB, the standard library's bytecode 5.2 MB; and for `serve` and metrics 19 MB: pydantic 9.5,
 # fastapi-offline 2.8, fastapi 1.6, anyio 1.3. 34.2 MB in all, 12.0 MB compressed.
 # An empty EXTRAS= leaves out the packages of `serve` and metrics; EXTRAS=api,aws adds the login by IAM, 23.4 MB: botocore.
-ARG BASE=python:3.13-slim
+#
+# All packages come from locks/, with their hashes: `make lock` renews them. Two builds with the same SOURCE_DATE_EPOCH and the same base
+# have the same layers, if the builder also sets the files' times (buildah bud --timestamp, docker buildx with rewrite-timestamp=true).
+ARG BASE=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 FROM ${BASE} AS build
-ARG EXTRAS="api"
+ARG EXTRAS="api" SOURCE_DATE_EPOCH
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
+COPY locks locks
+RUN pip install --require-hashes --no-compile --prefix /install --requirement "locks/image${EXTRAS:+-$EXTRAS}.txt" \
+ && pip install --require-hashes --requirement locks/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY sidecar sidecar
-RUN pip wheel --no-cache-dir --disable-pip-version-check --wheel-dir /wheels ".${EXTRAS:+[$EXTRAS]}" \
- && pip install --no-index --no-compile --disable-pip-version-check --root-user-action ignore --prefix /install /wheels/*.whl \
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && pip install --no-index --no-deps --no-compile --prefix /install /wheels/*.whl \
  && python -m compileall -q --invalidation-mode unchecked-hash -s /install -p /usr/local /install/lib
 
 FROM ${BASE}
-ARG VERSION="" REVISION=""
+ARG VERSION="" REVISION="" SOURCE_DATE_EPOCH
 LABEL org.opencontainers.image.title="k6-sweep" \
       org.opencontainers.image.description="Sweeps a k6 load test's keys from the whole Redis Cluster once the test has ended" \
       org.opencontainers.image.source="https://k6-sweep.example" \

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.13 python3.14 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo tools image test lint check chaos bench docs clean
+.PHONY: help demo tools image test lint lint-chart lock sbom audit check chaos bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -25,7 +25,7 @@ demo: $(BIN)/.installed  ## show the main job: a Redis Cluster, a k6 and the swe
 # Helm 3 gets the Kubernetes version that it assumes without a cluster, as its own Makefile does it; otherwise it assumes 1.20.
 # The definitions of prometheus-operator are files of its Go module.
 DEFINITIONS := github.com/prometheus-operator/prometheus-operator@v0.85.0
-tools: .tools/built  ## build Helm 3 and 4, kube-apiserver and kubectl for the tests; needs Go 1.21 or newer, and etcd
+tools: .tools/built .tools/actionlint  ## build Helm 3 and 4, kube-apiserver, kubectl and actionlint for the tests; needs Go 1.21 or newer, and etcd
 	@command -v etcd >/dev/null || { echo "the tests need etcd as well: apt-get install etcd-server" >&2; exit 2; }
 
 .tools/built: tools/go.mod tools/go.sum
@@ -39,11 +39,14 @@ tools: .tools/built  ## build Helm 3 and 4, kube-apiserver and kubectl for the t
 		install -m 644 "$$module"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml .tools
 	@touch $@
 
+.tools/actionlint: tools/lint/go.mod tools/lint/go.sum
+	cd tools/lint && go build -trimpath -ldflags '-s -w' -o ../../.tools/actionlint github.com/rhysd/actionlint/cmd/actionlint
+
 # The image, built on a substitute for its base image, and the images of the containers that it runs with.
 image: .tools/images/built  ## build the image and run it beside k6, in containers; needs root, and Debian's packages of tools/images.sh
 	$(BIN)/pytest -q tests/image
 
-.tools/images/built: $(BIN)/.installed Dockerfile .dockerignore tools/images.sh pyproject.toml $(shell find sidecar -name '*.py' -o -name '*.js')
+.tools/images/built: $(BIN)/.installed Dockerfile .dockerignore tools/images.sh pyproject.toml $(wildcard locks/*) $(shell find sidecar -name '*.py' -o -name '*.js')
 	tools/images.sh .tools/images "$$($(BIN)/python -c 'from k6_sweep.demo.servers import find_k6; print(find_k6())')"
 	@touch $@
 
@@ -63,6 +66,16 @@ lint: $(BIN)/.installed  ## lint, format, types, layers, spelling, generated doc
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
 	$(BIN)/python -m docs.generate --check
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/shellcheck .ci/run .github/notes tools/*.sh
+	$(if $(wildcard .tools/actionlint),.tools/actionlint -shellcheck $(BIN)/shellcheck)
+
+# checkov has its own environment: it pins many packages.
+lint-chart: .tools/built $(BIN)/.installed  ## lint what the chart makes of each scenario; .checkov.yaml argues the exceptions
+	@rm -rf .tools/rendered && mkdir .tools/rendered
+	for values in charts/k6-sweep/ci/*-values.yaml; do .tools/helm4 template test charts/k6-sweep --namespace load-test --kube-version 1.37 \
+		--values "$$values" >".tools/rendered/$$(basename "$$values")" || exit; done
+	$(BIN)/uv tool run 'checkov>=3.3.30,<4' --config-file .checkov.yaml --directory .tools/rendered
 
 check: lint  ## everything that CI runs
 	@rm -f .coverage
@@ -85,6 +98,22 @@ bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the 
 	$(BIN)/python -m bench.token
 	$(if $(wildcard .tools/kube-apiserver),$(BIN)/python -m bench.kubernetes)
 	$(if $(BEFORE),$(BIN)/python -m bench.before $(BEFORE))
+
+# The image's Python; its hashes serve amd64 and arm64. LOCK=--upgrade takes the newest versions instead of those in the locks.
+LOCK ?=
+COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.13 --python-platform linux $(LOCK) \
+	--custom-compile-command "make lock"
+lock: $(BIN)/.installed  ## pin the packages of the image in locks/, with hashes; LOCK=--upgrade takes newer versions
+	$(COMPILE) pyproject.toml --output-file locks/image.txt
+	$(COMPILE) pyproject.toml --extra api --output-file locks/image-api.txt
+	$(COMPILE) pyproject.toml --extra api --extra aws --output-file locks/image-api,aws.txt
+	echo '$(shell sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)' | $(COMPILE) - --output-file locks/build.txt
+
+audit: $(BIN)/.installed  ## look for known holes in the locked packages; needs the internet
+	$(BIN)/uv tool run 'pip-audit>=2.10,<3' --strict --disable-pip --require-hashes --requirement locks/image-api,aws.txt --requirement locks/build.txt
+
+sbom: $(BIN)/.installed  ## write the SBOM of the image's packages (CycloneDX) to sbom.json
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible --output-file sbom.json locks/image-api.txt
 
 docs: $(BIN)/.installed  ## write the generated parts of docs/ and of the chart
 	$(BIN)/python -m docs.generate

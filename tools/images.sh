@@ -37,7 +37,13 @@ BASE
 build --tag docker.io/library/python:3.13-slim "$work/base"
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-build --build-arg "VERSION=$version" --tag localhost/k6-sweep:test .
+# Twice from the start: their layers must be the same, as a test checks.
+base=(--build-arg "BASE=docker.io/library/python:3.13-slim" --build-arg SOURCE_DATE_EPOCH=1700000000 --timestamp 1700000000)
+mkdir -p "$out"
+for name in again test; do
+  build "${base[@]}" --no-cache --build-arg "VERSION=$version" --tag "localhost/k6-sweep:$name" .
+  buildah "${storage[@]}" inspect --type image --format '{{range .OCIv1.RootFS.DiffIDs}}{{println .}}{{end}}' "localhost/k6-sweep:$name" >"$out/layers-$name"
+done
 
 mkdir "$work/k6" "$work/pause"
 cp "$k6" "$work/k6/k6"
@@ -47,7 +53,6 @@ cp "$(command -v catatonit)" "$work/pause/pause"
 printf 'FROM scratch\nCOPY pause /\nENTRYPOINT ["/pause", "-P"]\n' >"$work/pause/Dockerfile"
 for name in k6 pause; do build --tag "localhost/$name:test" "$work/$name"; done
 
-mkdir -p "$out"
 for name in k6-sweep k6 pause; do
   rm -f "$out/$name.tar"
   buildah "${storage[@]}" push --quiet "localhost/$name:test" "oci-archive:$out/$name.tar:localhost/$name:test" >/dev/null

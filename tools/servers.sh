@@ -7,6 +7,7 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 script=$(realpath "$0")
 cmp -s "$script" "$out/done" && exit # the same script has done it already
+# shellcheck disable=SC2016  # $(SITE) is apt's own
 mirror=$(apt-get indextargets --format '$(SITE)' | head -n 1)
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 

@@ -69,6 +69,30 @@ def test_the_image_has_its_user_command_and_labels() -> None:
     assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
 
 
+def test_two_builds_have_the_same_layers() -> None:
+    """The image was built twice from the start, with one time for all files, and every layer has the same digest."""
+    first, second = ((ARCHIVES / f"layers-{name}").read_text().split() for name in ("again", "test"))
+    assert first == second
+    assert len(first) > 1
+
+
+def test_the_image_has_the_locked_packages() -> None:
+    """Beside k6-sweep, the packages above the base are those of the lock, in its versions."""
+    lock = (ROOT / "locks/image-api.txt").read_text()
+    locked = set(re.findall(r"^([a-z0-9._-]+)(?:\[[a-z,]+\])?==([^ ]+)", lock, re.MULTILINE))
+    with tarfile.open(ARCHIVES / "k6-sweep.tar") as archive:
+        layers = [each for each in archive if each.size > 100_000 and each.name.startswith("blobs/")]
+        names = {name for layer in layers for name in _names_in(archive, layer)}
+    found = re.findall(r"/site-packages/([^/ ]+)-([^/ -]+)\.dist-info/METADATA", " ".join(sorted(names)))
+    installed = {(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in found}
+    assert {each for each in installed if each[0] not in {"pip", "k6-sweep"}} == locked
+
+
+def _names_in(archive: tarfile.TarFile, layer: tarfile.TarInfo) -> list[str]:
+    with tarfile.open(fileobj=archive.extractfile(layer), mode="r:*") as files:
+        return files.getnames()
+
+
 def test_a_pod_cleans_up_after_itself(containers: ContainerPod, cluster_outside: LocalCluster, tmp_path: Path) -> None:
     """Beside a real k6, without capabilities, on a read-only root, it sweeps, and the message has the counts."""
     nodes = cluster_outside.primaries

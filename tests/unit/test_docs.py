@@ -15,6 +15,7 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**
 ELSEWHERE = {
     "--jobs",
     *("--runtime-config", "--feature-gates"),  # of kube-apiserver
+    *("--certificate-oidc-issuer", "--certificate-identity"),  # of cosign
     "--scan",
     "--pattern",
     "--pipe",
