@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from docs import chart, names
+from docs import chart, names, report
 from k6_sweep.inject.settings import InjectSettings
 from k6_sweep.settings.options import TakenBy, flag_name, options_of, variable_name
 from k6_sweep.settings.snapshot import SnapshotSettings
@@ -72,6 +72,7 @@ def _with_names() -> dict[Path, str]:
 def _from_code() -> dict[Path, str]:
     return {
         TARGET: render_settings(),
+        report.PAGE: report.render_page(),
         chart.SCHEMA: chart.render_schema(),
         chart.README: chart.render_readme(),
     }

@@ -1,7 +1,6 @@
 """Stands for a user at a shell: runs the command in its own process and waits for its end."""
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from k6_sweep.sweep.read_snapshot import read_snapshot
+from tests.reports import report_in
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def k6_sweep(*arguments: str, env: Mapping[str, str] = {}) -> Ended:
         timeout=300,
         check=False,
     )
-    return Ended(done.returncode, json.loads(done.stdout), done.stderr)
+    return Ended(done.returncode, report_in(done.stdout), done.stderr)
 
 
 def make_older(snapshot: Path, age: timedelta) -> None:

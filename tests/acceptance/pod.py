@@ -14,6 +14,7 @@ from typing import Any, Self
 import psutil
 
 from k6_sweep.demo.servers import end_with_parent, find_k6
+from tests.reports import report_in
 from tests.support import until
 
 K6 = find_k6()
@@ -152,7 +153,7 @@ class Sidecar:
 
     def status(self) -> str | None:
         text = self.message_file.read_text() if self.message_file.exists() else ""
-        return json.loads(text)["status"] if text else None
+        return report_in(text)["status"] if text else None
 
     def still_waits(self, seconds: float = 1.0) -> bool:
         """Return whether it is still waiting after these seconds."""
@@ -171,8 +172,8 @@ class Sidecar:
     def report(self, timeout: float = 120) -> dict[str, Any]:
         """Wait for its end and return its printed report; the message must have the same status."""
         output, _ = self.process.communicate(timeout=timeout)
-        report: dict[str, Any] = json.loads(output)
-        assert json.loads(self.message_file.read_text())["status"] == report["status"]
+        report: dict[str, Any] = report_in(output)
+        assert report_in(self.message_file.read_text())["status"] == report["status"]
         return report
 
 

@@ -11,6 +11,7 @@ import pytest
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster
 from tests.acceptance.command import Ended, k6_sweep
+from tests.reports import report_in
 from tests.support import KINDS, keys_of, until
 
 OTHERS = [b"user:%d" % number for number in range(500)]
@@ -41,11 +42,11 @@ def test_a_retry_after_a_kill_finishes_the_work(filled: LocalCluster, tmp_path: 
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    until(lambda: message.exists() and json.loads(message.read_text()).get("deleted", 0) > 0)
+    until(lambda: message.exists() and report_in(message.read_text()).get("deleted", 0) > 0)
     killed.send_signal(signal.SIGKILL)
     assert killed.communicate()[0] == b""
     left = keys_of(filled.primaries)
-    told = json.loads(message.read_text())
+    told = report_in(message.read_text())
     assert told["status"] == "sweeping"
     assert 0 < told["deleted"] <= 2000 * len(KINDS) + len(OTHERS) - len(left)
 
@@ -53,7 +54,7 @@ def test_a_retry_after_a_kill_finishes_the_work(filled: LocalCluster, tmp_path: 
     assert (retried.code, retried.report["status"]) == (0, "complete")
     assert retried.report["deleted"] == len(left) - len(OTHERS) > 0
     assert by_pattern(retried) == retried.report["patterns"]
-    assert json.loads(message.read_text())["deleted"] == retried.report["deleted"]
+    assert report_in(message.read_text())["deleted"] == retried.report["deleted"]
 
     again = k6_sweep(*job(filled))
     assert (again.code, again.report["status"], again.report["deleted"]) == (0, "complete", 0)

@@ -18,6 +18,7 @@ from k6_sweep.demo.servers import LocalCluster, find_redis_server, local_cluster
 from k6_sweep.files.message import TerminationMessage
 from tests.acceptance.pod import Sidecar, private_k6, start_sidecar
 from tests.acceptance.scripts import k6_scripts
+from tests.reports import report_in
 from tests.support import keys_of, until
 
 KEYS = 12_000
@@ -42,7 +43,7 @@ def test_200_kills_of_a_writer(tmp_path: Path) -> None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         if path.exists() and (left := path.read_bytes()):
-            assert json.loads(left)["status"] == "sweeping"
+            assert report_in(left)["status"] == "sweeping"
     assert path.read_bytes().startswith(b"{")
 
 
@@ -74,13 +75,13 @@ def test_signals_at_random_moments_of_wait_and_sweep(number: signal.Signals, tmp
             output, _ = sidecar.process.communicate(timeout=120)
             k6.kill()
             k6.wait()
-            told = json.loads(sidecar.message_file.read_bytes())
+            told = report_in(sidecar.message_file.read_bytes())
             found[told["status"]] += 1
             gone = before - _matching(cluster)
             assert told["deleted"] <= gone
             assert keys_of(cluster.primaries) >= others
             if output:
-                assert json.loads(output)["deleted"] == told["deleted"]
+                assert report_in(output)["deleted"] == told["deleted"]
                 assert told["status"] in {"complete", "incomplete", "unseen"}
             if told["status"] == "complete":
                 assert gone == before == told["deleted"]

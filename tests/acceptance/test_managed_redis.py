@@ -1,7 +1,6 @@
 """k6-sweep works with the properties of managed Redis: host names, TLS, changing passwords, expiring tokens."""
 
 import dataclasses
-import json
 import os
 import shutil
 import signal
@@ -29,6 +28,7 @@ from k6_sweep.settings.redis_url import IamCache
 from k6_sweep.settings.values import Address
 from tests.acceptance.pod import private_k6, start_sidecar
 from tests.certificates import Authority
+from tests.reports import report_in
 from tests.support import settings_for, start_tls_server, sweep_now, until
 
 ENDPOINT = "clustercfg.k6-sweep.test"
@@ -121,7 +121,7 @@ def test_an_endpoint_and_shards_that_are_names(
     done = run_with_names(
         tmp_path, ["run", "--redis-url", url, "--pattern", "test:*", "--redis-ca-file", str(authority.file)]
     )
-    report = json.loads(done.stdout)
+    report = report_in(done.stdout)
     assert (report["status"], report["deleted"], report["errors"]) == ("complete", 500, [])
     assert sorted(name.split(":")[0] for name in report["by_shard"]) == [
         f"shard-{number}.k6-sweep.test" for number in range(3)
@@ -148,7 +148,7 @@ def test_a_shard_with_another_name_is_not_swept(
     trust = ["--redis-ca-file", str(authority.file)]
     with certificate_of(named_cluster.nodes[2], authority.issue("impostor", ENDPOINT)):
         done = run_with_names(tmp_path, ["run", "--redis-url", url, "--pattern", "test:*", "--timeout", "5", *trust])
-    report = json.loads(done.stdout)
+    report = report_in(done.stdout)
     assert (done.returncode, report["status"]) == (3, "incomplete")
     assert "the certificate of shard-2.k6-sweep.test" in report["errors"][0]
 
@@ -180,7 +180,7 @@ def test_a_name_server_that_never_answers(tmp_path: Path) -> None:
             timeout=240,
             check=False,
         )
-        assert (done.returncode, json.loads(done.stdout)["status"]) == (5, "failed")
+        assert (done.returncode, report_in(done.stdout)["status"]) == (5, "failed")
         assert "the name server does not answer the question for redis" in done.stdout
 
 
@@ -200,7 +200,7 @@ def test_a_first_address_that_never_answers(tmp_path: Path, redis_node: Node) ->
         )
         for filler in fillers:
             filler.close()
-    report = json.loads(done.stdout)
+    report = report_in(done.stdout)
     assert (report["status"], report["deleted"]) == ("complete", 1)
 
 

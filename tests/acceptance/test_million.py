@@ -1,6 +1,5 @@
 """A million keys, one command, and a check of every key that remains."""
 
-import json
 import random
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import pytest
 
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import find_redis_server, local_cluster
+from tests.reports import report_in
 from tests.support import keys_of
 
 COUNT = 1_000_000
@@ -60,6 +60,6 @@ def test_exactly_the_right_keys_of_a_million_are_gone() -> None:
     expected = {key for key in everything if not goes(key)}
     assert left - expected == set()
     assert expected - left == set()
-    report = json.loads(done.stdout)
+    report = report_in(done.stdout)
     assert (report["status"], report["remaining"], report["exact"]) == ("complete", 0, True)
     assert report["deleted"] == report["matched"] == sum(report["patterns"].values()) == len(everything) - len(expected)

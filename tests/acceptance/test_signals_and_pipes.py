@@ -1,6 +1,5 @@
 """Signals end a command in time, and its report names them; output without a reader changes nothing else."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 
 from k6_sweep.cluster.link import pack
 from k6_sweep.demo.servers import Node, free_port
+from tests.reports import report_in
 from tests.support import running_redis, until
 
 KEYS = 1000
@@ -107,8 +107,8 @@ def test_a_signal_stops_a_sweep(redis: Node, message: Path, number: signal.Signa
         process.send_signal(number)
         output, _ = process.communicate()
     assert left(redis) > 0
-    report = json.loads(output)
-    assert report == json.loads(message.read_bytes())
+    report = report_in(output)
+    assert report == report_in(message.read_bytes())
     assert (process.returncode, report["status"]) == (3, "incomplete")
     assert_true_count(report, redis)
     assert report["errors"][0] == f"stopped by {number.name}; keys may remain; run k6-sweep again"
@@ -118,7 +118,7 @@ def test_the_deadline_is_not_called_a_signal(redis: Node) -> None:
     """A sweep that --timeout ends names --timeout with its value, and no signal."""
     with running(command("run", redis, *SLOWLY, "--timeout", "5")) as process:
         output, _ = process.communicate()
-    report = json.loads(output)
+    report = report_in(output)
     assert report["errors"][0].startswith("stopped by --timeout (5 s); keys may remain")
     assert "SIG" not in output.decode()
     assert_true_count(report, redis)
@@ -130,7 +130,7 @@ def test_nohup_outlives_its_terminal(redis: Node) -> None:
         sweeping(redis)
         process.send_signal(signal.SIGHUP)
         output, _ = process.communicate()
-    assert (process.returncode, json.loads(output)["status"], left(redis)) == (0, "complete", 0)
+    assert (process.returncode, report_in(output)["status"], left(redis)) == (0, "complete", 0)
 
 
 @pytest.mark.parametrize("name", ["run", "snapshot"])
@@ -143,7 +143,7 @@ def test_a_signal_ends_the_wait_for_redis(name: str, tmp_path: Path) -> None:
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate()
-    report = json.loads(output)
+    report = report_in(output)
     assert (process.returncode, report["status"], report["deleted"]) == (5, "failed", 0)
     assert "cannot reach" in report["errors"][0]
     assert "stopped by SIGTERM" in report["errors"][1]
@@ -157,7 +157,7 @@ def test_a_signal_ends_a_sweep_of_a_redis_that_hangs(redis: Node, message: Path)
         with frozen(redis):
             process.send_signal(signal.SIGTERM)
             output, _ = process.communicate()
-    report = json.loads(output)
+    report = report_in(output)
     assert process.returncode == 3
     assert "stopped by SIGTERM" in " ".join(report["errors"])
     assert_true_count(report, redis)
@@ -190,7 +190,7 @@ def test_output_without_a_reader(
     script = f'"$@" {readers}; echo "${{PIPESTATUS[0]}}" > code'
     done = subprocess.run(["bash", "-c", script, "bash", *words], cwd=tmp_path, capture_output=True, check=False)
     assert (tmp_path / "code").read_text() == f"{code}\n"
-    told = json.loads(message.read_bytes())
+    told = report_in(message.read_bytes())
     assert (told["status"], told["deleted"]) == (("refused", 0) if code else ("complete", KEYS))
     assert left(redis) == KEYS - told["deleted"]
     printed = (done.stdout + done.stderr).decode()
@@ -206,7 +206,7 @@ def test_closed_streams_are_not_taken_for_connections(redis: Node, message: Path
         process.send_signal(signal.SIGTERM)
         process.wait()
     assert opened == [Path("/dev/null")] * 3
-    assert_true_count(json.loads(message.read_bytes()), redis)
+    assert_true_count(report_in(message.read_bytes()), redis)
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
@@ -219,7 +219,7 @@ def test_a_signal_ends_a_command_whose_output_is_stuck(redis: Node, message: Pat
         sweeping(redis)
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 3
-    told = json.loads(message.read_bytes())
+    told = report_in(message.read_bytes())
     assert told["errors"][0].startswith("stopped by SIGTERM")
     assert left(redis) > 0
     assert_true_count(told, redis)
@@ -232,7 +232,7 @@ def test_a_stuck_output_is_given_up_at_the_deadline(redis: Node, message: Path) 
     with running(command("run", redis, "--timeout", "10", "--termination-log", message), stdout=writer) as process:
         os.close(writer)
         assert process.wait() == 0
-    assert json.loads(message.read_bytes())["deleted"] == KEYS
+    assert report_in(message.read_bytes())["deleted"] == KEYS
     os.close(reader)
 
 
@@ -241,9 +241,9 @@ def test_a_slow_reader_gets_the_report(redis: Node, message: Path) -> None:
     reader, writer = filled_pipe()
     with running(command("run", redis, "--timeout", "300", "--termination-log", message), stdout=writer) as process:
         os.close(writer)
-        until(lambda: message.exists() and json.loads(message.read_bytes())["status"] == "complete")
+        until(lambda: message.exists() and report_in(message.read_bytes())["status"] == "complete")
         assert process.poll() is None
         with os.fdopen(reader, "rb") as pipe:
-            report = json.loads(pipe.read())
+            report = report_in(pipe.read())
         assert process.wait() == 0
-    assert report == json.loads(message.read_bytes())
+    assert report == report_in(message.read_bytes())

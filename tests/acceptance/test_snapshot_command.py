@@ -1,6 +1,5 @@
 """`k6-sweep snapshot` before a test and `--preserve-existing` after it, as the pod runs them."""
 
-import json
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 from k6_sweep.demo.servers import Node
 from tests.acceptance.command import k6_sweep, make_older
+from tests.reports import report_in
 
 IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "POD_UID": "11111111-2222-3333-4444-555555555555"}
 
@@ -167,4 +167,4 @@ def test_a_file_that_cannot_be_written_is_a_settings_error(good: list[str], tmp_
 def test_the_message_has_the_counts(good: list[str], tmp_path: Path) -> None:
     """The snapshot's counts are in the termination message, as for every command."""
     k6_sweep("snapshot", *good, "--out", str(tmp_path / "keys"), "--termination-log", str(tmp_path / "message"))
-    assert json.loads((tmp_path / "message").read_text())["matched"] == 1
+    assert report_in((tmp_path / "message").read_text())["matched"] == 1

@@ -1,7 +1,6 @@
 """The output that a person sees in a terminal."""
 
 import fcntl
-import json
 import os
 import pty
 import re
@@ -20,6 +19,7 @@ import pytest
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster
 from tests.acceptance.pod import private_k6
+from tests.reports import report_in
 from tests.support import keys_of
 
 
@@ -110,7 +110,7 @@ def test_a_pipe_gets_the_report_as_json(filled: LocalCluster) -> None:
     """A pipe gets the JSON report, and the terminal the log with the line `done`; --output changes either."""
     words = ("run", "--redis-url", filled.url, "--pattern", "test:*", "--dry-run")
     shown = on_a_terminal(*words, pipe=True)
-    assert json.loads(shown.piped)["matched"] == 3000
+    assert report_in(shown.piped)["matched"] == 3000
     assert re.search(r"info +done +status=dry-run", shown.plain)
     assert on_a_terminal(*words, "--output", "text", pipe=True).piped.startswith("pattern  matched")
     assert re.search(r'^\{"status":"dry-run"', on_a_terminal(*words, "--output", "json").plain, re.MULTILINE)
@@ -148,7 +148,7 @@ def test_bad_settings_come_once(pipe: bool) -> None:
     assert shown.plain.endswith("\n`k6-sweep run --help` explains the settings\n")
     assert shown.plain.count("unknown option --redis-ulr; did you mean --redis-url?") == 1
     assert [line for line in shown.plain.splitlines() if "{" in line] == []
-    assert not pipe or json.loads(shown.piped)["status"] == "error"
+    assert not pipe or report_in(shown.piped)["status"] == "error"
 
 
 def test_a_refusal_comes_once(filled: LocalCluster) -> None:

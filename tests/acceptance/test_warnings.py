@@ -9,6 +9,7 @@ from k6_sweep.demo.servers import LocalCluster
 from k6_sweep.sweep.look import MOST_KEYS
 from tests.acceptance.command import k6_sweep
 from tests.acceptance.test_terminal import on_a_terminal
+from tests.reports import report_in
 from tests.support import keys_of
 
 MISTAKEN = ("--pattern", "test:*", "--pattern", "tset:*", "--keep", "test:vip:*", "--keep", "test:vpi:*")
@@ -51,7 +52,7 @@ def test_the_message_has_the_warnings(filled: LocalCluster, tmp_path_factory: py
     message = tmp_path_factory.mktemp("pod") / "message"
     limits = ("--termination-log", str(message), "--message-limit", "512")
     k6_sweep("run", "--redis-url", filled.url, *MISTAKEN, *limits)
-    assert json.loads(message.read_text())["warnings"][0].startswith("--pattern 'tset:*' matched no key")
+    assert report_in(message.read_text())["warnings"][0].startswith("--pattern 'tset:*' matched no key")
 
 
 def test_names_of_keys_go_to_a_terminal(filled: LocalCluster) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from k6_sweep.demo.servers import end_with_parent
+from tests.reports import checked, report_in
 from tests.support import until
 
 TOKEN = "open-sesame-0123456789"
@@ -31,6 +32,8 @@ class Answer:
     @property
     def body(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.text)
+        if isinstance(report := found.get("report"), dict):
+            checked(report)
         return found
 
 
@@ -122,7 +125,7 @@ def served(
         reader.join(10)
         assert process.stdout
         out = process.stdout.read()
-        running.report.update(json.loads(out) if out else {})
+        running.report.update(report_in(out) if out else {})
         process.stdout.close()
         stderr.close()
 

@@ -1,6 +1,5 @@
 """Each example in docs/four-ways.md works exactly as it is in the page."""
 
-import json
 import os
 import re
 import shlex
@@ -19,6 +18,7 @@ from tests.acceptance.pod import private_k6
 from tests.chart.helm import ROOT, env_of, render, why_no_helm, written
 from tests.endpoint.served import TOKEN, Answer, Served, served
 from tests.endpoint.test_teardown import environment
+from tests.reports import report_in
 from tests.support import keys_of, until
 
 PAGE = (ROOT / "docs" / "four-ways.md").read_text()
@@ -79,7 +79,7 @@ def test_the_sidecar(queue: Node, url: str, tmp_path: Path) -> None:
     until(lambda: keys_of([queue]) == LEFT)
     until(lambda: '"complete"' in message.read_text())
     waiting.terminate()
-    assert json.loads(waiting.communicate(timeout=30)[0])["deleted"] == 3
+    assert report_in(waiting.communicate(timeout=30)[0])["deleted"] == 3
     assert waiting.returncode == 0
 
 

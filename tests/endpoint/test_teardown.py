@@ -19,6 +19,7 @@ from k6_sweep.commands.lookout import register_of
 from k6_sweep.coordination import Entry
 from k6_sweep.demo.servers import Node, find_k6, free_port
 from tests.endpoint.served import TOKEN, Served, served
+from tests.reports import report_in
 from tests.support import KINDS, keys_of, settings_for, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "k6"
@@ -96,7 +97,7 @@ def test_the_module(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None
     assert ended.metrics["checks"]["passes"] == 1
     assert "k6-sweep: complete, 70 keys found, 70 deleted" in ended.output
     (returned,) = re.findall(r"returned (\{.*\})", ended.output.replace('\\"', '"'))
-    assert (json.loads(returned)["status"], json.loads(returned)["deleted"]) == ("complete", 70)
+    assert (report_in(returned)["status"], report_in(returned)["deleted"]) == ("complete", 70)
 
 
 def test_the_example_test(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None:

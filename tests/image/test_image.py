@@ -17,6 +17,7 @@ import pytest
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster, find_redis_server, free_port, local_cluster
 from tests.image.runtime import ARCHIVES, Containerd, ContainerPod, why_no_containers
+from tests.reports import report_in
 from tests.support import KINDS, keys_of, until
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +113,7 @@ def test_a_pod_cleans_up_after_itself(containers: ContainerPod, cluster_outside:
         mounts={message: "/dev/termination-log"},
     )
     until(lambda: bool(message.read_text()) or sidecar.poll() is not None)
-    assert json.loads(message.read_text())["status"] == "waiting"
+    assert report_in(message.read_text())["status"] == "waiting"
     status = Path(f"/proc/{containers.containerd.pid('sidecar')}/status").read_text()
     for line in (
         "Uid:\t64001",
@@ -135,7 +136,7 @@ def test_a_pod_cleans_up_after_itself(containers: ContainerPod, cluster_outside:
     assert sum(written.values()) > 0
 
     sidecar.communicate(timeout=60)
-    report = json.loads(message.read_text())
+    report = report_in(message.read_text())
     assert (report["status"], sidecar.returncode, report["k6"]["detector"]) == ("complete", 0, "process")
     assert report["deleted"] == sum(written.values())
     assert report["patterns"] == {f"{kind}:*": written[kind] for kind in KINDS}
@@ -167,7 +168,7 @@ def test_the_endpoint(containers: ContainerPod, cluster_outside: LocalCluster) -
     pid = containers.containerd.pid("endpoint")
     assert pid
     os.kill(pid, signal.SIGTERM)
-    assert json.loads(serving.communicate(timeout=60)[0])["status"] == "stopped"
+    assert report_in(serving.communicate(timeout=60)[0])["status"] == "stopped"
 
 
 def test_the_root_may_be_read_only_and_there_is_no_pip(containers: ContainerPod) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster
+from tests.reports import report_in
 from tests.support import keys_of
 
 MIB = 1 << 20
@@ -52,4 +53,4 @@ def run_measured(words: Sequence[str]) -> tuple[dict[str, object], int]:
     )
     done = subprocess.run([sys.executable, "-c", starter, *words], capture_output=True, text=True, check=True)
     report, peak = json.loads(done.stdout)
-    return json.loads(report), peak * 1024
+    return report_in(report), peak * 1024

@@ -1,6 +1,5 @@
 """The report, and the shortened message."""
 
-import json
 from datetime import UTC, datetime
 
 import pytest
@@ -8,12 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k6_sweep.commands.context import failure
+from k6_sweep.coordination import Entry
 from k6_sweep.errors import SettingsError
+from k6_sweep.patterns import Pattern
 from k6_sweep.report import Report
 from k6_sweep.settings.all import SMALLEST_MESSAGE
 from k6_sweep.status import Status
 from k6_sweep.sweep.result import SweepReport
 from k6_sweep.watch.outcome import K6Outcome
+from tests.reports import SCHEMA, report_in
 
 K6 = K6Outcome(seen=True, ended=True, exit_code=99, ended_at=datetime(2026, 11, 22, 7, tzinfo=UTC))
 
@@ -39,6 +41,21 @@ def swept(patterns: dict[str, int], shards: dict[str, int], errors: list[str]) -
     )
 
 
+def test_the_schema_names_the_statuses_and_each_field() -> None:
+    """The schema has every status of the code, and every field of a whole report."""
+    assert SCHEMA["properties"]["status"]["enum"] == [str(each) for each in Status]
+    entry = Entry(run="a", who="load/a", since=0.0, patterns=(Pattern("a:*"),))
+    report = Report(
+        Status.HANDED_OVER, sweep=swept({"a:*": 3}, {"h:1": 3}, []), k6=K6, handed_over_to="load/b", tests=(entry,)
+    )
+    told = report_in(report.line())
+    assert set(told) == set(SCHEMA["properties"])
+    for field in ("k6", "tests"):
+        part = SCHEMA["properties"][field]
+        part = part.get("items", part)
+        assert set(part["required"]) == set(part["properties"])
+
+
 NAMES = st.dictionaries(st.text(max_size=40), st.integers(0, 10**9), max_size=60)
 
 
@@ -50,7 +67,7 @@ def test_the_message_fits_and_keeps_the_totals(
     report = Report(Status.COMPLETE, sweep=swept(patterns, shards, errors), k6=K6)
     message = report.message(limit)
     assert len(message) <= limit
-    told, whole = json.loads(message), json.loads(report.line())
+    told, whole = report_in(message), report_in(report.line())
     kept = [
         "status",
         "deleted",
@@ -73,7 +90,7 @@ def test_detail_goes_in_order() -> None:
     report = Report(Status.INCOMPLETE, sweep=swept(patterns, shards, ["x" * 300] * 10), k6=K6)
     shapes = []
     for limit in range(4096, SMALLEST_MESSAGE - 1, -1):
-        told = json.loads(report.message(limit))
+        told = report_in(report.message(limit))
         shape = (len(told["errors"]) > 2, "by_shard" in told, "patterns" in told, bool(told["errors"]))
         if shape not in shapes:
             shapes.append(shape)
@@ -88,7 +105,7 @@ def test_detail_goes_in_order() -> None:
 
 def test_the_contracts_fields() -> None:
     """A complete report has the fields that the contract promises, with k6's end in words."""
-    told = json.loads(Report(Status.COMPLETE, sweep=swept({"a:*": 3}, {"h:1": 3}, []), k6=K6).line())
+    told = report_in(Report(Status.COMPLETE, sweep=swept({"a:*": 3}, {"h:1": 3}, []), k6=K6).line())
     assert told["k6"] == {
         "ended": True,
         "detector": "process",
