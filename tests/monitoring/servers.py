@@ -16,13 +16,13 @@ from ruamel.yaml import YAML
 from k6_sweep.demo.servers import end_with_parent, free_port
 from tests.support import until
 
-PROGRAMS = ("prometheus", "promtool", "prometheus-pushgateway")
+PROGRAMS = ("prometheus", "promtool", "prometheus-pushgateway", "curl", "jq")
 
 
 def why_no_prometheus() -> str | None:
     """Return what this machine lacks, or None if it lacks nothing."""
     missing = [program for program in PROGRAMS if not shutil.which(program)]
-    return f"needs {', '.join(missing)} (Debian: prometheus, prometheus-pushgateway)" if missing else None
+    return f"needs {', '.join(missing)} (Debian: prometheus, prometheus-pushgateway, curl, jq)" if missing else None
 
 
 @dataclass(frozen=True)

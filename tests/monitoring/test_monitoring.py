@@ -1,7 +1,9 @@
 """The metrics of k6-sweep work with Prometheus: pushes, scrapes, dashboard and alerts."""
 
 import json
+import os
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,14 +14,16 @@ import pytest
 from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from prometheus_client import CollectorRegistry, push_to_gateway
 
 from k6_sweep.demo.servers import LocalCluster, Node, find_redis_server, free_port, local_cluster
 from k6_sweep.metrics import push
+from k6_sweep.names import PROJECT
 from k6_sweep.report import Report
 from k6_sweep.status import Status
 from k6_sweep.watch.outcome import K6Outcome
 from tests.acceptance.command import k6_sweep
-from tests.chart.helm import CHART, Manifest, render, written
+from tests.chart.helm import CHART, ROOT, Manifest, render, written
 from tests.endpoint.served import Served, served
 from tests.monitoring.servers import Web, prometheus, promtool, pushgateway
 from tests.support import running_redis, until
@@ -165,6 +169,9 @@ def test_dashboard_and_alerts_on_what_happened(
     left = replace(SWEPT, remaining_by_pattern={"a:*": 7})
     time.sleep(0.1)  # the newest run counts
     push(Report(Status.INCOMPLETE, sweep=left), gateway.url, {"run": "newer", "namespace": "load-test"}, 5)
+    time.sleep(0.1)
+    for number, later in enumerate((Report(Status.DRY_RUN, dry_run=True, sweep=SWEPT), Report(Status.HANDED_OVER))):
+        push(later, gateway.url, {"run": f"later-{number}", "namespace": "load-test"}, 5)
     push(Report(Status.REFUSED), gateway.url, {"run": "another", "namespace": "elsewhere"}, 5)
     k6 = K6Outcome(seen=True, ended=True, exit_code=99)
     push(Report(Status.COMPLETE, sweep=SWEPT, k6=k6, owed=1), gateway.url, {"run": "k6", "namespace": "third"}, 5)
@@ -192,6 +199,26 @@ def test_dashboard_and_alerts_on_what_happened(
         assert fired == {("K6SweepIncomplete", "firing"), ("K6SweepTestDataLeft", "firing")}
 
 
+def test_old_groups_are_deleted(tmp_path: Path) -> None:
+    """The docs' commands delete old groups, but not the newest sweep of a namespace or the groups of others."""
+    (command,) = re.findall(r"```sh\nGATEWAY=.*\n((?:.*\n)*?)```", (ROOT / "docs" / "operations.md").read_text())
+    with pushgateway(tmp_path) as gateway:
+
+        def clean_up(days: int) -> set[str]:
+            told = command.replace("now - 30 *", f"now - {days} *")
+            subprocess.run(["sh", "-ec", told], env={**os.environ, "GATEWAY": gateway.url}, check=True)
+            return {group["labels"].get("run", "theirs") for group in gateway.get("/api/v1/metrics")}
+
+        for number, status in enumerate((Status.COMPLETE, Status.INCOMPLETE, Status.HANDED_OVER)):
+            push(Report(status), gateway.url, {"run": f"run-{number}", "namespace": "load-test"}, 5)
+            time.sleep(0.05)
+        push(Report(Status.COMPLETE), gateway.url, {"run": "there"}, 5)
+        push(Report(Status.DRY_RUN, dry_run=True), gateway.url, {"run": "dry", "namespace": "load-test"}, 5)
+        push_to_gateway(gateway.url, "their-job", CollectorRegistry())
+        assert clean_up(30) == {"run-0", "run-1", "run-2", "there", "dry", "theirs"}
+        assert clean_up(0) == {"run-1", "there", "theirs"}
+
+
 def has_data(web: Web, query: str) -> bool:
     return any(each["value"][1] != "NaN" for each in web.get("/api/v1/query", query=query)["result"])
 
@@ -211,7 +238,6 @@ OUTCOMES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
             _series("end_timestamp_seconds", "0x20"),
             _series("success_timestamp_seconds", "0x20"),
             _series("remaining_keys", "0x20", more=', pattern="a:*"'),
-            _series("dry_run", "0x20"),
         ],
         set(),
     ),
@@ -236,30 +262,48 @@ OUTCOMES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
     ),
     "a dry run": (
         [
-            _series("status", "1x20", more=', status="dry-run"'),
-            _series("end_timestamp_seconds", "0x20"),
-            _series("remaining_keys", "5x20", more=', pattern="a:*"'),
-            _series("dry_run", "1x20"),
+            _series("dry_run_status", "1x20", more=', status="dry-run"'),
+            _series("dry_run_end_timestamp_seconds", "0x20"),
+            _series("dry_run_remaining_keys", "5x20", more=', pattern="a:*"'),
             _series("success_timestamp_seconds", "0x20", run="0"),
         ],
         set(),
     ),
+    **{
+        f"{alert}, then {status}": (
+            [
+                *failed,
+                _series("end_timestamp_seconds", "10x20"),
+                _series(f"{kind}_status", "1x20", run="2", more=f', status="{status}"'),
+                _series(f"{kind}_end_timestamp_seconds", "20x20", run="2"),
+                _series(f"{kind}_remaining_keys", "0x20", run="2", more=', pattern="a:*"'),
+                _series("success_timestamp_seconds", "0x20", run="0"),
+            ],
+            {alert},
+        )
+        for kind, status in (("dry_run", "dry-run"), ("no_sweep", "handed-over"), ("no_sweep", "skipped"))
+        for alert, failed in (
+            ("K6SweepIncomplete", [_series("status", "1x20", more=', status="incomplete"')]),
+            ("K6SweepRefused", [_series("status", "1x20", more=', status="refused"')]),
+            ("K6SweepTestDataLeft", [_series("remaining_keys", "5x20", more=', pattern="a:*"')]),
+        )
+    },
     "unseen, and never a sweep": (
         [_series("status", "1x20", more=', status="unseen"'), _series("end_timestamp_seconds", "0x20")],
         {"K6SweepIncomplete", "K6SweepMissing"},
     ),
     "handed over to a test that still runs": (
         [
-            _series("status", "1x20", more=', status="handed-over"'),
-            _series("end_timestamp_seconds", "0x20"),
+            _series("no_sweep_status", "1x20", more=', status="handed-over"'),
+            _series("no_sweep_end_timestamp_seconds", "0x20"),
             _series("success_timestamp_seconds", "-3600x20"),
         ],
         set(),
     ),
     "handed over again and again, and never swept": (
         [
-            _series("status", "1x20", more=', status="handed-over"'),
-            _series("end_timestamp_seconds", "0x20"),
+            _series("no_sweep_status", "1x20", more=', status="handed-over"'),
+            _series("no_sweep_end_timestamp_seconds", "0x20"),
             _series("success_timestamp_seconds", "-90000x20"),
         ],
         {"K6SweepMissing"},
@@ -303,10 +347,16 @@ def test_each_alert(outcome: str, manifests: Callable[[str], Manifest], tmp_path
 
 
 def test_alerts_say_what_to_do(manifests: Callable[[str], Manifest]) -> None:
-    """Each alert has a summary, a description, and the configured severity."""
+    """Each alert has a summary, a description, the configured severity, and a link to its section of the runbooks."""
     manifest = manifests("PrometheusRule")
+    sections = (ROOT / "docs" / "runbooks.md").read_text().split("\n## ")
     assert manifest["metadata"]["labels"]["release"] == "mine"
     for rule in manifest["spec"]["groups"][0]["rules"]:
         assert rule["labels"] == {"severity": "page"}
         assert len(rule["annotations"]["description"]) > 60
         assert not re.search(r"%!|<no value>", str(rule))
+        place, anchor = rule["annotations"]["runbook_url"].split("#")
+        assert place == f"{PROJECT}/blob/HEAD/docs/runbooks.md"
+        section = next(each for each in sections if each.lower().startswith(f"{anchor}\n"))
+        assert section.startswith(rule["alert"])
+        assert "```sh\n" in section

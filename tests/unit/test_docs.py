@@ -32,6 +32,7 @@ ELSEWHERE = {
     "--from-literal",
     "--insecure",
     "--for",
+    "--field-selector",
     "--exit-on-running",
     "--verb",
     "--resource",

@@ -77,7 +77,6 @@ def test_a_run_in_full(file: Path) -> None:
         (f"{last}passes", ""): 2,
         (f"{last}retries", ""): 1,
         (f"{last}exact", ""): 1,
-        (f"{last}dry_run", ""): 0,
         (f"{last}covered_slots_ratio", ""): 0.5,
         (f"{last}k6_exit_code", ""): 99,
     }
@@ -95,6 +94,39 @@ def test_what_is_not_known_has_no_sample(file: Path) -> None:
     assert not {f"k6_sweep_last_{name}" for name in unknown} & names
     refused = written(Report(Status.REFUSED), file)
     assert {name for name, _ in refused} == {"k6_sweep_last_status", "k6_sweep_last_end_timestamp_seconds"}
+
+
+@pytest.mark.parametrize(
+    ("report", "kind"),
+    [
+        (Report(Status.DRY_RUN, dry_run=True, sweep=SWEPT), "dry_run_"),
+        (Report(Status.REFUSED, dry_run=True), "dry_run_"),
+        (Report(Status.HANDED_OVER, sweep=SWEPT), "no_sweep_"),
+        (Report(Status.SKIPPED), "no_sweep_"),
+    ],
+)
+def test_what_was_not_to_sweep_replaces_no_sweep(file: Path, report: Report, kind: str) -> None:
+    """A dry run, a hand-over and a skipped sweep have metrics of their own, in a file and at an endpoint."""
+    before = written(Report(Status.INCOMPLETE, sweep=SWEPT), file)
+    after = written(report, file)
+    assert before.items() < after.items()
+    new = {name for name, _ in after.keys() - before.keys()}
+    assert f"k6_sweep_last_{kind}end_timestamp_seconds" in new
+    assert all(name.startswith(f"k6_sweep_last_{kind}") for name in new)
+    assert written(report, file).keys() == after.keys()
+    again = written(Report(Status.COMPLETE, sweep=SWEPT), file)
+    assert again["k6_sweep_last_status", "complete"] == 1
+    assert again[f"k6_sweep_last_{kind}status", report.status] == 1
+
+    server = ServerMetrics()
+    server.note_sweep(Report(Status.INCOMPLETE, sweep=SWEPT))
+    first = samples(generate_latest(server.registry).decode())
+    if report.status.http_code:  # a sweep of the endpoint may end so
+        server.note_sweep(report)
+        then = samples(generate_latest(server.registry).decode())
+        assert {name: then[name] for name in first if name[0].startswith("k6_sweep_last_")} == {
+            name: value for name, value in first.items() if name[0].startswith("k6_sweep_last_")
+        }
 
 
 def test_a_pattern_may_hold_anything(file: Path) -> None:

@@ -1,5 +1,6 @@
 """Publishes the end of a run: termination message, Event, metrics."""
 
+from dataclasses import replace
 from typing import Final
 
 from k6_sweep.commands.context import Context
@@ -22,6 +23,8 @@ def announce(context: Context, report: Report) -> None:
     from http.client import HTTPException  # only this function needs it
 
     from k6_sweep import metrics  # needs the package of the extra `metrics`
+
+    report = replace(report, dry_run=settings.dry_run)  # a refusal before the sweep does not know it
 
     if settings.metrics_file:
         try:
