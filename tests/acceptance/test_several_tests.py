@@ -203,6 +203,20 @@ def test_what_is_owed_is_not_forgotten(cluster: LocalCluster, start: Start) -> N
     assert keys_of(cluster.primaries) == set()
 
 
+@pytest.mark.parametrize("guard", [("--require-marker", "absent"), ("--max-keys", "1")], ids=lambda guard: guard[0])
+def test_a_refused_sweep_is_no_running_test(cluster: LocalCluster, start: Start, guard: tuple[str, str]) -> None:
+    """If a guard refuses its sweep, a test is over for the others, and its sweep is owed."""
+    refused = running(start, "test:a:", *guard)
+    refused.release()
+    assert refused.ended()["status"] == "refused"
+    shown = k6_sweep("tests", "--redis-url", cluster.url, "--pattern", "test:*")
+    assert [each["state"] for each in shown.report["tests"]] == ["owed"]
+    other = running(start, "test:b:")
+    other.release()
+    assert other.ended()["status"] == "complete"
+    assert keys_of(cluster.primaries) == set()
+
+
 def test_a_full_redis_is_swept_all_the_same(cluster: LocalCluster, start: Start) -> None:
     """If Redis has no memory for the register, the watcher logs that once, and sweeps at k6's end."""
     write_keys(cluster, (b"test:%d" % number for number in range(100)))

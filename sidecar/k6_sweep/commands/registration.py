@@ -19,7 +19,7 @@ LAST_ANSWER: Final = 2.0
 """Seconds that a renewal may take when k6 has ended: killed halfway, it could enter a test that has ended."""
 _FULL: Final = "OOM "
 """In the reply of a server without memory for the entry; the application may free some."""
-_NOTHING_OWED: Final = (Status.UNSEEN, Status.SKIPPED, Status.DRY_RUN)
+_NOTHING_OWED: Final = (Status.COMPLETE, Status.UNSEEN, Status.SKIPPED, Status.DRY_RUN)
 """The ends of a watcher that leave no key which it had to delete."""
 
 

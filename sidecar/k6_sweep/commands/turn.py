@@ -35,7 +35,7 @@ class Turn(Lookout):
         self._ended_at = time.monotonic()
         self._events = events
         self._budget = budget
-        self._registered = registration.entered
+        self._registration = registration
         self._said = not registration.entered  # the registration has logged why
         self.decision = Decision(Step.SWEEP)
 
@@ -57,12 +57,13 @@ class Turn(Lookout):
 
     def _look(self, topology: Topology | None) -> list[Entry]:
         try:
-            return self._register.owe(self._ended, topology)
+            found = self._register.owe(self._ended, topology)
         except DeniedError as error:  # perhaps Redis is full: it can still be read
             found = self._register.read(topology)
             self._say(error)
             self._change(lambda: self._register.remove([self.mine]))
-            return found
+        self._registration.left = True
+        return found
 
     def _judge(self) -> None:
         self.decision = decide(self.mine, self.seen, time.monotonic(), self._wait_until())
@@ -70,7 +71,7 @@ class Turn(Lookout):
             raise RefusedError(f"the test of {self.decision.other} is running")
 
     def _must_look(self) -> bool:
-        return self._registered or super()._must_look()
+        return self._registration.entered or super()._must_look()
 
 
 def sweep_in_turn(
@@ -78,7 +79,6 @@ def sweep_in_turn(
 ) -> Report:
     """Sweep and return the report; if another test is in the way, that of the hand-over or of the vain wait."""
     turn = Turn(context, events, budget, registration)
-    registration.left = True
     swept: SweepReport | None = None
     while True:
         turn.decision = Decision(Step.SWEEP)

@@ -9,6 +9,8 @@ _DEFAULT_GRACE: Final = 30.0
 """Kubernetes' default of `terminationGracePeriodSeconds`."""
 _NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
 """Reasons of containers that ended before their process ran: this k6 has written no keys."""
+_WITHOUT_REASON: Final = "Error"
+"""The reason of a container that gave no other one than its exit code."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,9 @@ def _read_container(raw: object, name: str, *, going: bool) -> _Container:
     over = _text(raw, "status", "phase") in {"Succeeded", "Failed"}
     # The kubelet restarts no container of a pod that is being deleted.
     restarted = bool(end) and not going and _will_restart(raw, spec, code)
-    told = _text(raw, "status", "reason") if over and not end else None
+    reason = _text(end, "reason")
+    if over and reason in {None, _WITHOUT_REASON}:
+        reason = _text(raw, "status", "reason") or reason  # Evicted, DeadlineExceeded
     return _Container(
         exists=spec is not None,
         # A container that waits for its next start (CrashLoopBackOff) shows only in lastState that it ran.
@@ -117,7 +121,7 @@ def _read_container(raw: object, name: str, *, going: bool) -> _Container:
         ended=over or (bool(end) and not restarted),
         restarts=_will_restart(raw, spec, None),
         exit_code=code,
-        reason=_text(end, "reason") or told or _text(status, "state", "waiting", "reason"),
+        reason=reason or _text(status, "state", "waiting", "reason"),
         ended_at=_time(end, "finishedAt"),
     )
 

@@ -64,6 +64,22 @@ def test_whether_it_ran_and_whether_it_is_over(pod: object, ran: bool, over: boo
     assert (read.ran, read.ended) == (ran, over)
 
 
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (ended(137), "Evicted"),
+        ({}, "Evicted"),
+        (ended(137, "OOMKilled"), "OOMKilled"),
+        (ended(0, "Completed"), "Completed"),
+    ],
+)
+def test_an_evicted_pod_has_its_own_reason(state: object, reason: str) -> None:
+    """The kubelet writes why it evicted a pod in the pod's status; the container's reason is only Error."""
+    pod = raw(state, phase="Failed")
+    pod["status"]["reason"] = "Evicted"
+    assert read_pod(pod, ("k6",)).reason == reason
+
+
 def test_a_pod_that_is_being_deleted_starts_nothing_again() -> None:
     """A pod that is being deleted restarts no container, and its grace period is that of the deletion."""
     pod = raw(ended(99), policy="Always")
