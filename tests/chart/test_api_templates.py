@@ -64,14 +64,16 @@ def test_the_token_is_a_file(api: Api) -> None:
 
 
 @pytest.mark.parametrize("secret", ["", "certificate"])
-def test_probes_and_monitor_speak_its_language(api: Api, secret: str) -> None:
-    """With a certificate probes and monitor use HTTPS, and the variables name the mounted files."""
+def test_probes_and_monitor_reach_it(api: Api, secret: str) -> None:
+    """Probes have a port of their own. With a certificate the monitor uses HTTPS; variables name the mounted files."""
     made = api(api={"tls": {"existingSecret": secret}, "serviceMonitor": {"enabled": True}})
     ours = container(made)
     probes = [ours[probe]["httpGet"] for probe in ("readinessProbe", "livenessProbe")]
     assert [probe["path"] for probe in probes] == ["/readyz", "/healthz"]
-    assert {probe["scheme"] for probe in probes} == {"HTTPS" if secret else "HTTP"}
+    assert {(probe["port"], probe.get("scheme")) for probe in probes} == {("probes", None)}
     env = env_of(ours)
+    assert env["SWEEP_PROBE_LISTEN"] == "0.0.0.0:8001"
+    assert {"name": "probes", "containerPort": 8001} in ours["ports"]
     assert env.get("SWEEP_TLS_CERT_FILE") == ("/etc/k6-sweep-tls/tls.crt" if secret else None)
     assert env.get("SWEEP_TLS_KEY_FILE") == ("/etc/k6-sweep-tls/tls.key" if secret else None)
     assert ("/etc/k6-sweep-tls" in [mount["mountPath"] for mount in ours["volumeMounts"]]) is bool(secret)
@@ -94,7 +96,7 @@ def test_everything_chooses_its_pods(api: Api) -> None:
         made.of("Service")["metadata"]["labels"].items()
     )
     assert made.of("ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"
-    (port,) = container(made)["ports"]
+    port, _ = container(made)["ports"]
     assert (port["name"], port["containerPort"]) == ("http", 8000)
     assert env_of(container(made))["SWEEP_LISTEN"] == "0.0.0.0:8000"
     assert made.of("Service")["spec"]["ports"] == [{"name": "http", "port": 8000, "targetPort": "http"}]
@@ -104,6 +106,7 @@ def test_everything_chooses_its_pods(api: Api) -> None:
 def test_only_chosen_namespaces_are_admitted(api: Api) -> None:
     """The policy admits the release's own and the named namespaces; it can be disabled."""
     (rule,) = api(api={"networkPolicy": {"namespaces": ["shop"]}}).of("NetworkPolicy")["spec"]["ingress"]
+    assert rule["ports"] == [{"port": "http", "protocol": "TCP"}]
     by_name = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}
     assert rule["from"] == [{"podSelector": {}}, by_name]
     assert "NetworkPolicy" not in api(api={"networkPolicy": {"enabled": False}}).kinds()

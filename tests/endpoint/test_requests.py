@@ -313,6 +313,7 @@ def test_a_token_file_may_be_rotated(url: str, token_file: Path) -> None:
         ),
         (("--pattern", "test:\udcff*"), {"SWEEP_ADMIN_TOKEN": "x"}, "is not UTF-8"),
         (("--listen", "8000"), {"SWEEP_ADMIN_TOKEN": "x"}, "--listen must be HOST:PORT"),
+        (("--probe-listen", ""), {"SWEEP_ADMIN_TOKEN": "x"}, "--probe-listen is empty"),
         (("--listen", "192.0.2.1:1"), {"SWEEP_ADMIN_TOKEN": "x"}, "cannot listen on 192.0.2.1:1 (--listen)"),
         (
             ("--admin-token", "x"),
@@ -348,6 +349,23 @@ def test_https(url: str, tmp_path: Path) -> None:
             assert response.status == 200
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             endpoint.ask("GET", "/healthz")
+
+
+def test_probes_have_a_port_of_their_own(url: str, tmp_path: Path) -> None:
+    """The probes' port answers the three paths that need no token, without TLS, and no others."""
+    authority = Authority(tmp_path)
+    certificate = authority.issue("endpoint", "localhost")
+    tls = ("--tls-cert-file", str(certificate), "--tls-key-file", str(authority.key_file))
+    with served(url, "--probe-listen", "127.0.0.1:0", *tls) as endpoint:
+        (listening,) = endpoint.events("listening")
+        paths = ("healthz", "readyz", "metrics", "docs", "openapi.json", "sweeps/1", ADMIN[1:])
+        codes = []
+        for path in paths:
+            connection = http.client.HTTPConnection("127.0.0.1", listening["probe_port"], timeout=30)
+            connection.request("GET", f"/{path}", headers={"X-Admin-Token": TOKEN})
+            codes.append(connection.getresponse().status)
+            connection.close()
+    assert codes == [200, 200, 200, 404, 404, 404, 404]
 
 
 @pytest.mark.parametrize(("number", "finishes"), [(signal.SIGTERM, True), (signal.SIGINT, False)])

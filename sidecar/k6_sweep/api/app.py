@@ -31,6 +31,7 @@ def _said(description: str, model: Any = ProblemAnswer) -> dict[str, Any]:
     return {"model": model, "description": description}
 
 
+_LONG: Final[dict[int | str, dict[str, Any]]] = {431: _said("The request line and the headers are longer than 32 KiB.")}
 SWEPT: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The sweep is complete, or the dry run has counted the keys."},
     202: _said("The sweep has started; Location is the path of its state.", SweepAnswer),
@@ -40,6 +41,7 @@ SWEPT: Final[dict[int | str, dict[str, Any]]] = {
         "keys; with `will_sweep`, its watcher will delete them."
     ),
     413: _said("The body is longer than 64 KiB."),
+    **_LONG,
     422: _said("A guard refused; nothing was deleted.", SweepAnswer),
     500: _said("An internal error of k6-sweep.", _EITHER),
     503: _said(
@@ -48,6 +50,7 @@ SWEPT: Final[dict[int | str, dict[str, Any]]] = {
     504: _said("The sweep did not finish in time; `report` shows what was done.", SweepAnswer),
 }
 _SHOWN: Final[dict[int | str, dict[str, Any]]] = {
+    **_LONG,
     200: {"description": "The progress of the sweep, or its result."},
     400: _said("The request has query parameters."),
     404: _said("This replica does not know this id; it keeps its latest 100 sweeps."),
@@ -56,7 +59,7 @@ _SHOWN: Final[dict[int | str, dict[str, Any]]] = {
 _REFUSAL: Final = _said("The token is not valid, or a pattern is not within a configured pattern.")
 guarded: Final = APIRouter(route_class=StrictRoute, dependencies=[TOKEN], responses={403: _REFUSAL})
 """The routes that need the admin token."""
-unguarded: Final = APIRouter()
+unguarded: Final = APIRouter(responses={**_LONG})
 """The routes of the kubelet and Prometheus, which send no token; a NetworkPolicy can restrict them."""
 
 
@@ -204,6 +207,15 @@ def make_app(service: Service, log: Log) -> FastAPI:
     app.add_middleware(Gate, guarded=guarded.routes, settings=service.settings, log=log)
     app.add_middleware(Audited, log=log, note=service.metrics.note_request)  # the outer one: it logs refusals too
     _take_out_422(app.openapi())
+    return app
+
+
+def make_probe_app(service: Service, log: Log) -> FastAPI:
+    """Return the application of the probes' port: the routes that need no token, and no others."""
+    app = FastAPI(openapi_url=None, redirect_slashes=False, exception_handlers=dict.fromkeys(_PROBLEMS, _answer))
+    app.state.service = service
+    app.include_router(unguarded)
+    app.add_middleware(Audited, log=log, note=service.metrics.note_request)
     return app
 
 

@@ -1,10 +1,11 @@
-"""Logs each request in one line: the caller, the route and the result."""
+"""Logs the requests: the caller, the route and the result. Those with the token all, of the others one a second."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from k6_sweep.api.throttle import Throttle
 from k6_sweep.log import Log, LogEvent
 
 _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -21,6 +22,7 @@ class Audited:
         self._app = app
         self._log = log
         self._note = note
+        self._throttle = Throttle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, then log it."""
@@ -40,13 +42,19 @@ class Audited:
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in {"GET", "POST", "DELETE"} else "other"
             self._note(method, route, status)
-            say = self._log.debug if route in _QUIET else self._log.info
-            client = scope.get("client")
-            say(
-                LogEvent.REQUEST,
-                address=client[0] if client else None,
-                method=scope["method"][:_MOST],
-                path=scope["path"][:_MOST],
-                code=status,
-                **facts,
-            )
+            # Clients with the token are accountable for each request; others could fill the log; metrics count all.
+            left_out = 0 if scope["state"].get("trusted") else self._throttle.passes((route, status))
+            if left_out is not None:
+                self._write(scope, status, facts | ({"left_out": left_out} if left_out else {}), route in _QUIET)
+
+    def _write(self, scope: Scope, status: int, facts: Mapping[str, Any], quiet: bool) -> None:
+        client = scope.get("client")
+        say = self._log.debug if quiet else self._log.info
+        say(
+            LogEvent.REQUEST,
+            address=client[0] if client else None,
+            method=scope["method"][:_MOST],
+            path=scope["path"][:_MOST],
+            code=status,
+            **facts,
+        )

@@ -1,4 +1,4 @@
-"""Authenticates requests by token, and limits the size of their bodies."""
+"""Judges a request by its headers: first the token, then the lengths; only then does any code read the body."""
 
 import hmac
 from collections.abc import Sequence
@@ -18,6 +18,8 @@ from k6_sweep.settings.all import Settings
 
 MOST_BYTES: Final = 64 * 1024
 """The size limit of a request's body; a longer one gets status 413."""
+LONGEST_HEADERS: Final = 32 * 1024
+"""The size limit of a request's line and headers together; longer ones get status 431."""
 TOKEN_HEADER: Final = "X-Admin-Token"  # noqa: S105  # the header's name, not a token
 TOKEN: Final = Security(APIKeyHeader(name=TOKEN_HEADER, auto_error=False, description="The admin token."))
 """Declares in the OpenAPI document that a route needs the token; `Gate` checks it."""
@@ -53,30 +55,41 @@ class Gate:
         route = next((each for each in self._guarded if each.matches(scope)[0] is Match.FULL), None)
         if route:
             scope["route"] = route  # the audit logs it
-            receive = _limited(scope, receive)
-            if refusal := await self._refusal(scope, receive):
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if refusal := self._refusal(scope, guarded=route is not None):
+            await refusal(scope, receive, send)
+        else:
+            await self._app(scope, _limited(scope, receive) if route else receive, send)
 
-    async def _refusal(self, scope: Scope, receive: Receive) -> Response | None:
+    def _refusal(self, scope: Scope, guarded: bool) -> Response | None:
         headers = Headers(scope=scope)
+        if guarded and not self._has_token(scope, headers):
+            # The connection stays open where it can, and the server drops the body: if it closed the connection, the
+            # client might lose the answer.
+            drops = _announced(headers) <= MOST_BYTES and not _is_ambiguous(headers)
+            return problem(
+                403,
+                f"the {TOKEN_HEADER} header is missing, or its token is not valid",
+                headers=None if drops else _CLOSE,
+            )
+        # h11 has the same limit, but only for headers that come in several parts.
+        if sum(len(name) + len(value) + 4 for name, value in headers.raw) > LONGEST_HEADERS:
+            return problem(431, f"the headers are longer than {LONGEST_HEADERS} bytes", headers=_CLOSE)
         # RFC 9112, section 6.3: such a message may smuggle a second request past a proxy.
-        if {"content-length", "transfer-encoding"} <= set(headers.keys()):
+        if guarded and _is_ambiguous(headers):
             return problem(400, "both Content-Length and Transfer-Encoding are set; send one", headers=_CLOSE)
+        return None
+
+    def _has_token(self, scope: Scope, headers: Headers) -> bool:
         given = [each.encode("latin-1") for each in headers.getlist(TOKEN_HEADER)]
-        scope["state"]["audit"]["token"] = ",".join(fingerprint(each) for each in given[:2])
+        state = scope["state"]
+        state["audit"]["token"] = ",".join(fingerprint(each) for each in given[:2])
         # Of two tokens, a proxy may have checked the other one.
-        if len(given) == 1 and self._is_valid(given[0]):
-            return None
-        # An unread body makes the server reset the connection, perhaps before the client has read the answer.
-        close = None
-        try:
-            while (await receive()).get("more_body"):
-                pass
-        except HTTPException:
-            close = _CLOSE
-        return problem(403, f"the {TOKEN_HEADER} header is missing, or its token is not valid", headers=close)
+        if len(given) != 1 or not self._is_valid(given[0]):
+            return False
+        state["trusted"] = True
+        if "trust" in state:  # the connection's
+            state["trust"]()
+        return True
 
     def _is_valid(self, given: bytes) -> bool:
         try:
@@ -89,10 +102,19 @@ class Gate:
         return same_token(given, expected) and bool(expected)
 
 
+def _announced(headers: Headers) -> int:
+    """Return the length of the body as the client announces it; 0 if it does not."""
+    return int(headers.get("content-length", 0))
+
+
+def _is_ambiguous(headers: Headers) -> bool:
+    return "content-length" in headers and "transfer-encoding" in headers
+
+
 def _limited(scope: Scope, receive: Receive) -> Receive:
     """Return a `receive` that raises HTTPException: 413 if the body is too long, 400 if it ends too early."""
     too_long = HTTPException(413, f"the body is longer than {MOST_BYTES} bytes", _CLOSE)
-    announced = int(Headers(scope=scope).get("content-length", 0))
+    announced = _announced(Headers(scope=scope))
     read, whole = 0, False
 
     async def receive_no_more() -> Message:

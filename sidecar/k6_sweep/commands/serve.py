@@ -1,12 +1,14 @@
 """`k6-sweep serve`: sweeps when an HTTP request asks for it."""
 
 import asyncio
+import contextlib
 import threading
 from typing import Final
 
-from k6_sweep.api.app import Service, make_app
+from k6_sweep.api.app import Service, make_app, make_probe_app
+from k6_sweep.api.listener import bind
 from k6_sweep.api.readiness import Readiness
-from k6_sweep.api.server import bind, make_server
+from k6_sweep.api.server import Server, clients, log_libraries, probes
 from k6_sweep.api.sweeps import InUseError, Sweeps
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
 from k6_sweep.cluster.connector import Connector
@@ -67,14 +69,23 @@ def serve(context: Context) -> Report:
 
     sweeps = Sweeps(settings, work, lock, log, metrics.note_sweep, check_free)
     readiness = Readiness(settings, Connector(settings, lambda: _PROBE_PATIENCE))
-    app = make_app(Service(settings, sweeps, readiness, metrics), log)
+    service = Service(settings, sweeps, readiness, metrics)
     _stop_by_signal(settings, sweeps, context.signals())
-    with bind(settings.listen) as listening:
+    log_libraries()
+    with contextlib.ExitStack() as ports:
+        listening = ports.enter_context(bind(settings.listen, "--listen"))
         host, port = listening.getsockname()[:2]
-        log.info(LogEvent.LISTENING, host=host, port=port, tls=settings.tls_cert_file is not None)
+        listeners = [clients(listening, make_app(service, log), settings, log)]
+        probe_port = None
+        if settings.probe_listen:
+            probed = ports.enter_context(bind(settings.probe_listen, "--probe-listen"))
+            listeners.append(probes(probed, make_probe_app(service, log), log))
+            probe_port = probed.getsockname()[1]
+        tls = settings.tls_cert_file is not None
+        log.info(LogEvent.LISTENING, host=host, port=port, tls=tls, probe_port=probe_port)
         # Beside the server: without Redis, /healthz must still answer.
         threading.Thread(target=_try_redis, args=(context,), daemon=True).start()
-        asyncio.run(make_server(app, settings, lambda: sweeps.may_end).serve([listening]))
+        asyncio.run(Server(listeners, lambda: sweeps.may_end).serve())
         sweeps.join()
     return Report(Status.STOPPED, totals=sweeps.totals)
 

@@ -25,6 +25,16 @@ class ServeSettings:
         metavar="HOST:PORT",
         default=Address("0.0.0.0", 8000),  # noqa: S104  # clients connect from outside the container
     )
+    probe_listen: Address | None = option(
+        _HTTP,
+        TakenBy.SERVE,
+        "Address of a second port, which answers only /healthz, /readyz and /metrics, without TLS. Probes get their "
+        "answers there, whatever clients do to the other port.",
+        role=Role.PROTECTS,
+        why="Only a kubelet or a load balancer needs it. The chart sets it.",
+        parse=Address.parse,
+        metavar="HOST:PORT",
+    )
     admin_token: Secret | None = option(
         _HTTP,
         TakenBy.SERVE,

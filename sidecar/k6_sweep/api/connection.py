@@ -1,0 +1,130 @@
+"""One connection of the endpoint: limited in time, and in what it may send after its answer."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from typing import Any, Final
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from k6_sweep.api.crowd import Crowd
+from k6_sweep.api.gate import LONGEST_HEADERS, MOST_BYTES
+
+REQUEST_SECONDS: Final = 10.0
+"""Time limit in seconds for receiving a whole request with its body, from its connection or its first byte.
+
+Without the token, for sending the answer as well. uvicorn has no such limit: clients that send or read a byte a second
+would hold their connections for ever.
+"""
+_RESET: Final = struct.pack("ii", 1, 0)
+"""Linger for 0 seconds.
+
+Source: https://man7.org/linux/man-pages/man7/socket.7.html (SO_LINGER)
+"""
+
+
+class Connection(H11Protocol):
+    """A connection of uvicorn that ends if its client is too slow, or if the crowd needs its place."""
+
+    _overdue: asyncio.TimerHandle | None = None
+    _unread = 0
+    """Bytes of the request that came after its answer."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, crowd: Crowd, address: str) -> None:
+        """Store the arguments; `address` is the client's, as the crowd groups it."""
+        app_state: dict[str, Any] = {"trust": self._trust}
+        super().__init__(config, state, app_state)
+        self.address = address
+        self.opening: asyncio.Task[Any] | None = None
+        """The TLS handshake, or what stands for it without TLS."""
+        self._crowd = crowd
+        self._trusted = False
+
+    def end(self) -> None:
+        """Close the connection at once."""
+        if self.transport is not None:
+            # A reset: otherwise the system remembers each ended connection for a minute.
+            with contextlib.suppress(OSError):
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            # Not close(), which first sends what is left, and so waits for the client.
+            self.transport.abort()
+        elif self.opening:
+            self.opening.cancel()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own signature
+        """Start the timer for the first request."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in a part of a request."""
+        # The answer was sent early, for example a 403. uvicorn drops the rest of the request: the client, which reads
+        # only after it has sent all, then gets the answer. Not for ever.
+        if self.conn.our_state is h11.DONE:
+            self._unread += len(data)
+            if self._unread > MOST_BYTES:
+                self.end()
+                return
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Let the next request begin."""
+        self._unread = 0
+        self.cycle.body = bytearray()  # what came together with the headers
+        super().on_response_complete()
+        self._watch()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the idle connection, with a time limit for the client to read the rest."""
+        super().timeout_keep_alive_handler()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Free the connection's place."""
+        self._crowd.leave(self)
+        self._unwatch()
+        super().connection_lost(exc)
+        # No circles of objects: thousands of connections would wait for the garbage collector.
+        self.app_state.clear()
+        self.opening = self.cycle = self.scope = None  # type: ignore[assignment]  # uvicorn does the same at the start
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, if no answer was begun: uvicorn would try it in any case, and log a traceback."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            self.transport.close()
+        elif len(self.conn.trailing_data[0]) > LONGEST_HEADERS:
+            answer = h11.Response(status_code=431, headers=[(b"connection", b"close"), (b"content-length", b"0")])
+            self.transport.write((self.conn.send(answer) or b"") + (self.conn.send(h11.EndOfMessage()) or b""))
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+
+    def _trust(self) -> None:
+        """Keep the connection's place, because a request on it has the token."""
+        self._trusted = True
+        self._crowd.trust(self)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Run the timer while the client has to do something; for the first request, from the connection on."""
+        state = self.conn.their_state
+        begun = self.cycle is None or bool(self.conn.trailing_data[0])
+        sends = state is h11.SEND_BODY or (state is h11.IDLE and begun)
+        reads = self.cycle is not None and not self.cycle.response_complete and not self._trusted
+        if not (sends or reads or self.transport.is_closing()):
+            self._unwatch()
+        elif self._overdue is None:
+            self._overdue = self.loop.call_later(REQUEST_SECONDS, self.end)
+
+    def _unwatch(self) -> None:
+        if self._overdue:
+            self._overdue.cancel()
+        self._overdue = None
