@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from docs import chart, names, report
+from docs import chart, dashboard, names, report
 from k6_sweep.inject.settings import InjectSettings
 from k6_sweep.settings.options import TakenBy, flag_name, options_of, variable_name
 from k6_sweep.settings.snapshot import SnapshotSettings
@@ -73,6 +73,7 @@ def _from_code() -> dict[Path, str]:
     return {
         TARGET: render_settings(),
         report.PAGE: report.render_page(),
+        dashboard.PAGE: dashboard.render_page(),
         chart.SCHEMA: chart.render_schema(),
         chart.README: chart.render_readme(),
     }
@@ -83,7 +84,7 @@ def main() -> int:
     stale = []
     for render in (_with_names, _from_code):
         for path, text in render().items():
-            if path.read_text(encoding="utf-8") == text:
+            if path.exists() and path.read_text(encoding="utf-8") == text:
                 continue
             stale.append(path)
             if "--check" not in sys.argv[1:]:

@@ -42,7 +42,7 @@ def test_a_retry_after_a_kill_finishes_the_work(filled: LocalCluster, tmp_path: 
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    until(lambda: message.exists() and report_in(message.read_text()).get("deleted", 0) > 0)
+    until(lambda: message.exists() and bool(text := message.read_text()) and report_in(text)["deleted"] > 0)
     killed.send_signal(signal.SIGKILL)
     assert killed.communicate()[0] == b""
     left = keys_of(filled.primaries)

@@ -12,6 +12,7 @@ from k6_sweep.cluster.slots import TAGS, format_ranges, key_slot
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster, Node
 from k6_sweep.sweep.sweeper import take_snapshot
+from tests.blocks import blocks, shell
 from tests.clusters import owners_seen_by
 from tests.integration.test_least_privilege import LEAST, permit
 from tests.support import keys_of, limited, move_slot, quiet_log, settings_for, snapshot_settings_for, sweep_now
@@ -64,6 +65,20 @@ def test_they_are_named_and_stay(strayed: LocalCluster) -> None:
     assert f"{format_ranges(slots)} ({second.address} {kind}" in report.errors[0]
     assert held(second) == before
     assert bring_back(strayed)  # a sweep that had said complete would have been wrong
+
+
+def test_the_pages_repair_brings_them_back(strayed: LocalCluster, tmp_path: Path) -> None:
+    """The two commands of docs/redis.md, on the node that k6-sweep names, bring the keys together on one owner."""
+    first, second, _ = strayed.primaries
+    block = blocks()["docs/redis.md: redis-cli -h NODE"]
+    owner = first.ask("CLUSTER", "MYID").decode()
+    here = {"-h NODE": f"-p {second.port}", "SLOT importing": f"{SLOT} importing", "ID-OF-THE-SLOTS-OWNER": owner}
+    done = shell(block.but(**here, **{"NODE:6379": f"127.0.0.1:{second.port}"}), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (holder,) = [node for node in (first, second) if SLOT in {key_slot(key) for key in keys_of([node])}]
+    assert owners_seen_by(holder)[SLOT] == holder.port
+    report = sweep_now(settings_for(strayed.url))
+    assert (report.status, report.deleted) == ("complete", len(KEYS))
 
 
 def test_they_are_found_with_the_least_permissions(strayed: LocalCluster) -> None:

@@ -63,7 +63,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_readme_is_three_screens() -> None:
-    """README.md has at most 120 lines of at most 100 columns."""
+    """README.md has at most 150 lines of at most 100 columns, but for the rows of tables."""
     lines = (ROOT / "README.md").read_text().splitlines()
-    assert len(lines) <= 120
-    assert [line for line in lines if len(line) > 100] == []
+    assert len(lines) <= 150
+    assert [line for line in lines if len(line) > 100 and not line.startswith("|")] == []
