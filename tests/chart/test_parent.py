@@ -55,9 +55,9 @@ def test_on_an_older_cluster_and_by_the_api(parent: Callable[..., Rendered]) -> 
     pod = job_pod(rendered)
     assert [each["name"] for each in pod["containers"]] == [SWEEP, "k6"]
     assert "initContainers" not in pod
-    assert pod["serviceAccountName"] == rendered.of("ServiceAccount")["metadata"]["name"]
+    assert "serviceAccountName" not in pod
     assert rendered.of("Role")["rules"]
-    assert rendered.of("RoleBinding")["subjects"][0]["name"] == pod["serviceAccountName"]
+    assert rendered.of("RoleBinding")["subjects"][0]["name"] == "default"
 
 
 def test_switched_off(parent: Callable[..., Rendered]) -> None:

@@ -119,7 +119,7 @@ def test_every_value_is_tried() -> None:
 
     untried = {path for path in descriptions((CHART / "values.yaml").read_text()) if not is_set(path)}
     assert untried == {  # other tests cover these
-        *("serviceAccount.create", "serviceAccount.name", "k6.command", "k6.podSecurityContext", "k6.securityContext"),
+        *("serviceAccount.name", "k6.command", "k6.podSecurityContext", "k6.securityContext"),
         *("cleanup.messageLimit", "cleanup.resources", "api.resources"),
         *(
             "cleanup.allowBroadPatterns",

@@ -159,9 +159,10 @@ def test_the_api_detector_gets_the_role_of_the_docs(rendered: Render) -> None:
     made = rendered(cleanup={"detector": "kubernetes"})
     assert made.of("Role")["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
     assert made.of("RoleBinding")["subjects"] == [
-        {"kind": "ServiceAccount", "name": "load-test-sweep", "namespace": "load-test"}
+        {"kind": "ServiceAccount", "name": "default", "namespace": "load-test"}
     ]
-    assert made.test_pod["serviceAccountName"] == made.of("ServiceAccount")["metadata"]["name"] == "load-test-sweep"
+    assert "serviceAccountName" not in made.test_pod
+    assert "ServiceAccount" not in made.kinds()
     assert made.test_pod["automountServiceAccountToken"] is True
     assert "shareProcessNamespace" not in made.test_pod
     assert env_of(sidecar(made))["SWEEP_DETECTOR"] == "kubernetes"
@@ -169,17 +170,19 @@ def test_the_api_detector_gets_the_role_of_the_docs(rendered: Render) -> None:
 
 def test_an_account_of_ones_own(rendered: Render) -> None:
     """The chart creates the account if asked; else it binds the named one or the namespace's default."""
-    named = rendered(cleanup={"emitEvent": True}, serviceAccount={"name": "mine", "create": False})
+    named = rendered(cleanup={"emitEvent": True}, serviceAccount={"name": "mine"})
     assert "ServiceAccount" not in named.kinds()
     assert named.of("RoleBinding")["subjects"][0]["name"] == named.test_pod["serviceAccountName"] == "mine"
     assert named.of("Role")["rules"] == [{"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}]
-    made = rendered(cleanup={"emitEvent": True}, serviceAccount={"name": "ours", "annotations": {"a": "b"}})
+    made = rendered(
+        cleanup={"emitEvent": True}, serviceAccount={"create": True, "name": "ours", "annotations": {"a": "b"}}
+    )
     assert made.of("ServiceAccount")["metadata"]["name"] == made.test_pod["serviceAccountName"] == "ours"
     assert made.of("ServiceAccount")["metadata"]["annotations"] == {"a": "b"}
-    off = rendered(cleanup={"enabled": False}, serviceAccount={"annotations": {"a": "b"}})
+    off = rendered(cleanup={"enabled": False}, serviceAccount={"create": True, "annotations": {"a": "b"}})
     assert off.kinds() == ["Job"]
-    default = rendered(cleanup={"emitEvent": True}, serviceAccount={"create": False})
-    assert default.of("RoleBinding")["subjects"][0]["name"] == "default"
+    own = rendered(cleanup={"emitEvent": True}, serviceAccount={"create": True})
+    assert own.of("ServiceAccount")["metadata"]["name"] == own.test_pod["serviceAccountName"] == "load-test-sweep"
 
 
 def test_a_test_in_several_pods_has_one_watcher(rendered: Render) -> None:
@@ -194,6 +197,7 @@ def test_a_test_in_several_pods_has_one_watcher(rendered: Render) -> None:
     assert container["args"] == ["watch", "--target", "job/load-test"]
     assert env_of(container)["SWEEP_GRACE_PERIOD"] == str(pod["terminationGracePeriodSeconds"]) == "70"
     assert "SWEEP_FAILURE_POLICY" not in env_of(container)
+    assert watcher["spec"]["podReplacementPolicy"] == "Failed"
     assert (watcher["spec"]["backoffLimit"], watcher["spec"]["ttlSecondsAfterFinished"]) == (5, 60)
     assert made.of("Role")["rules"] == [
         {"apiGroups": ["batch"], "resources": ["jobs"], "resourceNames": ["load-test"], "verbs": ["list", "watch"]},
@@ -313,6 +317,7 @@ def test_the_helm_test_checks(rendered: Render) -> None:
     """`helm test` runs `check`, with the labels and annotations of the pods."""
     pod = rendered().of("Pod")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert pod["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
     labelled = rendered(podLabels={"mesh": "none"}, podAnnotations={"a": "b"}, commonLabels={"mesh": "istio"}).of("Pod")
     assert labelled["metadata"]["labels"]["mesh"] == "none"
     assert labelled["metadata"]["annotations"]["a"] == "b"
@@ -348,6 +353,15 @@ def test_k6_as_one_wants_it(rendered: Render) -> None:
         ),
         ({"k6": {"enabled": False}}, "sweeps after the test of this release, but k6.enabled is false"),
         ({"k6": {"script": "export default 1"}}, "k6.script and k6.existingConfigMap both bring the script"),
+        ({"serviceAccount": {"annotations": {"a": "b"}}}, "serviceAccount.annotations has no account to annotate"),
+        *[
+            ({"k6": {kind: [{"name": "again", **extra}]}}, "container again has a restartPolicy or restartPolicyRules")
+            for kind in ("extraContainers", "extraInitContainers")
+            for extra in (
+                {"image": "grafana/k6", "restartPolicy": "OnFailure"},
+                {"image": "mock", "restartPolicy": "Never", "restartPolicyRules": [{"action": "RestartAllContainers"}]},
+            )
+        ],
         ({"k6": {"command": ["sh"]}, "testRun": {"enabled": True}}, "a TestRun cannot use k6.command"),
         ({"k6": {"args": ["a b"]}, "testRun": {"enabled": True}}, "with a space in it"),
         ({"k6": {"securityContext": {"runAsUser": None}, "podSecurityContext": {"runAsUser": 64001}}}, "must differ"),

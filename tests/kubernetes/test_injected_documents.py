@@ -9,6 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from k6_sweep.demo.servers import Node
+from tests.chart.helm import pod_specs
 from tests.kubernetes.apiserver import KubeApi, place
 from tests.kubernetes.rig import RUNNING, Manifest, Namespace, Watchers, pod, terminated
 from tests.kubernetes.test_chart import kubectl
@@ -109,10 +110,15 @@ DOCUMENTS = dict(documents())
 @pytest.mark.usefixtures("test_runs")
 @pytest.mark.parametrize("manifest", DOCUMENTS.values(), ids=DOCUMENTS.keys())
 def test_an_example_is_what_the_api_takes(manifest: Manifest, restricted: KubeApi) -> None:
-    """The API server accepts each manifest of the examples unchanged, without unknown fields."""
+    """The API server accepts each manifest of the examples unchanged, and Pod Security `restricted` its pods."""
     where = place(manifest, manifest["metadata"]["namespace"])
     made = restricted.ask("POST", f"{where}?dryRun=All&fieldValidation=Strict", manifest)
     assert made["metadata"]["uid"]
+    for name, spec in pod_specs([manifest]):
+        if name != "queue-load-test" or len(spec["containers"]) == 1:  # not the one that is written by hand
+            alone = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"{name}-pod"}, "spec": spec}
+            path = "/api/v1/namespaces/load-test/pods?dryRun=All"
+            assert restricted.ask("POST", path, alone)["metadata"]["uid"]
 
 
 PAGE = (ROOT / "docs" / "four-ways.md").read_text()

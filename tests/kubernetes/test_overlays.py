@@ -52,15 +52,15 @@ def overlay(namespace: Namespace, tmp_path: Path) -> str:
 
 
 def test_all_names_change_together(overlay: str, namespace: Namespace) -> None:
-    """After kustomize, account, Role and watcher still belong together, and the API server accepts them."""
+    """After kustomize, Role, account and watcher still belong together, and the API server accepts them."""
     found: dict[str, Any] = {}
     for each in YAML(typ="safe").load_all(overlay):
         found[f"{each['kind']} {each['metadata']['name']}"] = each
     watcher, binding = found["Job a-load-sweep-b"], found["RoleBinding a-load-sweep-b"]
     pod_of = watcher["spec"]["template"]["spec"]
-    assert pod_of["serviceAccountName"] == "a-load-sweep-b"
+    assert "serviceAccountName" not in pod_of
     assert binding["roleRef"]["name"] == "a-load-sweep-b"
-    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "a-load-sweep-b", "namespace": namespace.name}]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "default", "namespace": namespace.name}]
     label = pod_of["containers"][0]["args"][-1].removeprefix("job-selector:")
     name, _, value = label.partition("=")
     test = found["Job a-load-b"]

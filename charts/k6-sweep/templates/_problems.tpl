@@ -16,6 +16,15 @@
     {{- $problems = append $problems (printf "%s has no snapshot, so it would delete the keys that cleanup.preserveExisting spares: set only one of %s.enabled and cleanup.preserveExisting" $name $name) -}}
   {{- end -}}
 {{- end -}}
+{{- if and .Values.serviceAccount.annotations (not .Values.serviceAccount.create) -}}
+  {{- $problems = append $problems "serviceAccount.annotations has no account to annotate: set serviceAccount.create to true, or annotate the existing account yourself" -}}
+{{- end -}}
+{{- range concat .Values.k6.extraInitContainers .Values.k6.extraContainers -}}
+  {{- $mayRestartK6 := and (contains "k6" (toJson (list .image .command .args))) (has .restartPolicy (list "Always" "OnFailure")) -}}
+  {{- if and $cleanup.enabled (or $mayRestartK6 (contains "RestartAllContainers" (toJson .restartPolicyRules))) -}}
+    {{- $problems = append $problems (printf "container %s has a restartPolicy or restartPolicyRules of its own, by which the kubelet starts a k6 again after its end: remove them" .name) -}}
+  {{- end -}}
+{{- end -}}
 {{- if and .Values.api.serviceMonitor.enabled (not .Values.api.enabled) -}}
   {{- $problems = append $problems "api.serviceMonitor.enabled has nothing to scrape, because api.enabled is false: set both to true, or both to false" -}}
 {{- end -}}

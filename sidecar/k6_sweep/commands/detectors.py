@@ -84,8 +84,9 @@ def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa
             return
         if answer["restarts"]:
             raise RefusedError(
-                "the pod's restartPolicy lets the kubelet restart k6 unnoticed, so a sweep could run during the test; "
-                "set `restartPolicy: Never`, or use --detector kubernetes, which sees restarts"
+                "the restartPolicy of the pod or of a container lets the kubelet restart k6 unnoticed, so a sweep "
+                "could run during the test; set the pod's to Never and remove the container's (restartPolicy, "
+                "restartPolicyRules), or use --detector kubernetes, which sees restarts"
             )
         log.debug(LogEvent.OWN_POD_READ, grace_period=answer["grace_period"])
         budget = replace(budget, grace_period=answer["grace_period"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from k6_sweep.inject.cleanup import OUR_CONTAINERS, OUR_VOLUMES, Cleanup, Manifest
 from k6_sweep.inject.hooks import for_permissions
-from k6_sweep.inject.permissions import beside, metadata_of, permissions, rules
+from k6_sweep.inject.permissions import account_of, metadata_of, permissions, rules
 from k6_sweep.inject.watcher import watcher
 from k6_sweep.inject.workload import BEFORE, TEST_LABEL, Workload
 from k6_sweep.settings.target import Target
@@ -71,13 +71,9 @@ def _permissions(workload: Workload, cleanup: Cleanup, namespace: str | None, pu
     wanted = rules(cleanup.settings, None)
     if not wanted:
         return []
-    # serviceAccount is the old name of the field, which the API still takes.
-    account = workload.pod.get("serviceAccountName") or workload.pod.get("serviceAccount")
-    if account is None:
-        put(workload.pod, "serviceAccountName", beside(workload.name))
     put(workload.pod, "automountServiceAccountToken", True)
     metadata = metadata_of(workload.name, namespace or "", for_permissions(workload.annotations))
-    return permissions(metadata, wanted, account)
+    return permissions(metadata, wanted, account_of(workload.pod))
 
 
 def uninject(workload: Workload) -> None:

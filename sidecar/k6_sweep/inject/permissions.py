@@ -1,8 +1,8 @@
-"""The service account, Role and RoleBinding that k6-sweep needs beside a test."""
+"""The Role and RoleBinding that k6-sweep needs beside a test; the service account is the one that the test has."""
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from k6_sweep.inject.cleanup import OUR_LABEL, Manifest
 from k6_sweep.inject.settings import InjectSettings
@@ -10,6 +10,8 @@ from k6_sweep.kube.roles import EVENTS, JOBS, PODS, TEST_RUNS, VERBS, Resource
 from k6_sweep.settings.target import Target
 
 _GROUP: Final = "rbac.authorization.k8s.io"
+DEFAULT_ACCOUNT: Final = "default"
+"""The service account of each namespace, which pods have if they name no other."""
 
 
 def rules(settings: InjectSettings, target: Target | None) -> list[Manifest]:
@@ -34,14 +36,21 @@ def rules(settings: InjectSettings, target: Target | None) -> list[Manifest]:
     ]
 
 
-def permissions(metadata: Manifest, rules: Sequence[Manifest], account: str | None = None) -> list[Manifest]:
-    """Return a service account, Role and RoleBinding with these rules; without the account if `account` exists."""
+def account_of(pod: Mapping[str, Any]) -> str:
+    """Return the service account that a pod has.
+
+    It is never replaced because a Role is needed: it may have secrets for pulling images, and a cloud identity.
+    """
+    # serviceAccount is the old name of the field, which the API still takes.
+    return str(pod.get("serviceAccountName") or pod.get("serviceAccount") or DEFAULT_ACCOUNT)
+
+
+def permissions(metadata: Manifest, rules: Sequence[Manifest], account: str) -> list[Manifest]:
+    """Return a Role with these rules, and a RoleBinding of it to an existing service account."""
     name, namespace = metadata["name"], metadata["namespace"]
-    created = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}] if account is None else []
-    subject = {"kind": "ServiceAccount", "name": account or name, "namespace": namespace}
+    subject = {"kind": "ServiceAccount", "name": account, "namespace": namespace}
     return [
-        *created,
-        {"apiVersion": f"{_GROUP}/v1", "kind": "Role", "metadata": copy.deepcopy(metadata), "rules": list(rules)},
+        {"apiVersion": f"{_GROUP}/v1", "kind": "Role", "metadata": metadata, "rules": list(rules)},
         {
             "apiVersion": f"{_GROUP}/v1",
             "kind": "RoleBinding",

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Final
 
 from k6_sweep.errors import RefusedError
-from k6_sweep.inject.cleanup import Cleanup
+from k6_sweep.inject.cleanup import Cleanup, Manifest
 from k6_sweep.inject.hooks import HELM
 from k6_sweep.inject.permissions import beside, rules
 from k6_sweep.inject.render import in_block
 from k6_sweep.inject.watcher import watcher
 from k6_sweep.inject.workload import Workload
+from k6_sweep.kube.pods import restarts_all
 from k6_sweep.settings.target import Target
 from k6_sweep.sweep.guard import check_namespace
 
@@ -76,23 +77,18 @@ def _place_reasons(workload: Workload, cleanup: Cleanup, namespace: str | None, 
     if not rules(cleanup.settings, target):
         return
     if not workload.name and not target:
-        yield "metadata.name is required: the service account and Role take their names from it"
+        yield "metadata.name is required: the Role takes its name from it"
     if not namespace:
         yield "metadata.namespace is missing, but the Role needs a namespace; set --namespace"
 
 
 def _pod_reasons(workload: Workload, cleanup: Cleanup) -> Iterator[str]:
     pod, settings = workload.pod, cleanup.settings
-    # The API's default.
-    policy = pod.get("restartPolicy") or "Always"
-    if policy != "Never":
-        yield f"restartPolicy is {policy}, so the kubelet would restart k6 after its end; set it to Never"
     found = workload.k6(settings.k6_container)
     if lacking := [name for name in settings.k6_container if name not in found]:
         yield f"no container is named {', '.join(lacking)}; --k6-container names containers of the pod"
     k6 = [each for each in workload.containers if each["name"] in found]
-    if any(each.get("restartPolicy", "Never") != "Never" or each.get("restartPolicyRules") for each in k6):
-        yield "k6's container has a restartPolicy of its own, so the kubelet may start k6 again; remove it"
+    yield from _restarts(workload, k6)
     if workload.needs_watcher:
         return
     if workload.several_k6(found) and settings.detector != "kubernetes":
@@ -112,3 +108,18 @@ def _pod_reasons(workload: Workload, cleanup: Cleanup) -> Iterator[str]:
     ours = settings.run_as_user
     if ours in [(each.get("securityContext") or {}).get("runAsUser") for each in (pod, *k6)]:
         yield f"k6 runs as user {ours}, k6-sweep's own, and could read its password; set another runAsUser for k6"
+
+
+def _restarts(workload: Workload, k6: list[Manifest]) -> Iterator[str]:
+    """Yield the reasons why the kubelet may start k6 again; the restart policy of a container overrides the pod's."""
+    policy = workload.pod.get("restartPolicy") or "Always"  # the API's default
+    if policy != "Never":
+        yield f"restartPolicy is {policy}, so the kubelet would restart k6 after its end; set it to Never"
+    if any(each.get("restartPolicy", "Never") != "Never" or each.get("restartPolicyRules") for each in k6):
+        yield "k6's container has a restartPolicy of its own, so the kubelet may start k6 again; remove it"
+    others = [each for each in (*workload.containers, *(workload.pod.get("initContainers") or [])) if each not in k6]
+    if restarting := [each["name"] for each in others if restarts_all(each)]:
+        yield (
+            f"container {', '.join(restarting)} has a restartPolicyRule that restarts all containers of the pod, and "
+            "k6 with them; remove it"
+        )

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from k6_sweep.inject.cleanup import Cleanup, Manifest
 from k6_sweep.inject.hooks import for_permissions, for_watcher
-from k6_sweep.inject.permissions import beside, labels, metadata_of, permissions, rules
+from k6_sweep.inject.permissions import DEFAULT_ACCOUNT, account_of, labels, metadata_of, permissions, rules
 from k6_sweep.inject.workload import TEST_LABEL, Workload
 from k6_sweep.settings.target import Target
 
@@ -39,10 +39,10 @@ def target_of(workload: Workload, *, by_label: bool) -> Target | None:
 def watcher(cleanup: Cleanup, workload: Workload, target: Target, namespace: str) -> list[Manifest]:
     """Return the Job that waits for all pods of a test, and its permissions."""
     name, pod, annotations = workload.name, workload.pods, workload.annotations
-    volumes = cleanup.volumes(in_pod=False)
+    volumes, account = cleanup.volumes(in_pod=False), account_of(pod.spec)
     spec = {
         "restartPolicy": "Never",
-        "serviceAccountName": beside(name),
+        **({} if account == DEFAULT_ACCOUNT else {"serviceAccountName": account}),
         "automountServiceAccountToken": True,
         **_placement(pod.spec),
         **({"volumes": volumes} if volumes else {}),
@@ -65,12 +65,14 @@ def watcher(cleanup: Cleanup, workload: Workload, target: Target, namespace: str
         "spec": {
             # A watcher that is stopped while k6 runs sweeps nothing: the Job starts another.
             "backoffLimit": 3,
+            # Else a second watcher sweeps while the first one ends, and neither counts all keys.
+            **({"podReplacementPolicy": "Failed"} if cleanup.knows_native else {}),
             **({} if seconds is None else {"ttlSecondsAfterFinished": seconds}),
             "template": template,
         },
     }
     metadata = metadata_of(name, namespace, for_permissions(annotations))
-    return [*permissions(metadata, rules(cleanup.settings, target)), job]
+    return [*permissions(metadata, rules(cleanup.settings, target), account), job]
 
 
 def _placement(spec: Mapping[str, Any]) -> Manifest:

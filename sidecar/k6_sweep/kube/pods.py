@@ -110,7 +110,7 @@ def _read_container(raw: object, name: str, *, going: bool) -> _Container:
     # The phase outranks the container statuses: in an evicted pod they may stay `running`.
     over = _text(raw, "status", "phase") in {"Succeeded", "Failed"}
     # The kubelet restarts no container of a pod that is being deleted.
-    restarted = bool(end) and not going and _will_restart(raw, spec, code)
+    restarted = bool(end) and not going and (_will_restart(raw, spec, code) or _others_restart(raw, name))
     reason = _text(end, "reason")
     if over and reason in {None, _WITHOUT_REASON}:
         reason = _text(raw, "status", "reason") or reason  # Evicted, DeadlineExceeded
@@ -119,7 +119,7 @@ def _read_container(raw: object, name: str, *, going: bool) -> _Container:
         # A container that waits for its next start (CrashLoopBackOff) shows only in lastState that it ran.
         ran=running or _lived(end) or _lived(before),
         ended=over or (bool(end) and not restarted),
-        restarts=_will_restart(raw, spec, None),
+        restarts=_will_restart(raw, spec, None) or any(map(restarts_all, _containers(raw))),
         exit_code=code,
         reason=reason or _text(status, "state", "waiting", "reason"),
         ended_at=_time(end, "finishedAt"),
@@ -150,6 +150,28 @@ def _will_restart(raw: object, container: object, code: int | None) -> bool:
             return True
     policy = dig(container, "restartPolicy") or dig(raw, "spec", "restartPolicy") or "Always"
     return policy == "Always" or (policy == "OnFailure" and code != 0)
+
+
+def restarts_all(container: object) -> bool:
+    """Whether a container has a rule that restarts all containers of its pod (KEP-5532)."""
+    return any(dig(rule, "action") == "RestartAllContainers" for rule in _list(container, "restartPolicyRules"))
+
+
+def _others_restart(raw: object, k6: str) -> bool:
+    """Whether another container may still restart all, k6 too: it has such a rule, and may not have ended for good."""
+    statuses = [*_list(raw, "status", "containerStatuses"), *_list(raw, "status", "initContainerStatuses")]
+    ended = {str(dig(each, "name")): _number(each, "state", "terminated", "exitCode") for each in statuses}
+    for container in _containers(raw):
+        name = dig(container, "name")
+        if name != k6 and restarts_all(container):
+            code = ended.get(str(name))
+            if code is None or _will_restart(raw, container, code):
+                return True
+    return False
+
+
+def _containers(raw: object) -> list[Any]:
+    return [*_list(raw, "spec", "containers"), *_list(raw, "spec", "initContainers")]
 
 
 def _list(raw: object, *path: str) -> list[Any]:

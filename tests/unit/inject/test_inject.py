@@ -215,7 +215,7 @@ def test_several_pods_get_one_watcher() -> None:
     *beside, test = out(text)
     assert test == json.loads(text)
     assert [(each["kind"], each["metadata"]["name"]) for each in beside] == [
-        (kind, "load-test-sweep") for kind in ("ServiceAccount", "Role", "RoleBinding", "Job")
+        (kind, "load-test-sweep") for kind in ("Role", "RoleBinding", "Job")
     ]
     assert {each["metadata"]["namespace"] for each in beside} == {"load"}
     (container,) = beside[-1]["spec"]["template"]["spec"]["containers"]
@@ -229,6 +229,23 @@ def test_a_test_run_gets_a_watcher() -> None:
     *_, watcher, test = out(text)
     assert test["spec"] == {"parallelism": 1}
     assert watcher["spec"]["template"]["spec"]["containers"][0]["args"] == ["watch", "--target", "testrun/t"]
+
+
+@pytest.mark.parametrize("field", ["serviceAccountName", "serviceAccount", None])
+@pytest.mark.parametrize("parallelism", [1, 2])
+def test_the_account_of_the_pod_is_kept(field: str | None, parallelism: int) -> None:
+    """The Role is bound to the account that the test's pod has, the namespace's default one, too; none is created."""
+    pod = {field: "mine"} if field else {}
+    *beside, _ = out(job(pod=pod, parallelism=parallelism), "--emit-event")
+    role, binding, *watchers = beside
+    assert (role["kind"], binding["kind"]) == ("Role", "RoleBinding")
+    name = "mine" if field else "default"
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": "load"}]
+    for watcher in watchers:
+        assert watcher["spec"]["template"]["spec"].get("serviceAccountName", "default") == name
+        assert watcher["spec"]["podReplacementPolicy"] == "Failed"
+    made = out(job(pod=pod, parallelism=parallelism), "--emit-event")[-1]["spec"]["template"]["spec"]
+    assert {each: made[each] for each in ("serviceAccountName", "serviceAccount") if each in made} == pod
 
 
 def test_an_account_of_the_pods_own_is_kept() -> None:
@@ -337,8 +354,8 @@ def test_uninject_needs_nothing_else_and_minds_nothing_else() -> None:
 def test_an_account_comes_before_the_test() -> None:
     """The account and its Role come before the test, because a Pod needs an existing account."""
     pod = json.dumps({"kind": "Pod", "metadata": {"name": "p"}, "spec": json.loads(job())["spec"]["template"]["spec"]})
-    assert [each["kind"] for each in out(pod, *EVENT)] == ["ServiceAccount", "Role", "RoleBinding", "Pod"]
-    assert [each["kind"] for each in out(JOB, *EVENT)] == ["ServiceAccount", "Role", "RoleBinding", "Job"]
+    assert [each["kind"] for each in out(pod, *EVENT)] == ["Role", "RoleBinding", "Pod"]
+    assert [each["kind"] for each in out(JOB, *EVENT)] == ["Role", "RoleBinding", "Job"]
 
 
 def test_what_others_would_read_otherwise() -> None:
@@ -379,7 +396,7 @@ def test_a_check_gets_no_setting_for_the_wait() -> None:
 def test_when_needs_the_api_on_older_kernels() -> None:
     """--when adds the Role, because before Linux 6.15 only the API reports k6's exit code."""
     *beside, _ = out(JOB, "--when", "success", "-n", "load")
-    assert beside[1]["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
+    assert beside[0]["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
 
 
 def test_a_test_that_would_be_run_again_unasked_is_warned_of() -> None:

@@ -133,8 +133,8 @@ spec:
 def test_two_k6_in_one_pod() -> None:
     """Two k6s in one pod are watched by the API, and the test ends with the last: processes have no container names."""
     *beside, made = out(TWO_IN_SEQUENCE)
-    assert [each["kind"] for each in beside] == ["ServiceAccount", "Role", "RoleBinding"]
-    assert beside[1]["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
+    assert [each["kind"] for each in beside] == ["Role", "RoleBinding"]
+    assert beside[0]["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
     env = sidecar_env(made)
     assert (env["SWEEP_K6_CONTAINER"], env["SWEEP_DETECTOR"]) == ("smoke\nheavy", "kubernetes")
     assert "shareProcessNamespace" not in made["spec"]["template"]["spec"]
@@ -177,12 +177,20 @@ def test_a_container_that_restarts(own: dict[str, Any]) -> None:
     assert "restartPolicy of its own" in refusal(job(pod={"containers": [{"name": "k6", "image": "k6", **own}]}))
 
 
-def test_an_account_by_its_old_name() -> None:
-    """The old field serviceAccount counts as the pod's account."""
-    *beside, made = out(job(pod={"serviceAccount": "mine", "automountServiceAccountToken": False}), "--emit-event")
-    assert [each["kind"] for each in beside] == ["Role", "RoleBinding"]
-    assert beside[1]["subjects"][0]["name"] == "mine"
-    assert "serviceAccountName" not in made["spec"]["template"]["spec"]
+def test_a_neighbour_that_restarts_all() -> None:
+    """A container beside k6 that may restart all containers is refused, as it would start k6 again."""
+    rules = [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [3]}}]
+    beside = {"name": "mock", "image": "mock", "restartPolicy": "Never", "restartPolicyRules": rules}
+    containers = [{"name": "k6", "image": "grafana/k6"}]
+    for pod in ({"containers": [*containers, beside]}, {"containers": containers, "initContainers": [beside]}):
+        assert "container mock has a restartPolicyRule that restarts all" in refusal(job(pod=pod))
+    beside["restartPolicyRules"] = [{**rules[0], "action": "Restart"}]
+    assert out(job(pod={"containers": [*containers, beside]}))
+
+
+def test_the_token_is_mounted() -> None:
+    """Where k6-sweep asks the API, the token of the pod's account is mounted, even if the pod had none."""
+    *_, made = out(job(pod={"automountServiceAccountToken": False}), "--emit-event")
     assert made["spec"]["template"]["spec"]["automountServiceAccountToken"] is True
 
 
@@ -283,7 +291,7 @@ def test_an_analysis_template_holds_a_job() -> None:
 
 
 def test_a_template_of_openshift() -> None:
-    """In a Template, a Job gets the sidecar, and its account and Role come into the same Template, before it."""
+    """In a Template, a Job gets the sidecar, and its Role comes into the same Template, before it."""
     objects = [{"kind": "ConfigMap", "metadata": {"name": "s"}}, json.loads(job(backoffLimit=0))]
     text = json.dumps(
         {"apiVersion": "template.openshift.io/v1", "kind": "Template", "metadata": {"name": "t"}, "objects": objects},
@@ -291,7 +299,7 @@ def test_a_template_of_openshift() -> None:
     )
     once = run(text, "--emit-event").text
     (made,) = YAML(typ="safe").load_all(once)
-    assert [each["kind"] for each in made["objects"]] == ["ConfigMap", "ServiceAccount", "Role", "RoleBinding", "Job"]
+    assert [each["kind"] for each in made["objects"]] == ["ConfigMap", "Role", "RoleBinding", "Job"]
     assert inject(["--uninject", "-f", "-"], {}, io.StringIO(once)).text == text
 
 
@@ -372,7 +380,7 @@ def test_uninject_says_what_it_did() -> None:
         return "\n".join(inject(["--uninject", "-f", "-"], {}, io.StringIO(text)).notes)
 
     assert "Job load-test has no k6-sweep now" in said(run(job(), "--emit-event").text)
-    assert "ServiceAccount load-test-sweep is removed" in said(run(job(), "--emit-event").text)
+    assert "Role load-test-sweep is removed" in said(run(job(), "--emit-event").text)
     assert "Job load-test had no k6-sweep" in said(job())
 
 
@@ -380,7 +388,7 @@ def test_the_summary_counts() -> None:
     """The last note has the number of tests with k6-sweep, and of those that were left; others name what was added."""
     done = run(f"{DEPLOYMENT}---\n{CRON}---\n{job(parallelism=2)}")
     assert "tests with k6-sweep: 2; tests left without it: 1" in done.notes
-    assert "added before it: ServiceAccount, Role, RoleBinding, Job load-test-sweep" in "\n".join(done.notes)
+    assert "added before it: Role, RoleBinding, Job load-test-sweep" in "\n".join(done.notes)
 
 
 def test_the_help_has_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

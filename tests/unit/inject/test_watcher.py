@@ -63,7 +63,7 @@ def test_the_runner_of_a_test_run_is_followed() -> None:
 
 
 def test_hooks_of_argo_cd() -> None:
-    """The watcher is the same hook in the same wave, and its account comes in the same phase and wave, before it."""
+    """The watcher is the same hook in the same wave, and its Role comes in the same phase and wave, before it."""
     wave = {"argocd.argoproj.io/sync-wave": "5"}
     *permissions, watcher, _ = out(with_metadata(job(parallelism=2), None, **HOOK, **wave))
     assert watcher["metadata"]["annotations"] == {**HOOK, **wave}
@@ -72,14 +72,14 @@ def test_hooks_of_argo_cd() -> None:
 
 
 def test_a_presync_hook_that_creates_events() -> None:
-    """The account of a PreSync hook with --emit-event is a PreSync hook too, and comes before it."""
+    """The Role of a PreSync hook with --emit-event is a PreSync hook too, and comes before it."""
     *permissions, test = out(with_metadata(job(), None, **{"argocd.argoproj.io/hook": "PreSync"}), "--emit-event")
-    assert [each["kind"] for each in permissions] == ["ServiceAccount", "Role", "RoleBinding"]
+    assert [each["kind"] for each in permissions] == ["Role", "RoleBinding"]
     assert {each["metadata"]["annotations"]["argocd.argoproj.io/hook"] for each in (*permissions, test)} == {"PreSync"}
 
 
 def test_hooks_of_helm() -> None:
-    """An account comes before its hook; a watcher of a hook is refused, because Helm waits for each hook by itself."""
+    """A Role comes before its hook; a watcher of a hook is refused, because Helm waits for each hook by itself."""
     hook = {"helm.sh/hook": "post-install,post-upgrade", "helm.sh/hook-weight": "3"}
     *permissions, _ = out(with_metadata(job(), None, **hook), "--emit-event")
     assert {each["metadata"]["annotations"]["helm.sh/hook-weight"] for each in permissions} == {"2"}
@@ -93,7 +93,7 @@ def test_kustomize_may_change_the_name(name: str, tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text(text)
     (tmp_path / name).write_text("resources: [job.json]\n")
     made = inject(["-f", str(tmp_path / "job.json"), *WANTED], {}, io.StringIO()).text
-    _, role, _, watcher, test = YAML(typ="safe").load_all(made)
+    role, _, watcher, test = YAML(typ="safe").load_all(made)
     assert pod_of(watcher)["containers"][0]["args"] == ["watch", "--target", "job-selector:k6-sweep/test=load-test"]
     assert "resourceNames" not in role["rules"][0]
     assert test["metadata"]["labels"] == {"k6-sweep/test": "load-test"}

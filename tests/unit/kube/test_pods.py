@@ -80,6 +80,30 @@ def test_an_evicted_pod_has_its_own_reason(state: object, reason: str) -> None:
     assert read_pod(pod, ("k6",)).reason == reason
 
 
+@pytest.mark.parametrize(
+    ("other", "over"),
+    [
+        ({}, False),
+        (RUNNING, False),
+        (ended(3), False),
+        (ended(0), True),
+        ({"waiting": {"reason": "PodInitializing"}}, False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["containers", "initContainers"])
+def test_another_container_may_restart_all(kind: str, other: dict[str, object], over: bool) -> None:
+    """k6's end is none while a container with the rule RestartAllContainers runs or ends with the rule's code."""
+    pod = raw(ended(0))
+    rules = rule("In", 3, action="RestartAllContainers")
+    pod["spec"].setdefault(kind, []).append({"name": "mock", "restartPolicy": "Never", "restartPolicyRules": rules})
+    statuses = "containerStatuses" if kind == "containers" else "initContainerStatuses"
+    pod["status"].setdefault(statuses, []).append({"name": "mock", "state": other})
+    read = read_pod(pod, ["k6"])
+    assert (read.ended, read.restarts) == (over, True)
+    pod["status"]["phase"] = "Succeeded"
+    assert read_pod(pod, ["k6"]).ended
+
+
 def test_a_pod_that_is_being_deleted_starts_nothing_again() -> None:
     """A pod that is being deleted restarts no container, and its grace period is that of the deletion."""
     pod = raw(ended(99), policy="Always")
