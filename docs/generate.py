@@ -48,7 +48,9 @@ def render_settings() -> str:
     """Return docs/settings.md."""
     lines = [HEAD]
     heading = ""
-    for name, spec in (options_of(SnapshotSettings) | options_of(InjectSettings)).items():
+    shared = options_of(SnapshotSettings).items()
+    # Both `watch` and `inject` have a --namespace, of different meanings.
+    for name, spec in [*shared, *(item for item in options_of(InjectSettings).items() if item not in shared)]:
         if spec.group != heading:
             heading = spec.group
             columns = ("setting", "role", "default", "commands", "what it does", "why this default")

@@ -19,6 +19,7 @@ WHERE = {
     "docs/four-ways.md: kubectl create role": "tests/kubernetes/test_blocks_in_a_cluster.py",
     "docs/four-ways.md: helm install sweep": "tests/kubernetes/test_blocks_in_a_cluster.py",
     "docs/four-ways.md: curl -sS -X": "tests/endpoint/test_four_ways.py",
+    "docs/kubernetes.md: kubectl apply --context": "tests/kubernetes/test_from_outside.py",
     "docs/kubernetes.md: helm install shop": "tests/kubernetes/test_blocks_in_a_cluster.py",
     "docs/operations.md: pip install '.[api]'": "tests/acceptance/test_blocks_with_redis.py",
     "docs/redis.md: redis-cli -h NODE": "tests/integration/test_stray_keys.py",

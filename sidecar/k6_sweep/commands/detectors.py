@@ -8,7 +8,6 @@ from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
 from k6_sweep.commands.background import background
 from k6_sweep.commands.context import Context
 from k6_sweep.errors import RefusedError, SettingsError
-from k6_sweep.kube.own_pod import TELL_THE_NAME
 from k6_sweep.lifecycle import Events
 from k6_sweep.log import LogEvent
 from k6_sweep.report import Report
@@ -103,7 +102,7 @@ def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa
 
 
 def _own_pod_told(context: Context) -> dict[str, Any]:
-    from k6_sweep.kube.api import ApiError  # loads urllib3, which watching processes does not need
+    from k6_sweep.kube.api import ApiError  # loads kubernetes, which watching processes does not need
     from k6_sweep.kube.read_own_pod import read_own_pod
 
     try:
@@ -114,27 +113,16 @@ def _own_pod_told(context: Context) -> dict[str, Any]:
 
 
 def _by_kubernetes(context: Context, events: Events, board: Board) -> Wait:
-    from k6_sweep.watch.kubernetes import KubernetesWatch  # loads urllib3
+    from k6_sweep.commands.cluster import cluster_of  # loads kubernetes
+    from k6_sweep.watch.kubernetes import KubernetesWatch
 
     settings, pod = context.settings, context.pod
-    problems = []
-    if not pod.account:
-        problems.append(
-            "the Kubernetes API cannot be used: no service account is mounted; run in a pod with "
-            "`automountServiceAccountToken: true`"
-        )
-    if not pod.namespace:
-        problems.append("the pod's namespace is unknown; set POD_NAMESPACE with the downward API")
-    if not settings.target and not pod.name:
-        problems.append(f"the pod's own name is unknown; set it with the downward API: {TELL_THE_NAME}")
-    if problems or not pod.account or not pod.namespace:
-        raise SettingsError(problems)
+    cluster = cluster_of(settings, pod)
     return KubernetesWatch(
         settings.target or Target("pod", str(pod.name)),
         settings.k6_containers,
-        pod.account,
-        pod.namespace,
-        pod.name,
+        cluster.api,
+        cluster.own_pod,
         settings.native,
         _budget(settings),
         events,

@@ -18,7 +18,8 @@ def emit_event(context: Context, report: Report) -> None:
     status = report.status
     if not context.settings.emit_event or status.event_reason is None:
         return
-    from k6_sweep.kube.api import ApiError, ApiServer  # loads urllib3
+    from k6_sweep.kube.api import ApiError, ApiServer  # loads kubernetes
+    from k6_sweep.kube.login import ByAccount
     from k6_sweep.kube.roles import EVENTS
 
     pod = context.pod
@@ -49,7 +50,7 @@ def emit_event(context: Context, report: Report) -> None:
         "lastTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     try:
-        ApiServer(pod.account, pod.namespace, _LIMIT).create(EVENTS, body)
+        ApiServer(ByAccount(pod.account), pod.namespace, _LIMIT).create(EVENTS, body)
     except ApiError as error:
         context.log.warning(LogEvent.EVENT_NOT_CREATED, problem=str(error))
 

@@ -130,7 +130,7 @@ def _against(settings: Settings, k6: K6Outcome) -> Report | None:
 
 
 def _why_not_readable(context: Context) -> str | None:
-    from k6_sweep.kube.read_own_pod import why_not_readable  # loads urllib3
+    from k6_sweep.kube.read_own_pod import why_not_readable  # loads kubernetes
 
     return why_not_readable(context.pod, context.settings.k6_containers)
 
@@ -161,7 +161,7 @@ def _ask_for_our_end(context: Context, budget: Budget) -> Budget:
 
 def _own_pod(context: Context) -> K6Pod | None:
     """Return k6-sweep's own pod from the API; None if the API does not answer now."""
-    from k6_sweep.kube.api import ApiError  # loads urllib3
+    from k6_sweep.kube.api import ApiError  # loads kubernetes
     from k6_sweep.kube.read_own_pod import read_own_pod
 
     try:

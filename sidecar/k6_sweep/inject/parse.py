@@ -45,7 +45,7 @@ def parse_inject(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Injec
     problems += _problems(settings)
     if problems:
         return settings, {}, problems
-    handed_on = options_of(Settings)
+    handed_on = {name: spec for name, spec in options_of(Settings).items() if spec.serves("inject")}
     env = {name: each for name, each in texts.items() if name in handed_on}
     problems = [
         f"{flag_name(name)}: {text!r} cannot be passed in an environment variable, where commas and newlines separate "

@@ -1,4 +1,4 @@
-"""Sends requests to the API server, in raw JSON, with a limit on every wait.
+"""Sends requests to the API server, in raw JSON, with a limit on every wait for an answer.
 
 ApiError              no answer, or an unusable one; a retry may succeed
 ├── ForbiddenError    401 or 403: the message contains the rule that the Role lacks
@@ -6,26 +6,29 @@ ApiError              no answer, or an unusable one; a retry may succeed
 """
 
 import json
-import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import urllib3
-from urllib3.util import create_urllib3_context
+from kubernetes.client.api_client import ApiClient
+from kubernetes.client.exceptions import ApiException
 
-from k6_sweep.kube.account import Account
+from k6_sweep.kube.login import UNUSABLE, Login, LoginError, heard, log_in
 from k6_sweep.kube.roles import Resource, rule
 
 WATCH_SECONDS: Final = 12
 """How long one watch runs: after that k6-sweep lists the objects again, no matter what the watch reported.
 
 A watch can go silent, so this limits how late k6-sweep sees k6's end; a list of one pod every 12 seconds is no load for
-an API server. See docs/decisions/0006-raw-json-from-the-kubernetes-api.md.
+an API server. See docs/decisions/0013-the-kubernetes-package.md.
 """
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 8.0
 _WATCH_MARGIN: Final = 2.0
 """Seconds by which the read timeout is longer, so that a healthy server ends the watch first, without an error."""
+_NOT_LOGGED_IN: Final = 401
+_FORBIDDEN: Final = 403
 _PAGE: Final = 100
 """Objects in one answer, which limits it to a few MiB even for large pods."""
 
@@ -42,35 +45,34 @@ class ApiError(Exception):
 
 
 class ForbiddenError(ApiError):
-    """The service account does not have the permission."""
+    """The login is not accepted, or does not have the permission."""
 
 
 class MistakenError(ApiError):
     """The server does not understand the request: there is no such resource, or the selector is malformed."""
 
 
-def _tls() -> ssl.SSLContext:
-    """Return the TLS settings: certificates and names are checked, but an authority may lack key identifiers.
-
-    Clusters that were made by older versions of EKS and GKE have such authorities, which Python 3.13 and newer refuse.
-
-    Source: https://github.com/kubernetes-client/python/issues/2394
-    """
-    context = create_urllib3_context()
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
-
-
 class ApiServer:
-    """One connection to the API server, as one service account in one namespace."""
+    """The API server, for one login and one namespace; threads may share it."""
 
-    def __init__(self, account: Account, namespace: str, limit: float = _READ_SECONDS) -> None:
-        """Prepare; `limit` is the number of seconds that an answer may take."""
-        self._account = account
+    def __init__(self, login: Login, namespace: str, limit: float = _READ_SECONDS) -> None:
+        """Prepare; `limit` is the number of seconds that an answer may take. The first request logs in."""
+        self._login = login
         self._namespace = namespace
         self._limit = limit
-        # urllib3's own three retries would make a request last four times its time limit.
-        self._pool = urllib3.PoolManager(num_pools=1, ca_certs=str(account.ca_file), ssl_context=_tls(), retries=False)
+        self._client: ApiClient | None = None
+        self._logging_in = threading.Lock()
+
+    def log_in(self) -> ApiClient:
+        """Log in, unless there is a login already.
+
+        Raises:
+            LoginError: The login failed.
+        """
+        with self._logging_in:  # an exec plugin may ask a person
+            if self._client is None:
+                self._client = log_in(self._login)
+            return self._client
 
     def list(self, resource: Resource, selector: Mapping[str, str]) -> tuple[list[Any], str]:
         """Return the objects that match the selector (`fieldSelector` or `labelSelector`), and the list's version.
@@ -129,25 +131,49 @@ class ApiServer:
         body: Json | None = None,
     ) -> urllib3.BaseHTTPResponse:
         """Send a request; return an answer with status 2xx, its body not yet read."""
-        try:
-            headers = {"Accept": "application/json", "Authorization": f"Bearer {self._account.token()}"}
-            response = self._pool.request(
-                method,
-                self._account.url + resource.path(self._namespace),
-                fields=None if body else dict(query),
-                json=body,
-                headers=headers,
-                timeout=urllib3.Timeout(connect=min(_CONNECT_SECONDS, self._limit), read=read or self._limit),
-                preload_content=False,  # else urllib3 returns a watch only after its end
-                redirect=False,
-            )
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            self._pool.clear()  # a connection that has failed is not used again
-            raise ApiError(f"cannot reach the Kubernetes API at {self._account.url}: {_reason(error)}") from error
+        timeout = (min(_CONNECT_SECONDS, self._limit), read or self._limit)
+        response = self._send(method, resource, query, timeout, body)
+        if response.status == _NOT_LOGGED_IN:  # the token or the certificate has expired
+            response.close()
+            self._forget_login()
+            response = self._send(method, resource, query, timeout, body)
         if 200 <= response.status < 300:  # noqa: PLR2004  # HTTP's own words
             return response
         with response:
             raise self._refusal(response, verb, resource)
+
+    def _send(
+        self,
+        method: str,
+        resource: Resource,
+        query: Mapping[str, str],
+        timeout: tuple[float, float],
+        body: Json | None,
+    ) -> urllib3.BaseHTTPResponse:
+        """Send a request; return the answer, its body not yet read."""
+        server = "the Kubernetes API"
+        try:
+            client = self.log_in()
+            server += f" at {client.configuration.host}"
+            with heard():  # a plugin that fails now is asked again, and what it had given may still be valid
+                request = client.param_serialize(
+                    method,
+                    resource.path(self._namespace),
+                    query_params=list(query.items()),
+                    header_params={"Accept": "application/json", "Content-Type": "application/json"},
+                    body=body,
+                    auth_settings=["BearerToken"],
+                )
+            response: urllib3.BaseHTTPResponse = client.call_api(*request, _request_timeout=timeout).response
+        except LoginError as error:
+            raise ApiError(str(error)) from error
+        except (urllib3.exceptions.HTTPError, ApiException, *UNUSABLE) as error:
+            self._forget_login()  # a connection that has failed is not used again; the authority may be another one
+            raise ApiError(f"cannot reach {server}: {_reason(error)}") from error
+        return response
+
+    def _forget_login(self) -> None:
+        self._client = None
 
     def _refusal(self, response: urllib3.BaseHTTPResponse, verb: str, resource: Resource) -> ApiError:
         """Return the error that explains an answer with another status."""
@@ -155,11 +181,12 @@ class ApiServer:
             said = _message(_read(response))
         except ApiError as error:
             said = str(error)
-        what = f"{verb} {resource.plural} in namespace {self._namespace}"
-        if response.status in {401, 403}:
+        what, who = f"{verb} {resource.plural} in namespace {self._namespace}", self._login.who
+        if response.status == _NOT_LOGGED_IN:
+            return ForbiddenError(f"the Kubernetes API does not accept the login of {who} (401: {said})")
+        if response.status == _FORBIDDEN:
             return ForbiddenError(
-                f"the service account is not allowed to {what} ({response.status}: {said}); add this rule to its Role: "
-                f"{rule(resource)}"
+                f"{who} is not allowed to {what} (403: {said}); add this rule to its Role: {rule(resource)}"
             )
         if response.status in {400, 404}:
             return MistakenError(f"cannot {what}: {said}; check that it is installed in this cluster, and its spelling")
@@ -186,6 +213,8 @@ def _message(status: object) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return the cause of an error, without urllib3's wrapping."""
+    """Return the cause of an error, without the wrapping of urllib3 and of the package."""
+    if isinstance(error, ApiException) and isinstance(error.__context__, Exception):
+        error = error.__context__
     reason = getattr(error, "reason", None) or error
     return f"{type(reason).__name__}: {reason}" if str(reason) else type(reason).__name__

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from k6_sweep.kube.account import Account
 from k6_sweep.kube.api import WATCH_SECONDS, ApiError, ApiServer, ForbiddenError, MistakenError
 from k6_sweep.kube.roles import Resource
 
@@ -106,11 +105,8 @@ class Follower:
     for any reason (such as 410 Gone). Bookmarks are not needed, because no watch is ever resumed.
     """
 
-    def __init__(
-        self, account: Account, namespace: str, resource: Resource, selector: Mapping[str, str], mailbox: Mailbox
-    ) -> None:
-        self._account = account
-        self._namespace = namespace
+    def __init__(self, api: ApiServer, resource: Resource, selector: Mapping[str, str], mailbox: Mailbox) -> None:
+        self._api = api
         self.resource = resource
         self._selector = selector
         self._mailbox = mailbox
@@ -124,24 +120,24 @@ class Follower:
 
     def look(self) -> None:
         """List once, immediately, in a separate thread; if the list fails, nothing is reported."""
-        # The follower's own thread and connection are in the middle of a watch.
+        # The follower's own thread is in the middle of a watch.
         threading.Thread(target=self._look, name=f"look-{self.resource.plural}", daemon=True).start()
 
     def _run(self) -> None:
         try:
-            api, pause = ApiServer(self._account, self._namespace), _FIRST_PAUSE
+            pause = _FIRST_PAUSE
             while not self._mailbox.closed:
                 began = time.monotonic()
-                pause = self._cycle(api, pause)
+                pause = self._cycle(pause)
                 # A server that ends every watch immediately gets no more requests than a server that fails.
                 time.sleep(max(0.0, pause * random.uniform(1.0, 1.3) - (time.monotonic() - began)))  # noqa: S311  # spreads load
         except Exception as error:  # noqa: BLE001  # the thread that waits for news raises it
             self._mailbox.put(Broken(error))
 
-    def _cycle(self, api: ApiServer, pause: float) -> float:
+    def _cycle(self, pause: float) -> float:
         """List and watch once; return the minimum seconds until the next cycle, which grow while it fails."""
         try:
-            self._follow(api, self._list(api))
+            self._follow(self._list())
         except ApiError as error:
             refused = isinstance(error, ForbiddenError | MistakenError)
             # A permission that is lost during a test may come back: only refusals before the first success are final.
@@ -153,15 +149,15 @@ class Follower:
         self._refusals = None
         return _FIRST_PAUSE
 
-    def _list(self, api: ApiServer) -> str:
+    def _list(self) -> str:
         asked = time.monotonic()
-        objects, version = api.list(self.resource, self._selector)
+        objects, version = self._api.list(self.resource, self._selector)
         self._mailbox.put(Listed(self.resource, tuple(objects), asked))
         return version
 
-    def _follow(self, api: ApiServer, version: str) -> None:
+    def _follow(self, version: str) -> None:
         until = time.monotonic() + WATCH_SECONDS
-        for kind, thing in api.watch(self.resource, self._selector, version):
+        for kind, thing in self._api.watch(self.resource, self._selector, version):
             self._refusals = None
             if kind in {"ADDED", "MODIFIED", "DELETED"}:
                 self._mailbox.put(Changed(self.resource, thing, kind == "DELETED"))
@@ -171,4 +167,4 @@ class Follower:
 
     def _look(self) -> None:
         with suppress(ApiError):  # the next regular list follows anyway
-            self._list(ApiServer(self._account, self._namespace))
+            self._list()

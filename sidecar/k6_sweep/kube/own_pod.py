@@ -1,18 +1,57 @@
-"""Finds out what a container can know about its own pod."""
+"""Finds out what a container can know about its own pod, without asking the API."""
 
+import base64
+import binascii
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from k6_sweep.errors import RefusedError
-from k6_sweep.kube.account import FOLDER, Account, mounted_namespace
+
+# The ServiceAccount admission controller of every cluster mounts the token here.
+FOLDER: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 TELL_THE_NAME: Final = "`env: [{name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]`"
 """The part of a container's spec that passes the name of the pod to the container."""
 
 _NAME: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+
+
+@dataclass(frozen=True)
+class Account:
+    """The service account that the kubelet has mounted into the pod, and the API server's address.
+
+    Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
+    """
+
+    host: str
+    port: str
+    folder: Path = FOLDER
+    """Holds `token`, `ca.crt` and `namespace`."""
+
+    @classmethod
+    def mounted(cls, environ: Mapping[str, str], folder: Path = FOLDER) -> Self | None:
+        """Return the pod's account; None outside a pod, and if automountServiceAccountToken is off."""
+        host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT") or "443"
+        return cls(host, port, folder) if host and (folder / "token").exists() else None
+
+    def pod(self) -> tuple[str | None, str | None]:
+        """Return the name and uid of the pod to which the token is bound; None for both if the token has no pod.
+
+        Source: https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/ (bound tokens).
+        """
+        try:
+            # The signature is not verified: the file comes from the kubelet, and the claims only name the own pod.
+            # JWTs omit the padding of base64 (RFC 7515, section 2), and Python's decoder requires it.
+            body = (self.folder / "token").read_text(encoding="utf-8").split(".")[1]
+            claims: Any = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+            pod = claims["kubernetes.io"]["pod"]
+            return str(pod["name"]), str(pod["uid"])
+        except (OSError, IndexError, KeyError, TypeError, ValueError, binascii.Error):
+            return None, None
 
 
 @dataclass(frozen=True)
@@ -34,7 +73,7 @@ class OwnPod:
         Raises:
             RefusedError: The variable with the namespace contradicts the service account, which no manifest can forge.
         """
-        mounted, named = mounted_namespace(folder), environ.get("POD_NAMESPACE")
+        mounted, named = _mounted_namespace(folder), environ.get("POD_NAMESPACE")
         if named and not re.fullmatch(_NAME, named):
             raise RefusedError(
                 f"POD_NAMESPACE is {named!r}, which is no namespace; set it with the downward API, or remove it"
@@ -44,7 +83,7 @@ class OwnPod:
                 f"POD_NAMESPACE is {named!r}, but the pod's service account is of the namespace {mounted!r}; set "
                 "POD_NAMESPACE with the downward API, or remove it"
             )
-        account = Account.mounted(environ)
+        account = Account.mounted(environ, folder)
         name, uid = account.pod() if account else (None, None)
         return cls(
             inside=bool(environ.get("KUBERNETES_SERVICE_HOST")),
@@ -54,6 +93,14 @@ class OwnPod:
             uid=environ.get("POD_UID") or uid or _mounted_uid(),
             account=account,
         )
+
+
+def _mounted_namespace(folder: Path) -> str | None:
+    """Return the pod's namespace, which is mounted with its service account; None if it cannot be read."""
+    try:
+        return (folder / "namespace").read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
 
 
 def _mounted_uid() -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from k6_sweep.kube.api import ApiError, ApiServer, ForbiddenError
+from k6_sweep.kube.login import ByAccount
 from k6_sweep.kube.own_pod import TELL_THE_NAME, OwnPod
 from k6_sweep.kube.pods import K6Pod, read_pod
 from k6_sweep.kube.roles import PODS
@@ -51,7 +52,8 @@ def read_own_pod(pod: OwnPod, k6_containers: Sequence[str], limit: float) -> K6P
     if not pod.name or not pod.namespace:
         raise ApiError("the pod's name is unknown")
     # A list and not a get, so that the Role needs no verb beyond those of a watch.
-    found, _ = ApiServer(pod.account, pod.namespace, limit).list(PODS, {"fieldSelector": f"metadata.name={pod.name}"})
+    api = ApiServer(ByAccount(pod.account), pod.namespace, limit)
+    found, _ = api.list(PODS, {"fieldSelector": f"metadata.name={pod.name}"})
     if not found:
         raise ApiError(f"namespace {pod.namespace} has no pod {pod.name}")
     return read_pod(found[0], k6_containers)

@@ -33,6 +33,7 @@ def parse(
     """
     found, _, problems = read(settings, command, parser, argv, environ, others=SnapshotSettings)
     problems += [*contradictions(found), *_metrics_problems(found)]
+    problems += _cluster_problems(found) if command == "watch" else ()
     if command == "serve":
         problems += _endpoint_problems(found)
     if found.settle is None:
@@ -88,6 +89,13 @@ def _detector_problems(settings: Settings) -> Iterator[str]:
         )
     if settings.detector == "signal" and settings.when != "always":
         yield f"--detector signal cannot know k6's result, so --when {settings.when} cannot be decided"
+
+
+def _cluster_problems(settings: Settings) -> Iterator[str]:
+    given = {"--context": settings.context, "--kubeconfig": settings.kubeconfig, "--namespace": settings.namespace}
+    names = [name for name, value in given.items() if value]
+    if names and not settings.target:
+        yield f"{' and '.join(names)} needs --target: without it, k6-sweep watches its own pod or machine"
 
 
 def _metrics_problems(settings: Settings) -> Iterator[str]:

@@ -122,6 +122,13 @@ def namespace_glob(text: str) -> str:
     return text
 
 
+def namespace_of(text: str) -> str:
+    """Parse the name of a namespace."""
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+        raise ValueError(f"must be the name of a namespace, not {text!r}")
+    return text
+
+
 def readable_file(text: str) -> Path:
     """Parse the path of a regular file, and check that it is readable now; never repeat what may be its content."""
     if not _may_be_path(text):

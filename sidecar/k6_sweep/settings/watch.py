@@ -1,11 +1,20 @@
 """The settings of the wait for k6."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD
 from k6_sweep.settings.options import Role, TakenBy, flag, option
 from k6_sweep.settings.target import Target
-from k6_sweep.settings.values import name_of, one_of, positive_seconds, seconds, whole_number
+from k6_sweep.settings.values import (
+    name_of,
+    namespace_of,
+    one_of,
+    positive_seconds,
+    readable_file,
+    seconds,
+    whole_number,
+)
 
 _K6 = "Waiting for k6"
 
@@ -37,6 +46,37 @@ class WatchSettings:
         parse=Target.parse,
         metavar="TARGET",
         shown_default="k6-sweep's own pod",
+    )
+    context: str | None = option(
+        _K6,
+        TakenBy.WAITING_IN_PLACE,
+        "Context of the kubeconfig: the cluster of --target, and the login there. For a machine outside the cluster.",
+        role=Role.PROTECTS,
+        why="kubectl uses the same. In a pod, k6-sweep uses the pod's service account unless you set this or "
+        "--kubeconfig.",
+        parse=name_of,
+        metavar="NAME",
+        shown_default="the kubeconfig's current context",
+    )
+    kubeconfig: Path | None = option(
+        _K6,
+        TakenBy.WAITING_IN_PLACE,
+        "Kubeconfig with the cluster of --target and the login there.",
+        role=Role.PROTECTS,
+        why="kubectl uses the same.",
+        parse=readable_file,
+        metavar="FILE",
+        shown_default="the files that KUBECONFIG names, or ~/.kube/config",
+    )
+    namespace: str | None = option(
+        _K6,
+        TakenBy.WAITING_IN_PLACE,
+        "Namespace of --target. It must match --allowed-namespace, too.",
+        role=Role.PROTECTS,
+        why="A watcher usually runs beside its test. k6-sweep never assumes `default`, as kubectl does.",
+        parse=namespace_of,
+        metavar="NAME",
+        shown_default="that of the pod, or of the context",
     )
     k6_container: tuple[str, ...] = option(
         _K6,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from k6_sweep.budget import Budget, Facts, Step
 from k6_sweep.errors import SettingsError
-from k6_sweep.kube.account import Account
+from k6_sweep.kube.api import ApiServer
 from k6_sweep.kube.controllers import is_helper, read_controller
 from k6_sweep.kube.follow import Changed, Follower, Listed, Mailbox, News, NoNews
 from k6_sweep.kube.pods import K6Pod, read_pod
@@ -33,8 +33,7 @@ class KubernetesWatch:
     _target: Target
     _k6_containers: Sequence[str]
     """The names of k6's containers: the test ends with the last of them."""
-    _account: Account
-    _namespace: str
+    _api: ApiServer
     _own_pod: str | None
     """The name of k6-sweep's own pod, if it is known: its grace period also applies to k6-sweep."""
     _native: bool
@@ -63,7 +62,7 @@ class KubernetesWatch:
         self._earlier: set[str] | None = None
         """The uids of pods that ended before k6-sweep started: a selector also matches pods of an earlier test."""
         followed = [(PODS, self._target.pods), *([self._target.controller] if self._target.controller else [])]
-        self._followers = [Follower(self._account, self._namespace, *each, self._mailbox) for each in followed]
+        self._followers = [Follower(self._api, *each, self._mailbox) for each in followed]
         self._asked: dict[Resource, float] = {}
         """For each resource, when its latest list was requested."""
         self._told_wait = ""

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from k6_sweep.errors import RefusedError
-from k6_sweep.kube.account import Account, mounted_namespace
-from k6_sweep.kube.own_pod import OwnPod
+from k6_sweep.kube.own_pod import Account, OwnPod
 
 
 def token(claims: object) -> str:
@@ -19,7 +18,7 @@ def token(claims: object) -> str:
 @pytest.fixture
 def account(tmp_path: Path) -> Account:
     (tmp_path / "namespace").write_text("load-test\n")
-    return Account("https://10.0.0.1", tmp_path)
+    return Account("10.0.0.1", "443", tmp_path)
 
 
 def test_a_bound_token_names_its_pod(account: Account) -> None:
@@ -27,7 +26,8 @@ def test_a_bound_token_names_its_pod(account: Account) -> None:
     claims = {"kubernetes.io": {"namespace": "load-test", "pod": {"name": "k6-x", "uid": "1-2"}}}
     (account.folder / "token").write_text(token(claims))
     assert account.pod() == ("k6-x", "1-2")
-    assert mounted_namespace(account.folder) == "load-test"
+    pod = OwnPod.found({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, account.folder)
+    assert (pod.name, pod.uid, pod.namespace, pod.account) == ("k6-x", "1-2", "load-test", account)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def test_outside_a_pod_there_is_none() -> None:
     """Without the kubelet's variables or the mounted files there is no account."""
     assert Account.mounted({}) is None
     assert Account.mounted({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) is None
-    assert mounted_namespace(Path("/nowhere")) is None
-    assert Account("", Path("/nowhere")).pod() == (None, None)
+    assert OwnPod.found({}, Path("/nowhere")).namespace is None
+    assert Account("", "", Path("/nowhere")).pod() == (None, None)
 
 
 def test_the_mounted_namespace_beats_the_variable(tmp_path: Path) -> None:
