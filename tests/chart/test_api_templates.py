@@ -68,6 +68,7 @@ def test_probes_and_monitor_reach_it(api: Api, secret: str) -> None:
     """Probes have a port of their own. With a certificate the monitor uses HTTPS; variables name the mounted files."""
     made = api(api={"tls": {"existingSecret": secret}, "serviceMonitor": {"enabled": True}})
     ours = container(made)
+    assert ours["startupProbe"]["httpGet"] == ours["livenessProbe"]["httpGet"]
     probes = [ours[probe]["httpGet"] for probe in ("readinessProbe", "livenessProbe")]
     assert [probe["path"] for probe in probes] == ["/readyz", "/healthz"]
     assert {(probe["port"], probe.get("scheme")) for probe in probes} == {("probes", None)}

@@ -34,6 +34,42 @@ def test_a_release_that_sweeps_nothing() -> None:
     assert "Several tests" not in text
 
 
+def with_values(folder: Path, scenario: str, **values: object) -> str:
+    extra = folder / f"more-{len(list(folder.iterdir()))}.yaml"
+    extra.write_text(json.dumps(values))
+    return notes(CHART / "ci" / f"{scenario}-values.yaml", extra)
+
+
+def test_where_the_counts_are_without_the_pod(tmp_path: Path) -> None:
+    """The notes name the places that still have the counts when the pod is gone, and only those that are set."""
+    plain = with_values(tmp_path, "guide")
+    assert "No such line means that the pod is gone, and its message with it" in plain
+    assert "an Event (cleanup.emitEvent) or metrics (cleanup.pushgatewayUrl)" in plain
+    assert "get events" not in plain
+    told = with_values(tmp_path, "guide", cleanup={"emitEvent": True, "pushgatewayUrl": "http://gateway"})
+    assert "kubectl -n load-test get events | grep Sweep" in told
+    assert "in the metrics" in told
+    assert "set this value" not in told
+
+
+def test_a_deadline_takes_the_message(tmp_path: Path) -> None:
+    """With activeDeadlineSeconds, the notes recommend the Event, unless it is on."""
+    deadline = {"k6": {"activeDeadlineSeconds": 600}}
+    assert "Set cleanup.emitEvent to true" in with_values(tmp_path, "guide", **deadline)
+    assert "Set cleanup.emitEvent" not in with_values(tmp_path, "guide", **deadline, cleanup={"emitEvent": True})
+
+
+def test_the_init_containers_are_named(tmp_path: Path) -> None:
+    """If an init container of k6-sweep can stop the test, the notes name it and the command for its log."""
+    text = with_values(tmp_path, "preserve-existing")
+    assert "If k6 did not start, an init container has the reason: k6-sweep-check" in text
+    assert "kubectl -n load-test logs job/load-test -c k6-sweep-check" in text
+    only = with_values(tmp_path, "preserve-existing", cleanup={"preflight": {"enabled": False}})
+    assert "logs job/load-test -c k6-sweep-snapshot" in only
+    assert "k6-sweep-check" not in only
+    assert "an init container has the reason" not in with_values(tmp_path, "guide")
+
+
 def test_settings_that_change_it(tmp_path: Path) -> None:
     """With SWEEP_COORDINATE=off the note is a warning; with SWEEP_EVEN_DURING_TESTS nothing is refused."""
 

@@ -87,8 +87,8 @@ def test_inject_to_kubectl(restricted: KubeApi) -> None:
         assert said.count("created") == len(list(YAML(typ="safe").load_all(injected)))
 
 
-def ended_pod(namespace: Namespace, job: Manifest) -> None:
-    """Run the Job's pod to its end, as the Job's controller and the kubelet do."""
+def ended_pod(namespace: Namespace, job: Manifest, telling: str = "k6-sweep") -> None:
+    """Run the Job's pod to its end, as the Job's controller and the kubelet do; one container has a message."""
     name, spec = job["metadata"]["name"], job["spec"]["template"]["spec"]
     ours, theirs = spec.get("initContainers", []), spec["containers"]
     made = pod(name, labels={**job["spec"]["template"]["metadata"]["labels"], "job-name": name}, containers=[])
@@ -96,7 +96,7 @@ def ended_pod(namespace: Namespace, job: Manifest) -> None:
     namespace.create(made)
 
     def ended(container: Manifest) -> Manifest:
-        message = MESSAGE if container["name"] == "k6-sweep" else ""
+        message = MESSAGE if container["name"] == telling else ""
         state = {"terminated": {"exitCode": 0, "reason": "Completed", "message": message}}
         told = {"name": container["name"], "image": "x", "imageID": "", "ready": False, "restartCount": 0}
         return {**told, "state": state}
@@ -118,11 +118,21 @@ def test_the_notes_show_the_counts(scenario: str, binary: str, namespace: Namesp
         template = job["spec"]["jobTemplate"] if job["kind"] == "CronJob" else job
         ended_pod(namespace, {"metadata": job["metadata"], "spec": template["spec"]})
     (command,) = re.findall(r"^ *kubectl (.*terminated\.message.*)$", notes, re.MULTILINE)
-    assert MESSAGE in kubectl(namespace.api, *shlex.split(command))
+    assert f"k6-sweep: {MESSAGE}\n" in kubectl(namespace.api, *shlex.split(command))
     helm(namespace.api, binary, "uninstall", "nightly", "-n", namespace.name)
     assert "No resources found" not in notes
     left = kubectl(namespace.api, "-n", namespace.name, "get", "roles,rolebindings,networkpolicies", "-o", "name")
     assert left == ""
+
+
+def test_the_notes_show_why_k6_did_not_start(namespace: Namespace) -> None:
+    """The same command shows the message of a preflight that failed."""
+    values = ("--values", str(CHART / "ci" / "preserve-existing-values.yaml"))
+    notes = helm(namespace.api, "helm4", "install", "nightly", str(CHART), "-n", namespace.name, *values)
+    (job,) = json.loads(kubectl(namespace.api, "-n", namespace.name, "get", "jobs", "-o", "json"))["items"]
+    ended_pod(namespace, {"metadata": job["metadata"], "spec": job["spec"]}, telling="k6-sweep-check")
+    (command,) = re.findall(r"^ *kubectl (.*terminated\.message.*)$", notes, re.MULTILINE)
+    assert f"k6-sweep-check: {MESSAGE}\n" in kubectl(namespace.api, *shlex.split(command))
 
 
 @pytest.mark.parametrize("binary", BINARIES)

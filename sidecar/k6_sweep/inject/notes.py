@@ -24,6 +24,11 @@ def advice(workload: Workload, k6: Sequence[str], cleanup: Cleanup, manifests: S
     """Yield what the owner of a served workload should know or change."""
     if workload.retries_unasked:
         yield "backoffLimit is not set, so Kubernetes repeats a failed test up to six times: set it to 0"
+    if workload.job.get("activeDeadlineSeconds") and not cleanup.settings.emit_event:
+        yield (
+            "activeDeadlineSeconds deletes the pods when it is over, and the termination message with them: with "
+            "--emit-event, the counts are in an Event, too"
+        )
     if workload.may_overlap:
         yield "several of its tests may run at once, and the last one out sweeps; concurrencyPolicy: Forbid avoids that"
     yield from of_limits(workload, k6, cleanup, manifests)

@@ -405,6 +405,13 @@ def test_a_test_that_would_be_run_again_unasked_is_warned_of() -> None:
     assert "backoffLimit" not in str(run(job(backoffLimit=0)).notes)
 
 
+def test_a_deadline_takes_the_message() -> None:
+    """A Job with activeDeadlineSeconds gets a note that its message vanishes, unless an Event has the counts."""
+    assert "activeDeadlineSeconds deletes the pods" in str(run(job(activeDeadlineSeconds=600)).notes)
+    assert "activeDeadlineSeconds" not in str(run(job(activeDeadlineSeconds=600), "--emit-event").notes)
+    assert "activeDeadlineSeconds" not in str(run(job()).notes)
+
+
 def test_overlapping_tests_are_warned_of() -> None:
     """A CronJob that may start the next test during the sweep gets a warning."""
     template = {"spec": json.loads(job())["spec"]["template"]["spec"]}
