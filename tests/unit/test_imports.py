@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-HEAVY = ("psutil", "redis", "urllib3")
+HEAVY = ("psutil", "redis", "kubernetes", "urllib3")
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:

@@ -8,7 +8,8 @@ from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
 from k6_sweep.commands.background import background
 from k6_sweep.commands.context import Context
 from k6_sweep.errors import RefusedError, SettingsError
-from k6_sweep.lifecycle import Events
+from k6_sweep.kube.pods import K6Pod
+from k6_sweep.lifecycle import Events, on_our_clock
 from k6_sweep.log import LogEvent
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
@@ -18,6 +19,8 @@ from k6_sweep.watch.outcome import K6Outcome
 
 _ASK_SECONDS: Final = 5.0
 """Seconds that the API server may take to answer a request for k6-sweep's own pod."""
+_QUICKLY: Final = 1.0
+"""The same, when time is short."""
 
 
 Wait = Callable[[], tuple[K6Outcome, Budget]]
@@ -73,11 +76,14 @@ def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa
     if not pod.account and needs_the_api:
         raise SettingsError([f"{untold}the pod has no service account mounted"])
 
+    denied = False
+
     def on_answer(answer: Any) -> None:
-        nonlocal budget
+        nonlocal budget, denied
         if answer is None or "error" in answer:
             why = answer["error"] if answer else "it does not answer"
             log.debug(LogEvent.OWN_POD_UNREADABLE, problem=why)
+            denied = bool(answer and answer["denied"])
             if needs_the_api:
                 raise SettingsError([untold + why])
             return
@@ -96,19 +102,44 @@ def _by_process(context: Context, events: Events, board: Board) -> Wait:  # noqa
         with background(events, lambda: _own_pod_told(context), on_answer) as wait_for_answer:
             k6 = watching.run()
             wait_for_answer(_ASK_SECONDS)  # the pod's restartPolicy may forbid the sweep
-            return k6, budget
+        # An ordinary container gets SIGTERM together with k6. To load the package for a request that is denied anyway
+        # would only delay the sweep.
+        if settings.native and not denied and k6.seen and not k6.broken_off:
+            return k6, _with_our_end(context, budget)
+        return k6, budget
 
     return wait
 
 
+def _with_our_end(context: Context, budget: Budget) -> Budget:
+    """Return the budget with the moment of SIGKILL, if k6-sweep's own pod is being deleted and the API answers.
+
+    A native sidecar gets SIGTERM only after k6 has used its share of the grace period.
+    """
+    pod = own_pod_now(context)
+    return replace(budget, killed_at=on_our_clock(pod.deleted_by)) if pod else budget
+
+
+def own_pod_now(context: Context) -> K6Pod | None:
+    """Return k6-sweep's own pod from the API; None if the API does not answer now."""
+    from k6_sweep.kube.api import ApiError  # loads kubernetes
+    from k6_sweep.kube.read_own_pod import read_own_pod
+
+    try:
+        return read_own_pod(context.pod, context.settings.k6_containers, _QUICKLY)
+    except ApiError as error:
+        context.log.debug(LogEvent.OWN_POD_UNREADABLE, problem=str(error))
+        return None
+
+
 def _own_pod_told(context: Context) -> dict[str, Any]:
-    from k6_sweep.kube.api import ApiError  # loads kubernetes, which watching processes does not need
+    from k6_sweep.kube.api import ApiError, ForbiddenError  # loads kubernetes, which watching processes does not need
     from k6_sweep.kube.read_own_pod import read_own_pod
 
     try:
         pod = read_own_pod(context.pod, context.settings.k6_containers, _ASK_SECONDS)
     except ApiError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "denied": isinstance(error, ForbiddenError)}
     return {"restarts": pod.restarts, "grace_period": pod.grace_period}
 
 

@@ -8,13 +8,12 @@ from k6_sweep.budget import Budget
 from k6_sweep.commands.announce import announce
 from k6_sweep.commands.background import background
 from k6_sweep.commands.context import Context, failure
-from k6_sweep.commands.detectors import DETECTORS, Board
+from k6_sweep.commands.detectors import DETECTORS, Board, own_pod_now
 from k6_sweep.commands.registration import LAST_ANSWER, Registration
 from k6_sweep.commands.run import sweep_in_time
 from k6_sweep.commands.used_snapshot import note_use
 from k6_sweep.errors import SweepError
-from k6_sweep.kube.pods import K6Pod
-from k6_sweep.lifecycle import Events, on_our_clock
+from k6_sweep.lifecycle import Events
 from k6_sweep.log import LogEvent
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
@@ -91,9 +90,6 @@ def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome, regi
         k6 = _ask_for_the_code(context, events, budget, k6)
         if report := _against(settings, k6):
             return report
-    # The kubernetes detector has it from its watch, and an ordinary container gets SIGTERM together with k6.
-    if settings.native and k6.detector == "process":
-        budget = _ask_for_our_end(context, budget)
     if registration.on and not settings.dry_run:
         from k6_sweep.commands.turn import sweep_in_turn  # loads redis
 
@@ -141,34 +137,13 @@ def _ask_for_the_code(context: Context, events: Events, budget: Budget, k6: K6Ou
         return k6
     deadline = time.monotonic() + _STATUS_SECONDS
     while time.monotonic() < budget.sweep_until(deadline, events.first_signal) and not events.urgent:
-        pod = _own_pod(context)
+        pod = own_pod_now(context)
         if pod is None:
             return k6
         if pod.exit_code is not None:
             return replace(k6, exit_code=pod.exit_code, api_reason=pod.reason)
         events.wait([], _QUICKLY / 2)
     return k6
-
-
-def _ask_for_our_end(context: Context, budget: Budget) -> Budget:
-    """Return the budget with the moment of SIGKILL, if the API is usable and k6-sweep's own pod is being deleted.
-
-    A native sidecar gets SIGTERM only after k6 has used its share of the grace period.
-    """
-    pod = _own_pod(context) if context.pod.account else None
-    return replace(budget, killed_at=on_our_clock(pod.deleted_by)) if pod else budget
-
-
-def _own_pod(context: Context) -> K6Pod | None:
-    """Return k6-sweep's own pod from the API; None if the API does not answer now."""
-    from k6_sweep.kube.api import ApiError  # loads kubernetes
-    from k6_sweep.kube.read_own_pod import read_own_pod
-
-    try:
-        return read_own_pod(context.pod, context.settings.k6_containers, _QUICKLY)
-    except ApiError as error:
-        context.log.debug(LogEvent.OWN_POD_UNREADABLE, problem=str(error))
-        return None
 
 
 def _on_preflight(context: Context, board: Board, answer: Any) -> None:
