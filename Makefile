@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.13 python3.14 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help demo tools image test lint lint-chart lock sbom audit check chaos bench docs clean
+.PHONY: help demo tools image test lint lint-chart lock sbom audit check e2e chaos bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -30,20 +30,21 @@ $(BIN)/.demo: pyproject.toml
 demo: $(or $(wildcard $(BIN)/.installed),$(BIN)/.demo)  ## show the main job: a Redis Cluster, a k6 and the sweep, on this machine
 	@$(BIN)/k6-sweep demo
 
-# The Helms of tests/chart, and the API server and kubectl of tests/kubernetes: this takes some minutes, once. tools/go.mod has their versions.
+# The Helms of tests/chart, the API server and kubectl of tests/kubernetes, and the rest of Kubernetes for tests/e2e: this takes some minutes,
+# once. tools/go.mod has their versions.
 # Helm 3 gets the Kubernetes version that it assumes without a cluster, as its own Makefile does it; otherwise it assumes 1.20.
 # The definitions of prometheus-operator are files of its Go module.
 DEFINITIONS := github.com/prometheus-operator/prometheus-operator@v0.85.0
-tools: .tools/built .tools/actionlint  ## build Helm 3 and 4, kube-apiserver, kubectl and actionlint for the tests; needs Go 1.21 or newer, and etcd
+tools: .tools/built .tools/actionlint  ## build Helm 3 and 4, Kubernetes and actionlint for the tests; needs Go 1.21 or newer, and etcd
 	@command -v etcd >/dev/null || { echo "the tests need etcd as well: apt-get install etcd-server" >&2; exit 2; }
 
 .tools/built: tools/go.mod tools/go.sum
 	@command -v go >/dev/null || { echo "building them needs Go 1.21 or newer" >&2; exit 2; }
 	@mkdir -p .tools
-	cd tools && kubernetes=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes) && minor=$${kubernetes#v1.} && minor=$${minor%%.*} && for tool in helm3=helm.sh/helm/v3/cmd/helm helm4=helm.sh/helm/v4/cmd/helm \
-		kube-apiserver=k8s.io/kubernetes/cmd/kube-apiserver kubectl=k8s.io/kubernetes/cmd/kubectl; do \
+	cd tools && kubernetes=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes) && minor=$${kubernetes#v1.} && minor=$${minor%%.*} && \
+		for package in $$(go list tool); do name=$$(sed 's|helm.sh/helm/v\(.\)/.*|helm\1|; s|.*/||' <<<"$$package"); \
 		go build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$$kubernetes -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$$minor \
-			-X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$$minor" -o "../.tools/$${tool%=*}" "$${tool#*=}" || exit; done
+			-X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$$minor" -o "../.tools/$$name" "$$package" || exit; done
 	module=$$(cd tools && go mod download -json $(DEFINITIONS) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
 		install -m 644 "$$module"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml .tools
 	@touch $@
@@ -58,6 +59,13 @@ image: .tools/images/built  ## build the image and run it beside k6, in containe
 .tools/images/built: $(BIN)/.installed Dockerfile .dockerignore tools/images.sh pyproject.toml $(wildcard locks/*) $(shell find sidecar -name '*.py' -o -name '*.js')
 	tools/images.sh .tools/images "$$($(BIN)/python -c 'from k6_sweep.demo.servers import find_k6; print(find_k6())')"
 	@touch $@
+
+# First the tests that leave the node alone, some at a time; then those that stop its kubelet or use up its memory.
+ON_NODE := tools/one-node exec .tools/node $(BIN)/pytest
+e2e: .tools/built .tools/images/built  ## run the chart and inject on a real node: kubelet, controllers, containers; needs root
+	@trap 'tools/one-node down .tools/node' EXIT; tools/one-node up .tools/node \
+		&& tools/one-node load .tools/node .tools/images/k6-sweep.tar .tools/images/k6.tar >/dev/null \
+		&& $(ON_NODE) --numprocesses $(JOBS) --dist worksteal -m 'not alone' tests/e2e && $(ON_NODE) -m alone tests/e2e
 
 # More jobs than cores, because most tests wait for servers and processes.
 JOBS ?= 4

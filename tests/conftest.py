@@ -58,6 +58,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"every_server: runs on each server of {SERVERS}")
     config.addinivalue_line("markers", f"every_version: runs on those of {MORE_SERVERS}, too")
+    config.addinivalue_line("markers", "alone: disturbs other tests on the same Kubernetes node")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
