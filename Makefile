@@ -33,8 +33,9 @@ demo: $(or $(wildcard $(BIN)/.installed),$(BIN)/.demo)  ## show the main job: a 
 # The Helms of tests/chart, the API server and kubectl of tests/kubernetes, and the rest of Kubernetes for tests/e2e: this takes some minutes,
 # once. tools/go.mod has their versions.
 # Helm 3 gets the Kubernetes version that it assumes without a cluster, as its own Makefile does it; otherwise it assumes 1.20.
-# The definitions of prometheus-operator are files of its Go module.
+# The definitions of prometheus-operator and of the Gateway API are files of their Go modules.
 DEFINITIONS := github.com/prometheus-operator/prometheus-operator@v0.85.0
+GATEWAY_API := sigs.k8s.io/gateway-api@v1.4.0
 tools: .tools/built .tools/actionlint  ## build Helm 3 and 4, Kubernetes and actionlint for the tests; needs Go 1.21 or newer, and etcd
 	@command -v etcd >/dev/null || { echo "the tests need etcd as well: apt-get install etcd-server" >&2; exit 2; }
 
@@ -47,6 +48,8 @@ tools: .tools/built .tools/actionlint  ## build Helm 3 and 4, Kubernetes and act
 			-X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$$minor" -o "../.tools/$$name" "$$package" || exit; done
 	module=$$(cd tools && go mod download -json $(DEFINITIONS) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
 		install -m 644 "$$module"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml .tools
+	module=$$(cd tools && go mod download -json $(GATEWAY_API) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+		install -m 644 "$$module"/config/crd/standard/gateway.networking.k8s.io_httproutes.yaml .tools
 	@touch $@
 
 .tools/actionlint: tools/lint/go.mod tools/lint/go.sum

@@ -127,6 +127,18 @@ def test_it_reaches_only_what_it_needs(api: Api) -> None:
         ({}, {"guards": {}}, "a guard is missing"),
         ({}, {"redis": {"url": ""}}, "the address of Redis is missing"),
         ({"enabled": False, "serviceMonitor": {"enabled": True}}, {}, "serviceMonitor.enabled has nothing to scrape"),
+        (
+            {"enabled": False, "ingress": {"enabled": True, "host": "a.b"}},
+            {},
+            "api.ingress.enabled leads to no endpoint",
+        ),
+        (
+            {"ingress": {"enabled": True, "host": "a.b"}},
+            {},
+            "network policy does not admit the controller of api.ingress",
+        ),
+        ({"ingress": {"enabled": True}}, {}, "would take the requests for every host: set api.ingress.host"),
+        ({"httpRoute": {"enabled": True}}, {}, "api.httpRoute needs a Gateway and a host"),
         ({}, {"patterns": []}, "the patterns of the test's keys are missing"),
         ({}, {"preserveExisting": True}, "api has no snapshot"),
         ({"replicas": 0}, {}, "replicas"),
@@ -138,6 +150,50 @@ def test_what_is_refused(api: Api, api_values: dict[str, object], cleanup: dict[
     """The chart refuses values that cannot work or that set no guard."""
     with pytest.raises(HelmRefusedError, match=said):
         api(api=api_values, cleanup=cleanup)
+
+
+def test_ways_from_outside(api: Api) -> None:
+    """Ingress and HTTPRoute lead to the Service, and only to the paths that need the token."""
+    values = {
+        "networkPolicy": {"namespaces": ["ingress"]},
+        "service": {"port": 8443},
+        "ingress": {"enabled": True, "host": "sweep.example.com", "tlsSecret": "certificate"},
+        "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["sweep.example.com"]},
+    }
+    made = api(api=values)
+    service = made.of("Service")
+    (rule,) = made.of("Ingress")["spec"]["rules"]
+    assert rule["host"] == "sweep.example.com"
+    assert [each["path"] for each in rule["http"]["paths"]] == ["/internal", "/sweeps"]
+    backend = {"service": {"name": service["metadata"]["name"], "port": {"name": "http"}}}
+    assert [each["backend"] for each in rule["http"]["paths"]] == [backend, backend]
+    assert made.of("Ingress")["spec"]["tls"] == [{"hosts": ["sweep.example.com"], "secretName": "certificate"}]
+    (rule,) = made.of("HTTPRoute")["spec"]["rules"]
+    assert [each["path"]["value"] for each in rule["matches"]] == ["/internal", "/sweeps"]
+    assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": 8443}]
+
+
+def test_where_its_pods_run(api: Api) -> None:
+    """The endpoint's pods spread by their own labels, unless a selector is given, and have their own scheduling."""
+    spread: list[dict[str, Any]] = [
+        {"topologyKey": "zone"},
+        {"topologyKey": "node", "labelSelector": {"matchLabels": {"a": "b"}}},
+    ]
+    own = {"nodeSelector": {"pool": "tools"}}
+    made = api(api={"topologySpreadConstraints": spread, "scheduling": own}, nodeSelector={"pool": "load"})
+    deployment = made.of("Deployment")["spec"]
+    pod = deployment["template"]["spec"]
+    assert pod["topologySpreadConstraints"] == [{**spread[0], "labelSelector": deployment["selector"]}, spread[1]]
+    assert pod["nodeSelector"] == {"pool": "tools"}
+    assert made.of("Pod")["spec"]["nodeSelector"] == {"pool": "load"}
+
+
+def test_relabelings(api: Api) -> None:
+    """The ServiceMonitor has the relabelings."""
+    relabelings = {"relabelings": [{"targetLabel": "a"}], "metricRelabelings": [{"action": "drop"}]}
+    made = api(api={"serviceMonitor": {"enabled": True, **relabelings}})
+    (endpoint,) = made.of("ServiceMonitor")["spec"]["endpoints"]
+    assert relabelings.items() <= endpoint.items()
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_the_schemas_accept_it(scenario: Path, version: str) -> None:
             render(scenario, version=version)
         return
     for manifest in render(scenario, version=version).manifests:
-        if manifest["kind"] not in {"TestRun", "ServiceMonitor", "PrometheusRule"}:
+        if manifest["kind"] not in {"TestRun", "ServiceMonitor", "PrometheusRule", "HTTPRoute"}:
             assert kubernetes_validate.validate(manifest, version, strict=True) == version
 
 
@@ -125,6 +125,7 @@ def test_every_value_is_tried() -> None:
             "cleanup.allowBroadPatterns",
             "cleanup.securityContext",
             "watcher.backoffLimit",
+            "watcher.scheduling",
             "watcher.ttlSecondsAfterFinished",
         ),
         *("cleanupJob.backoffLimit", "cleanupJob.ttlSecondsAfterFinished"),

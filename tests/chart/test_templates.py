@@ -375,6 +375,35 @@ def test_what_cannot_be_meant_is_refused(rendered: Render, values: dict[str, Any
         rendered(**values)
 
 
+def test_each_component_may_run_elsewhere(rendered: Render) -> None:
+    """The scheduling of a component replaces the common values of the same name, and leaves the others."""
+    own: dict[str, Any] = {"nodeSelector": {"pool": "tools"}, "tolerations": []}
+    common: dict[str, Any] = {
+        "nodeSelector": {"pool": "load"},
+        "tolerations": [{"key": "load"}],
+        "priorityClassName": "low",
+    }
+    made = rendered(
+        k6={"parallelism": 2, "scheduling": {"affinity": {"nodeAffinity": {}}}},
+        watcher={"scheduling": own},
+        cleanupJob={"enabled": True, "schedule": "@daily", "scheduling": own},
+        **common,
+    )
+    pods = dict(pod_specs(made.manifests))
+    test = pods["load-test"]
+    assert (test["nodeSelector"], test["tolerations"]) == ({"pool": "load"}, [{"key": "load"}])
+    assert test["affinity"] == {"nodeAffinity": {}}
+    for name in ("load-test-sweep", "load-test-cleanup"):
+        assert (pods[name]["nodeSelector"], pods[name]["priorityClassName"]) == ({"pool": "tools"}, "low")
+        assert not {"tolerations", "affinity"} & pods[name].keys()
+
+
+def test_objects_of_ones_own(rendered: Render) -> None:
+    """extraObjects are part of the release, and templates in them are evaluated."""
+    more = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}}
+    assert rendered(extraObjects=[more, {**more, "kind": "Secret"}]).of("ConfigMap", "test-release-more")
+
+
 def test_openshift_assigns_the_user(rendered: Render) -> None:
     """With null in place of the user, no container of k6-sweep has one, as inject's --run-as-user none does it."""
     security = {"runAsUser": None, "runAsGroup": None}

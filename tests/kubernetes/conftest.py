@@ -82,11 +82,12 @@ def test_runs(shared_api: KubeApi) -> None:
 
 @pytest.fixture(scope="session")
 def monitoring_kinds(shared_api: KubeApi) -> None:
-    """prometheus-operator's ServiceMonitor and PrometheusRule, by their own definitions."""
-    for kind in ("servicemonitors", "prometheusrules"):
-        file = BINARY.parent / f"monitoring.coreos.com_{kind}.yaml"
+    """The kinds of prometheus-operator and the Gateway API's HTTPRoute, by their own definitions."""
+    kinds = ("monitoring.coreos.com_servicemonitors", "monitoring.coreos.com_prometheusrules")
+    for kind in (*kinds, "gateway.networking.k8s.io_httproutes"):
+        file = BINARY.parent / f"{kind}.yaml"
         if not file.exists():
-            pytest.skip("needs prometheus-operator's definitions: make tools")
+            pytest.skip("needs the definitions of prometheus-operator and of the Gateway API: make tools")
         define(shared_api, file)
 
 

@@ -336,15 +336,15 @@ subjects:
 {{- end }}
 {{- end -}}
 
-{{/* Spec of one of k6-sweep's own pods, without its container. Takes a list: context, whether the pod asks the API. */}}
+{{/* Spec of one of k6-sweep's own pods, without its container. Takes a list: context, whether the pod asks the API, its own scheduling. */}}
 {{- define "k6-sweep.ownPodSpec" -}}
 {{- $context := first . -}}
 restartPolicy: Never
 {{- with include "k6-sweep.serviceAccountName" $context }}
 serviceAccountName: {{ . | quote }}
 {{- end }}
-automountServiceAccountToken: {{ ternary "true" "false" (last .) }}
-{{- with include "k6-sweep.placement" $context | trim }}
+automountServiceAccountToken: {{ ternary "true" "false" (index . 1) }}
+{{- with include "k6-sweep.placement" (list $context (last .)) | trim }}
 {{ . }}
 {{- end }}
 {{- with include "k6-sweep.ownVolumes" $context | trim }}

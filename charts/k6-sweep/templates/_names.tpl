@@ -66,26 +66,17 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* Where a pod may run, and the Secrets for pulling its images. */}}
+{{/* Where a pod may run, and the Secrets for pulling its images. Takes a list: context, the component's own scheduling. */}}
 {{- define "k6-sweep.placement" -}}
-{{- with .Values.imagePullSecrets }}
+{{- $values := (first .).Values -}}
+{{- with $values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
+{{- with ternary (get (last $) $field) (get $values $field) (hasKey (last $) $field) }}
+{{ toYaml (dict $field .) }}
 {{- end }}
-{{- with .Values.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.priorityClassName }}
-priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 

@@ -37,6 +37,20 @@
 {{- if and .Values.api.enabled (not .Values.api.existingSecret) -}}
   {{- $problems = append $problems "the endpoint has no token, so everybody could call it: set api.existingSecret to the name of the Secret that holds the token" -}}
 {{- end -}}
+{{- range $name, $enabled := dict "ingress" .Values.api.ingress.enabled "httpRoute" .Values.api.httpRoute.enabled -}}
+  {{- if and $enabled (not $.Values.api.enabled) -}}
+    {{- $problems = append $problems (printf "api.%s.enabled leads to no endpoint, because api.enabled is false: set both to true, or both to false" $name) -}}
+  {{- end -}}
+  {{- if and $enabled $.Values.api.networkPolicy.enabled (not $.Values.api.networkPolicy.namespaces) -}}
+    {{- $problems = append $problems (printf "the endpoint's network policy does not admit the controller of api.%s: add its namespace to api.networkPolicy.namespaces, or set api.networkPolicy.enabled to false" $name) -}}
+  {{- end -}}
+{{- end -}}
+{{- if and .Values.api.ingress.enabled (not .Values.api.ingress.host) -}}
+  {{- $problems = append $problems "api.ingress would take the requests for every host: set api.ingress.host" -}}
+{{- end -}}
+{{- if and .Values.api.httpRoute.enabled (not (and .Values.api.httpRoute.parentRefs .Values.api.httpRoute.hostnames)) -}}
+  {{- $problems = append $problems "api.httpRoute needs a Gateway and a host: set api.httpRoute.parentRefs and api.httpRoute.hostnames" -}}
+{{- end -}}
 {{- if and .Values.testRun.enabled .Values.k6.command -}}
   {{- $problems = append $problems "a TestRun cannot use k6.command: set k6.args instead" -}}
 {{- end -}}
