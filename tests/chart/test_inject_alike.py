@@ -74,7 +74,7 @@ CHARTS_OWN: dict[str, Any] = {  # inject has no option for these values
 def injected(found: Sequence[Manifest], options: Sequence[str]) -> list[Manifest]:
     text = io.StringIO()
     YAML(typ="safe").dump_all(found, text)
-    image = "registry.example/k6-sweep:0.1.0"
+    image = "registry.example/k6-sweep:1.0.0"
     return manifests(inject(["-f", "-", "--image", image, *options], {}, io.StringIO(text.getvalue())).text)
 
 

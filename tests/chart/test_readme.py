@@ -49,5 +49,5 @@ def test_the_inject_line_makes_the_sidecar() -> None:
     job = (ROOT / "examples/guide-before.yaml").read_text()
     (made,) = manifests(inject(["-f", "-", *options], {}, io.StringIO(job)).text)
     (sidecar,) = made["spec"]["template"]["spec"]["initContainers"]
-    assert sidecar["image"] == "registry.example/k6-sweep:0.1.0"
+    assert sidecar["image"] == "registry.example/k6-sweep:1.0.0"
     assert env_of(sidecar)["SWEEP_PATTERN"] == "queue:*\ndedupe:*"

@@ -28,7 +28,7 @@ BASIS: dict[str, Any] = {
     },
 }
 OPTIONS = (
-    *("--image", "registry.example/k6-sweep:0.1.0", "--redis-url", "redis://redis:6379"),
+    *("--image", "registry.example/k6-sweep:1.0.0", "--redis-url", "redis://redis:6379"),
     *("--pattern", "stream:*", "--pattern", "queue:*", "--max-keys", "5000"),
 )
 STRANGE = "queue:{a}<&>\u00e9*"

@@ -24,7 +24,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
   k6-sweep watch --redis-url redis://redis:6379 --pattern 'queue:*' & k6 run script.js; wait
 
   # Add k6-sweep to the manifest of a load test
-  k6-sweep inject -f job.yaml --image registry.example/k6-sweep:0.1.0 \\
+  k6-sweep inject -f job.yaml --image registry.example/k6-sweep:1.0.0 \\
       --redis-url rediss://redis.staging:6379 --pattern 'queue:*' \\
       --allowed-namespace 'load-*' | kubectl apply -f -
 """,
@@ -90,12 +90,12 @@ EXAMPLES: Final[Mapping[str, str]] = {
 """,
     "k6-sweep inject": """\
   # Add k6-sweep to the Job of a load test, and apply it
-  k6-sweep inject -f job.yaml -n load-test --image registry.example/k6-sweep:0.1.0 \\
+  k6-sweep inject -f job.yaml -n load-test --image registry.example/k6-sweep:1.0.0 \\
       --redis-url rediss://redis.staging:6379 --redis-password-secret redis --pattern 'queue:*' \\
       --allowed-namespace 'load-*' | kubectl apply -f -
 
   # Delete only what the test made, and stop the test if Redis cannot be reached
-  k6-sweep inject -f job.yaml --image registry.example/k6-sweep:0.1.0 --only-new --preflight \\
+  k6-sweep inject -f job.yaml --image registry.example/k6-sweep:1.0.0 --only-new --preflight \\
       --redis-url redis://redis:6379 --pattern 'queue:*' > job-with-k6-sweep.yaml
 
   # Remove k6-sweep from a manifest
