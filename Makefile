@@ -116,6 +116,7 @@ bench: $(BIN)/.installed  ## compare with other ways to delete, and measure the 
 	$(BIN)/python -m bench.fat
 	$(BIN)/python -m bench.wait
 	$(BIN)/python -m bench.token
+	$(BIN)/python -m bench.floods
 	$(if $(wildcard .tools/kube-apiserver),$(BIN)/python -m bench.kubernetes)
 	$(if $(BEFORE),$(BIN)/python -m bench.before $(BEFORE))
 

@@ -20,6 +20,8 @@ const deletedKeys = new Counter('k6_sweep_deleted_keys');
 
 const PATH = '/internal/redis/cleanup';
 const RESERVE = 5; // seconds of teardownTimeout that remain for the last answer and for the rest of teardown()
+const REFUSED = 1212; // https://grafana.com/docs/k6/latest/javascript-api/error-codes/
+const PATIENCE = 10; // seconds for an endpoint that refuses the connection: it may be starting; a wrong address does not get better
 const UNITS = { ms: 0.001, s: 1, m: 60, h: 3600 };
 
 // Sweeps and returns k6-sweep's report, or null if there is none. It never throws: the check and the log show a failure.
@@ -29,7 +31,8 @@ const UNITS = { ms: 0.001, s: 1, m: 60, h: 3600 };
 //   seconds     how long to wait; the default is teardownTimeout less RESERVE
 export function cleanup({ url = __ENV.K6_SWEEP_URL, token = __ENV.K6_SWEEP_TOKEN, patterns, dryRun = false, seconds } = {}) {
   const until = Date.now() + 1000 * (seconds || Math.max(1, teardownSeconds() - RESERVE));
-  const outcome = url && token ? sweep(url, token, { patterns, dry_run: dryRun }, until) : { error: 'set K6_SWEEP_URL and K6_SWEEP_TOKEN' };
+  const missing = Object.entries({ K6_SWEEP_URL: url, K6_SWEEP_TOKEN: token }).filter(([, value]) => !value).map(([name]) => name);
+  const outcome = missing.length ? { error: `${missing.join(' and ')} not set` } : sweep(url, token, { patterns, dry_run: dryRun }, until);
   check(outcome, { 'k6-sweep has swept': ({ error }) => !error });
   if (outcome.error) {
     console.error(`k6-sweep: ${outcome.error}`);
@@ -50,13 +53,14 @@ function sweep(url, token, order, until) {
     timeout: left(),
   });
   const base = url.replace(/\/+$/, '');
+  const givesUp = Date.now() + 1000 * PATIENCE;
   let started;
   let pause = 1;
   for (;;) {
     started = http.post(`${base}${PATH}`, JSON.stringify(order), params());
     // A running test, perhaps this one, has a watcher that will delete these keys at its end: nothing is left to do.
     if (started.status === 409 && (parsed(started) || {}).will_sweep) return { report: { status: 'handed-over', matched: 0 }, deleted_count: 0 };
-    if (!mayRetry(started) || Date.now() >= until) break;
+    if (!mayRetry(started) || Date.now() >= (started.error_code === REFUSED ? Math.min(until, givesUp) : until)) break;
     sleep(pause);
     pause = Math.min(5, pause * 1.5);
   }

@@ -91,15 +91,20 @@ class Served:
 
 @contextlib.contextmanager
 def served(
-    redis_url: str, *options: str, patterns: Sequence[str] = ("test:*",), env: Mapping[str, str] = {}
+    redis_url: str,
+    *options: str,
+    patterns: Sequence[str] = ("test:*",),
+    env: Mapping[str, str] = {},
+    limits: Sequence[str] = (),
 ) -> Iterator[Served]:
-    """Start the endpoint, wait until it listens, and end it afterwards."""
+    """Start the endpoint, perhaps with limits of prlimit(1); wait until it listens, and end it afterwards."""
+    limit = ("prlimit", *limits) if limits else ()
     words = [word for pattern in patterns for word in ("--pattern", pattern)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
     token = {} if "--admin-token-file" in options else {"SWEEP_ADMIN_TOKEN": TOKEN}
     listen = () if "--listen" in options else ("--listen", "127.0.0.1:0")
     process = subprocess.Popen(
-        [sys.executable, "-m", "k6_sweep", "serve", "--redis-url", redis_url, *words, *listen, *options],
+        [*limit, sys.executable, "-m", "k6_sweep", "serve", "--redis-url", redis_url, *words, *listen, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -130,7 +135,12 @@ def served(
         stderr.close()
 
 
-def memory(pid: int) -> int:
+def memory(pid: int, field: str = "VmRSS:") -> int:
     """Return a process's resident memory in KiB."""
     words = Path(f"/proc/{pid}/status").read_text().split()
-    return int(words[words.index("VmRSS:") + 1])
+    return int(words[words.index(field) + 1])
+
+
+def peak_memory(pid: int) -> int:
+    """Return the most resident memory that a process has had, in KiB."""
+    return memory(pid, "VmHWM:")

@@ -5,11 +5,10 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from k6_sweep.api.gate import QUIET
 from k6_sweep.api.throttle import Throttle
 from k6_sweep.log import Log, LogEvent
 
-_QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Routes that are called every few seconds; they are logged at level debug only."""
 _MOST: Final = 200
 """Characters of a method or a path that are logged: a client chooses both, and must not fill the log."""
 
@@ -45,7 +44,7 @@ class Audited:
             # Clients with the token are accountable for each request; others could fill the log; metrics count all.
             left_out = 0 if scope["state"].get("trusted") else self._throttle.passes((route, status))
             if left_out is not None:
-                self._write(scope, status, facts | ({"left_out": left_out} if left_out else {}), route in _QUIET)
+                self._write(scope, status, facts | ({"left_out": left_out} if left_out else {}), route in QUIET)
 
     def _write(self, scope: Scope, status: int, facts: Mapping[str, Any], quiet: bool) -> None:
         client = scope.get("client")

@@ -20,6 +20,8 @@ REQUEST_SECONDS: Final = 10.0
 Without the token, for sending the answer as well. uvicorn has no such limit: clients that send or read a byte a second
 would hold their connections for ever.
 """
+_LARGE_ANSWER: Final = 4096
+"""Bytes of an answer that may wait for the client and do not count."""
 _RESET: Final = struct.pack("ii", 1, 0)
 """Linger for 0 seconds.
 
@@ -31,6 +33,8 @@ class Connection(H11Protocol):
     """A connection of uvicorn that ends if its client is too slow, or if the crowd needs its place."""
 
     _overdue: asyncio.TimerHandle | None = None
+    _received = 0
+    """Bytes that came since the latest answer."""
     _unread = 0
     """Bytes of the request that came after its answer."""
 
@@ -57,6 +61,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own signature
         """Start the timer for the first request."""
+        transport.set_write_buffer_limits(high=_LARGE_ANSWER)
         super().connection_made(transport)
         self._watch()
 
@@ -69,15 +74,32 @@ class Connection(H11Protocol):
             if self._unread > MOST_BYTES:
                 self.end()
                 return
+        self._received += len(data)
         super().data_received(data)
         self._watch()
+        self._count()
 
     def on_response_complete(self) -> None:
         """Let the next request begin."""
         self._unread = 0
         self.cycle.body = bytearray()  # what came together with the headers
+        if not self._trusted and self.conn.their_state is h11.DONE and self.conn.trailing_data[0]:
+            # Hundreds of requests in one packet would have their turn before the next client's first one.
+            self.transport.close()
         super().on_response_complete()
+        self._received = len(self.conn.trailing_data[0])  # the next request
         self._watch()
+        self._count()
+
+    def pause_writing(self) -> None:
+        """Wait until the client has read."""
+        super().pause_writing()
+        self._count()
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        super().resume_writing()
+        self._count()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close the idle connection, with a time limit for the client to read the rest."""
@@ -106,6 +128,10 @@ class Connection(H11Protocol):
             self.transport.close()
         else:
             super().send_400_response(msg)
+
+    def _count(self) -> None:
+        if not self.transport.is_closing():
+            self._crowd.hold(self, self._received + self.transport.get_write_buffer_size())
 
     def _trust(self) -> None:
         """Keep the connection's place, because a request on it has the token."""

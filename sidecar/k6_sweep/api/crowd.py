@@ -1,4 +1,4 @@
-"""Bounds the open connections of one port: above the limit, a new connection takes the place of an old one.
+"""Bounds the connections of one port and the bytes that they hold: above the limit, an old one makes room.
 
 A connection that has shown the token keeps its place. Of the others, the oldest one of the address with the most of
 them has to go. So a client that sends its request at once gets its answer, however many idle connections there are and
@@ -24,12 +24,16 @@ class Member(Protocol):
 class Crowd:
     """The open connections of one port."""
 
-    def __init__(self, most: int) -> None:
-        """Store the limit."""
+    def __init__(self, most: int, most_bytes: int) -> None:
+        """Store the limits: of connections, and of the bytes that those without the token hold."""
         self._most = most
+        self._most_bytes = most_bytes
         self._trusted: set[Member] = set()
         self._others: dict[str, dict[Member, None]] = {}
         """Connections that have not shown the token, by address, the oldest first."""
+        self._held: dict[Member, int] = {}
+        """Bytes of requests and answers in memory; only of connections in `_others`."""
+        self._bytes = 0
         self._size = 0
 
     def admit(self, member: Member) -> None:
@@ -47,6 +51,18 @@ class Crowd:
             self.leave(oldest)
             oldest.end()
 
+    def hold(self, member: Member, size: int) -> None:
+        """Note how many bytes a connection holds; above the limit, end the one that holds the most."""
+        if member not in self._others.get(member.address, {}):
+            return
+        self._bytes += size - self._held.pop(member, 0)
+        if size:
+            self._held[member] = size
+        if self._bytes > self._most_bytes:
+            largest = max(self._held, key=lambda each: self._held[each])
+            self.leave(largest)
+            largest.end()
+
     def trust(self, member: Member) -> None:
         """Keep the place of a connection that has shown the token."""
         if self._remove(member):
@@ -63,6 +79,7 @@ class Crowd:
         if member not in group:
             return False
         del group[member]
+        self._bytes -= self._held.pop(member, 0)
         if not group:
             del self._others[member.address]
         return True

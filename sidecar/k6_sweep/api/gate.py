@@ -23,6 +23,10 @@ LONGEST_HEADERS: Final = 32 * 1024
 TOKEN_HEADER: Final = "X-Admin-Token"  # noqa: S105  # the header's name, not a token
 TOKEN: Final = Security(APIKeyHeader(name=TOKEN_HEADER, auto_error=False, description="The admin token."))
 """Declares in the OpenAPI document that a route needs the token; `Gate` checks it."""
+QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that are called every few seconds, and have short answers."""
+_MOST_READERS: Final = 16
+"""Answers of other paths at a time, for clients that need no token: the pages of /docs have megabytes."""
 _CLOSE: Final = {"Connection": "close"}
 """Headers of an answer that is sent before the body was read: the next bytes on the connection are no request."""
 
@@ -48,6 +52,7 @@ class Gate:
         self._guarded = guarded
         self._settings = settings
         self._log = log
+        self._reading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -57,8 +62,17 @@ class Gate:
             scope["route"] = route  # the audit logs it
         if refusal := self._refusal(scope, guarded=route is not None):
             await refusal(scope, receive, send)
-        else:
+        elif route or scope["path"] in QUIET:
             await self._app(scope, _limited(scope, receive) if route else receive, send)
+        elif self._reading >= _MOST_READERS:
+            busy = problem(503, "too many clients read the documentation; retry", headers={"Retry-After": "5"})
+            await busy(scope, receive, send)
+        else:
+            self._reading += 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._reading -= 1
 
     def _refusal(self, scope: Scope, guarded: bool) -> Response | None:
         headers = Headers(scope=scope)

@@ -25,11 +25,13 @@ _REST: Final = 0.1
 """Seconds without accepting after the system has refused to accept."""
 _FAREWELL: Final = 2.0
 """Seconds that a client has to answer the end of TLS."""
-_KERNEL_BUFFER: Final = 16 * 1024
+_KERNEL_BUFFER: Final = 32 * 1024
 """Bytes that the kernel may hold in each direction of a connection; they take twice as much memory.
 
 It counts for the container's limit. By default it grows to megabytes.
 """
+_MOST_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of requests and answers that all connections without the token may hold together."""
 
 
 class Listener:
@@ -39,7 +41,7 @@ class Listener:
         """Store the arguments; `most` is the limit of open connections."""
         self.config = config
         self._bound = bound
-        self._crowd = Crowd(most)
+        self._crowd = Crowd(most, _MOST_BYTES)
         self._log = log
 
     def start(self, state: ServerState) -> None:

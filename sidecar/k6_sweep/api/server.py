@@ -19,8 +19,8 @@ _KEEP_ALIVE: Final = 5
 """Seconds that a connection may be idle between requests."""
 _LAST_ANSWERS: Final = 1
 """Seconds that uvicorn waits at shutdown for the last answers to be sent."""
-_CONNECTIONS: Final = 1024
-"""Open connections of the public port. Each takes 25 to 100 KiB, depending on what its client sends."""
+_CONNECTIONS: Final = 2048
+"""Open connections of the public port. Each takes 25 KiB, in addition to the bytes that it holds."""
 _TLS_CONNECTIONS: Final = 256
 """The same with TLS, which takes another 300 KiB."""
 _PROBE_CONNECTIONS: Final = 32

@@ -29,19 +29,19 @@ def admitted(crowd: Crowd, *addresses: str) -> list[Fake]:
 
 def test_the_oldest_has_to_go() -> None:
     """Above the limit, the oldest connection ends, and the new one stays."""
-    first, second, third = admitted(Crowd(2), "a", "a", "a")
+    first, second, third = admitted(Crowd(2, 100), "a", "a", "a")
     assert (first.ended, second.ended, third.ended) == (["a"], [], [])
 
 
 def test_of_the_address_with_the_most() -> None:
     """One address cannot displace others."""
-    members = admitted(Crowd(3), "quiet", "loud", "loud", "loud", "loud")
+    members = admitted(Crowd(3, 100), "quiet", "loud", "loud", "loud", "loud")
     assert [bool(member.ended) for member in members] == [False, True, True, False, False]
 
 
 def test_the_token_keeps_a_place() -> None:
     """A connection that has shown the token never ends for another one; if all have shown it, the new one ends."""
-    crowd = Crowd(2)
+    crowd = Crowd(2, 100)
     first, second = admitted(crowd, "a", "a")
     crowd.trust(first)
     (third,) = admitted(crowd, "a")
@@ -53,7 +53,7 @@ def test_the_token_keeps_a_place() -> None:
 
 def test_who_leaves_makes_room() -> None:
     """A connection that leaves, once or twice, with the token or without, makes room for exactly one."""
-    crowd = Crowd(2)
+    crowd = Crowd(2, 100)
     first, second = admitted(crowd, "a", "b")
     crowd.trust(first)
     for member in (first, first, second, second):
@@ -65,10 +65,27 @@ def test_who_leaves_makes_room() -> None:
     assert [bool(member.ended) for member in [*members, *admitted(crowd, "d")]] == [True, True, False, False]
 
 
+def test_the_largest_has_to_go() -> None:
+    """Above the limit of bytes, the connection that holds the most ends; those with the token do not count."""
+    crowd = Crowd(9, 100)
+    first, second, third = admitted(crowd, "a", "b", "c")
+    crowd.trust(third)
+    crowd.hold(third, 1000)
+    crowd.hold(first, 50)
+    crowd.hold(second, 40)
+    crowd.hold(first, 60)
+    assert (first.ended, second.ended, third.ended) == ([], [], [])
+    crowd.hold(second, 41)
+    assert (first.ended, second.ended, third.ended) == (["a"], [], [])
+    crowd.hold(second, 100)
+    crowd.hold(second, 101)
+    assert second.ended == ["b"]
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["stay", "trust", "leave"]))))
 def test_never_more_than_the_limit(steps: list[tuple[str, str]]) -> None:
     """Whatever happens, no more than the limit is open, and those with the token stay."""
-    crowd = Crowd(3)
+    crowd = Crowd(3, 100)
     members: list[Fake] = []
     trusted, gone = set(), set()
     for address, then in steps:
