@@ -149,6 +149,7 @@ def test_one_at_a_time(slow_endpoint: Served, redis: Node) -> None:
     for body in ({}, {"dry_run": True}):
         answer = slow_endpoint.post(body)
         assert (answer.code, answer.body["id"]) == (409, begun.body["id"])
+        assert answer.headers["retry-after"] == "5"
     place = begun.headers["location"]
     until(lambda: slow_endpoint.ask("GET", place).body["report"]["status"] == "complete")
     assert slow_endpoint.post({"dry_run": True}).code == 200
@@ -289,6 +290,7 @@ def test_a_token_file_may_be_rotated(url: str, token_file: Path) -> None:
     """The endpoint reads the token file at each request, and refuses the old token after a change."""
     with served(url, "--admin-token-file", str(token_file)) as endpoint:
         assert endpoint.post(token="first-token").code == 200
+        assert [line["problem"] for line in endpoint.events("unsafe setting") if "can be guessed" in line["problem"]]
         token_file.write_text("second-token")
         assert endpoint.post(token="first-token").code == 403
         assert endpoint.post(token="second-token").code == 200

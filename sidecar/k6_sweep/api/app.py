@@ -24,6 +24,8 @@ from k6_sweep.patterns import Pattern
 from k6_sweep.settings.all import Settings
 
 _PROBLEMS: Final = (HTTPException, RequestValidationError, BusyError, InUseError, StoppingError, Exception)
+_RETRY: Final = {"Retry-After": "5"}
+"""Seconds; the lock of a replica that was killed expires within them."""
 _EITHER: Final = SweepAnswer | ProblemAnswer
 
 
@@ -182,9 +184,9 @@ async def _answer(_: Request, error: Exception) -> Response:
         case RequestValidationError():
             return problem(400, "; ".join(map(in_our_words, error.errors())))
         case BusyError():
-            return problem(409, str(error), error.running)
+            return problem(409, str(error), error.running, headers=_RETRY)
         case InUseError():
-            return problem(409, str(error), will_sweep=error.will_sweep)
+            return problem(409, str(error), headers=_RETRY, will_sweep=error.will_sweep)
         case StoppingError():
             return problem(503, "the server is shutting down; retry")
     return problem(500, "internal error; the log has the details")
