@@ -71,7 +71,7 @@ def test_a_pod_whose_k6_would_be_started_again_is_refused(
     run_k6(pod, 3, folder)
     report = sidecar.report()
     assert (report["status"], sidecar.process.returncode) == ("refused", 4)
-    assert "restartPolicy: Never" in report["errors"][0]
+    assert "set the pod's to Never" in report["errors"][0]
     assert redis_node.ask("EXISTS", "test:1") == 1
 
 

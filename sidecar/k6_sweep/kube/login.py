@@ -3,7 +3,7 @@
 import logging
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Final, Protocol
@@ -38,8 +38,8 @@ class Login(Protocol):
     def who(self) -> str:
         """The identity, for messages."""
 
-    def load(self, configuration: Configuration, folder: str) -> None:
-        """Log in; `folder` may take files until the connection's settings are made from them."""
+    def load(self, configuration: Configuration, files: ExitStack) -> None:
+        """Log in; `files` may keep files until the connection's settings are made from them."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class ByAccount:
         """The identity, for messages."""
         return "the service account"
 
-    def load(self, configuration: Configuration, folder: str) -> None:  # noqa: ARG002  # one shape for all
-        """Read the files that the kubelet mounts."""
+    def load(self, configuration: Configuration, files: ExitStack) -> None:  # noqa: ARG002  # one shape for all
+        """Read the files that the kubelet mounts. A container's root may be read-only, so this writes no file."""
         InClusterConfigLoader(
             token_filename=str(self.account.folder / "token"),
             cert_filename=str(self.account.folder / "ca.crt"),
@@ -90,8 +90,9 @@ class ByKubeconfig:
             found = self._loader().current_context["context"].get("namespace")
         return str(found) if found else None
 
-    def load(self, configuration: Configuration, folder: str) -> None:
+    def load(self, configuration: Configuration, files: ExitStack) -> None:
         """Read the kubeconfig, and run its exec plugin if it names one."""
+        folder = files.enter_context(TemporaryDirectory(prefix="k6-sweep-"))
         with heard() as complaints:
             self._loader(folder).load_and_set(configuration)
         # The package only logs that a plugin failed, and goes on without a login.
@@ -124,8 +125,8 @@ def log_in(login: Login) -> ApiClient:
         LoginError: The login failed.
     """
     configuration = Configuration()
-    with _explained(login.who), TemporaryDirectory(prefix="k6-sweep-") as folder:
-        login.load(configuration, folder)
+    with _explained(login.who), ExitStack() as files:
+        login.load(configuration, files)
         context = _tls(configuration)
     # Their content is in `context`, and files of a kubeconfig's keys must not stay on the disk.
     configuration.ssl_ca_cert = configuration.cert_file = configuration.key_file = None
