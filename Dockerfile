@@ -7,7 +7,8 @@
 # An empty EXTRAS= leaves out the packages of `serve` and metrics; EXTRAS=api,aws adds the login by IAM, 23.4 MB: botocore.
 #
 # All packages come from locks/, with their hashes: `make lock` renews them. Two builds with the same SOURCE_DATE_EPOCH and the same base
-# have the same layers, if the builder also sets the files' times (buildah bud --timestamp, docker buildx with rewrite-timestamp=true).
+# have the same layers, if the builder also sets the files' times (buildah bud --timestamp, docker buildx with rewrite-timestamp=true). The
+# files of packages get that time here already: bytecode that an import writes contains it.
 ARG BASE=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 FROM ${BASE} AS build
@@ -22,7 +23,8 @@ COPY sidecar sidecar
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && pip install --no-index --no-deps --no-compile --prefix /install /wheels/*.whl \
  && rm -r /install/lib/python3*/site-packages/kubernetes/aio \
- && python -m compileall -q --invalidation-mode unchecked-hash -x 'kubernetes/client/(api|models)/' -s /install -p /usr/local /install/lib
+ && python -m compileall -q --invalidation-mode unchecked-hash -x 'kubernetes/client/(api|models)/' -s /install -p /usr/local /install/lib \
+ && find /install -exec touch --no-dereference --date "@${SOURCE_DATE_EPOCH:-0}" {} +
 
 FROM ${BASE}
 ARG VERSION="" REVISION="" SOURCE_DATE_EPOCH
