@@ -16,7 +16,7 @@ define install
 	@test -n "$(PYTHON)" || { echo "k6-sweep needs Python 3.11 or newer, with its venv module; name one: make PYTHON=/path/to/python3" >&2; exit 2; }
 	@echo "Setting up $(VENV) with $(PYTHON), once: $(2)"
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
-	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --editable '.[$(1)]' | \
+	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile --editable '.[$(1)]' | \
 		sed -u -n 's/^Collecting \([A-Za-z0-9._-]*\).*/  \1/p; s/^ *Downloading .*(\([0-9.]* MB\).*/    \1/p; s/^Installing collected packages.*/  installing them/p'
 	@touch $@
 endef
