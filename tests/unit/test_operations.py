@@ -7,7 +7,7 @@ from pathlib import Path
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from k6_sweep.api.app import SWEPT
+from k6_sweep.api.document import SWEPT
 from k6_sweep.log import LogEvent
 from k6_sweep.metrics import ServerMetrics
 from k6_sweep.report import Report

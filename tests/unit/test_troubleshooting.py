@@ -11,21 +11,18 @@ CHART = "".join(path.read_text() for path in (ROOT / "charts" / "k6-sweep" / "te
 
 NO_MESSAGE = {
     *("option", "flag", "Parser", "ArgumentParser"),
-    *("APIKeyHeader", "FastAPI", "Field", "_said"),
+    *("APIKeyHeader", "FastAPI", "Field"),
     *("Counter", "Histogram", "gauge", "_gauge", "labelled"),
     "compile",
 }
 """Calls whose texts are the help, the OpenAPI document, metrics or regular expressions."""
 HELP = {
-    "cli.py",
+    *("cli.py", "api/document.py"),
     *("inject/comments.py", "inject/settings.py"),
     *(f"settings/{name}.py" for name in ("all", "help", "serve", "snapshot", "sweep", "watch")),
 }
 """Modules whose constants are texts of the help, or comments of manifests."""
 PARTS = {
-    "The progress of the sweep, or its result.",  # this and the next two are of the OpenAPI document
-    "The sweep is complete, or the dry run has counted the keys.",
-    "Sweeps a load test's keys from the whole Redis Cluster.",
     *("pip install '.[…]' in a checkout of k6-sweep", "pip install 'k6-sweep[…]'"),
     "the sweep's probes",
     "(without a name)",

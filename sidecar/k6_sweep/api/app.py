@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -12,12 +13,14 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
+from k6_sweep.api import document
 from k6_sweep.api.audit import Audited
 from k6_sweep.api.body import StrictRoute, in_our_words
 from k6_sweep.api.gate import TOKEN, Gate
+from k6_sweep.api.problems import failure, problem
 from k6_sweep.api.readiness import Readiness
 from k6_sweep.api.sweeps import BusyError, InUseError, StoppingError, Sweep, Sweeps
-from k6_sweep.api.wire import Order, ProblemAnswer, SweepAnswer, problem
+from k6_sweep.api.wire import Order, SweepAnswer
 from k6_sweep.log import Log
 from k6_sweep.metrics import ServerMetrics
 from k6_sweep.patterns import Pattern
@@ -26,42 +29,11 @@ from k6_sweep.settings.all import Settings
 _PROBLEMS: Final = (HTTPException, RequestValidationError, BusyError, InUseError, StoppingError, Exception)
 _RETRY: Final = {"Retry-After": "5"}
 """Seconds; the lock of a replica that was killed expires within them."""
-_EITHER: Final = SweepAnswer | ProblemAnswer
-
-
-def _said(description: str, model: Any = ProblemAnswer) -> dict[str, Any]:
-    return {"model": model, "description": description}
-
-
-_LONG: Final[dict[int | str, dict[str, Any]]] = {431: _said("The request line and the headers are longer than 32 KiB.")}
-SWEPT: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The sweep is complete, or the dry run has counted the keys."},
-    202: _said("The sweep has started; Location is the path of its state.", SweepAnswer),
-    400: _said("The body is not valid, or the request has query parameters."),
-    409: _said(
-        "A sweep is already running, on this replica or another; `id` is its id. Or a test is running that uses these "
-        "keys; with `will_sweep`, its watcher will delete them."
-    ),
-    413: _said("The body is longer than 64 KiB."),
-    **_LONG,
-    422: _said("A guard refused; nothing was deleted.", SweepAnswer),
-    500: _said("An internal error of k6-sweep.", _EITHER),
-    503: _said(
-        "Redis is unreachable or denied a command; nothing was deleted. Or the server is shutting down.", _EITHER
-    ),
-    504: _said("The sweep did not finish in time; `report` shows what was done.", SweepAnswer),
-}
-_SHOWN: Final[dict[int | str, dict[str, Any]]] = {
-    **_LONG,
-    200: {"description": "The progress of the sweep, or its result."},
-    400: _said("The request has query parameters."),
-    404: _said("This replica does not know this id; it keeps its latest 100 sweeps."),
-}
-
-_REFUSAL: Final = _said("The token is not valid, or a pattern is not within a configured pattern.")
-guarded: Final = APIRouter(route_class=StrictRoute, dependencies=[TOKEN], responses={403: _REFUSAL})
+guarded: Final = APIRouter(
+    route_class=StrictRoute, dependencies=[TOKEN], responses=document.REFUSED, tags=[document.SWEEPING]
+)
 """The routes that need the admin token."""
-unguarded: Final = APIRouter(responses={**_LONG})
+unguarded: Final = APIRouter(responses=document.OPEN, tags=[document.OBSERVING])
 """The routes of the kubelet and Prometheus, which send no token; a NetworkPolicy can restrict them."""
 
 
@@ -94,9 +66,11 @@ Known = Annotated[Sweep, Depends(_known)]
 
 
 # Two paths: scripts for teardown() usually call the first, admins the second, and neither has to change.
-@guarded.post("/internal/redis/cleanup", name="cleanup", responses=SWEPT)
-@guarded.post("/internal/admin/redis/cleanup", name="cleanup as admin", responses=SWEPT)
-async def clean(order: Order, request: Request, response: Response, service: Serving) -> SweepAnswer:
+@guarded.post("/internal/redis/cleanup", name="cleanup", response_model=SweepAnswer, responses=document.SWEPT)
+@guarded.post(
+    "/internal/admin/redis/cleanup", name="cleanup as admin", response_model=SweepAnswer, responses=document.SWEPT
+)
+async def clean(order: Order, request: Request, response: Response, service: Serving) -> Any:
     """Sweep, and answer when it is done; or at once, with `Prefer: respond-async`."""
     wanted = order.wanted or service.settings.pattern
     audit = request.state.audit
@@ -117,30 +91,31 @@ async def clean(order: Order, request: Request, response: Response, service: Ser
     audit |= {"result": report.status, "deleted": report.counts.deleted, "matched": report.counts.matched}
     if await request.is_disconnected():
         audit["client_gone"] = True
-    response.status_code = _code(sweep)
+    if (code := _code(sweep)) >= HTTPStatus.BAD_REQUEST:
+        return failure(request.scope, sweep, code)
     return SweepAnswer.of(sweep)
 
 
-@guarded.get("/sweeps/{sweep_id}", name="GET a sweep", responses=_SHOWN)
+@guarded.get("/sweeps/{sweep_id}", name="GET a sweep", responses=document.SHOWN)
 async def show(sweep: Known) -> SweepAnswer:
     """How far a sweep is, or how it ended."""
     return SweepAnswer.of(sweep)
 
 
-@guarded.delete("/sweeps/{sweep_id}", name="DELETE a sweep", responses=_SHOWN)
+@guarded.delete("/sweeps/{sweep_id}", name="DELETE a sweep", responses=document.SHOWN)
 async def cancel(sweep: Known) -> SweepAnswer:
     """Stop a sweep at its next batch; one that has ended stays as it is."""
     sweep.cancel()
     return SweepAnswer.of(sweep)
 
 
-@unguarded.get("/healthz")
+@unguarded.get("/healthz", responses=document.HEALTHY)
 async def healthz() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
 
 
-@unguarded.get("/readyz", responses={503: _said("Redis is unreachable, or the server is shutting down.")})
+@unguarded.get("/readyz", responses=document.READY)
 async def readyz(service: Serving) -> dict[str, str]:
     """Redis can be reached."""
     if service.sweeps.stopping:
@@ -150,7 +125,7 @@ async def readyz(service: Serving) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@unguarded.get("/metrics", response_class=PlainTextResponse)
+@unguarded.get("/metrics", response_class=PlainTextResponse, responses=document.SCRAPED)
 async def metrics(service: Serving) -> Response:
     """What this replica has done, for Prometheus."""
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -177,19 +152,20 @@ def _prefers_async(request: Request) -> bool:
     return "respond-async" in (word.partition(";")[0].strip() for word in words)
 
 
-async def _answer(_: Request, error: Exception) -> Response:
+async def _answer(request: Request, error: Exception) -> Response:
+    scope = request.scope
     match error:
         case HTTPException():
-            return problem(error.status_code, error.detail, headers=error.headers)
+            return problem(scope, error.status_code, error.detail, headers=error.headers)
         case RequestValidationError():
-            return problem(400, "; ".join(map(in_our_words, error.errors())))
+            return problem(scope, 400, "; ".join(map(in_our_words, error.errors())))
         case BusyError():
-            return problem(409, str(error), error.running, headers=_RETRY)
+            return problem(scope, 409, str(error), headers=_RETRY, id=error.running)
         case InUseError():
-            return problem(409, str(error), headers=_RETRY, will_sweep=error.will_sweep)
+            return problem(scope, 409, str(error), headers=_RETRY, will_sweep=error.will_sweep)
         case StoppingError():
-            return problem(503, "the server is shutting down; retry")
-    return problem(500, "internal error; the log has the details")
+            return problem(scope, 503, "the server is shutting down; retry")
+    return problem(scope, 500, "internal error; the log has the details")
 
 
 def make_app(service: Service, log: Log) -> FastAPI:
@@ -197,8 +173,9 @@ def make_app(service: Service, log: Log) -> FastAPI:
     # FastAPI's own page of the document loads its scripts from the internet.
     app: FastAPI = FastAPIOffline(
         title="k6-sweep",
-        version="1",
-        description="Sweeps a load test's keys from the whole Redis Cluster.",
+        version=version("k6-sweep"),
+        description=document.ABOUT,
+        openapi_tags=document.GROUPS,
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers=dict.fromkeys(_PROBLEMS, _answer),
@@ -208,7 +185,7 @@ def make_app(service: Service, log: Log) -> FastAPI:
     app.include_router(unguarded)
     app.add_middleware(Gate, guarded=guarded.routes, settings=service.settings, log=log)
     app.add_middleware(Audited, log=log, note=service.metrics.note_request)  # the outer one: it logs refusals too
-    _take_out_422(app.openapi())
+    document.finish(app.openapi())
     return app
 
 
@@ -219,11 +196,3 @@ def make_probe_app(service: Service, log: Log) -> FastAPI:
     app.include_router(unguarded)
     app.add_middleware(Audited, log=log, note=service.metrics.note_request)
     return app
-
-
-def _take_out_422(document: dict[str, Any]) -> None:
-    """Remove the 422 that FastAPI adds for each parameter: any text is a valid sweep id, and an unknown id is a 404."""
-    for operation in document["paths"]["/sweeps/{sweep_id}"].values():
-        operation["responses"].pop("422", None)
-    for unused in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(unused, None)

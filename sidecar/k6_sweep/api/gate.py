@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from k6_sweep.api.wire import problem
+from k6_sweep.api.problems import problem
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.settings.all import Settings
 
@@ -65,7 +65,7 @@ class Gate:
         elif route or scope["path"] in QUIET:
             await self._app(scope, _limited(scope, receive) if route else receive, send)
         elif self._reading >= _MOST_READERS:
-            busy = problem(503, "too many clients read the documentation; retry", headers={"Retry-After": "5"})
+            busy = problem(scope, 503, "too many clients read the documentation; retry", headers={"Retry-After": "5"})
             await busy(scope, receive, send)
         else:
             self._reading += 1
@@ -81,16 +81,17 @@ class Gate:
             # client might lose the answer.
             drops = _announced(headers) <= MOST_BYTES and not _is_ambiguous(headers)
             return problem(
+                scope,
                 403,
                 f"the {TOKEN_HEADER} header is missing, or its token is not valid",
                 headers=None if drops else _CLOSE,
             )
         # h11 has the same limit, but only for headers that come in several parts.
         if sum(len(name) + len(value) + 4 for name, value in headers.raw) > LONGEST_HEADERS:
-            return problem(431, f"the headers are longer than {LONGEST_HEADERS} bytes", headers=_CLOSE)
+            return problem(scope, 431, f"the headers are longer than {LONGEST_HEADERS} bytes", headers=_CLOSE)
         # RFC 9112, section 6.3: such a message may smuggle a second request past a proxy.
         if guarded and _is_ambiguous(headers):
-            return problem(400, "both Content-Length and Transfer-Encoding are set; send one", headers=_CLOSE)
+            return problem(scope, 400, "both Content-Length and Transfer-Encoding are set; send one", headers=_CLOSE)
         return None
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:

@@ -1,13 +1,11 @@
-"""The body of a request and the shapes of the answers, as JSON.
+"""The body of a request and the shape of the answer about a sweep, as JSON.
 
 The request's body and the first three fields of an answer are those of the handler that is usually written by hand, so
 that its callers need no change.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, model_validator
 
 from k6_sweep.api.sweeps import Sweep
@@ -91,25 +89,3 @@ class SweepAnswer(BaseModel):
             report=report.as_dict(),
             error=("; ".join(report.problems[:3]) or report.status) if report.status.is_failure else None,
         )
-
-
-class ProblemAnswer(BaseModel):
-    """Why nothing was done."""
-
-    error: str
-    id: str | None = Field(default=None, description="The id of the running sweep, if that is the reason.")
-    will_sweep: bool | None = Field(
-        default=None,
-        description="If a running test is the reason: whether its watcher will delete the keys of the request.",
-    )
-
-
-def problem(
-    code: int,
-    error: str,
-    running: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    will_sweep: bool | None = None,
-) -> JSONResponse:
-    """Return the answer that explains why k6-sweep did nothing."""
-    return JSONResponse(ProblemAnswer(error=error, id=running, will_sweep=will_sweep).model_dump(), code, headers)

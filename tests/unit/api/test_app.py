@@ -5,11 +5,13 @@ import io
 import json
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from jsonschema import Draft202012Validator
 
 from k6_sweep.api.app import Service, make_app
 from k6_sweep.api.gate import MOST_BYTES
@@ -206,6 +208,72 @@ def test_a_body_is_json_with_any_content_type(app: FastAPI, kind: str, text: byt
 def test_a_bad_body_is_named_in_our_words(app: FastAPI, text: bytes, error: str) -> None:
     """The answer to a bad body is a sentence about the problem, not FastAPI's list."""
     assert ask(app, body(text)).error == error
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        (None, "application/problem+json"),
+        ("*/*", "application/problem+json"),
+        ("application/json, text/plain, */*", "application/problem+json"),
+        ("application/json;q=0.9, application/problem+json", "application/problem+json"),
+        ("application/*", "application/problem+json"),
+        ("text/html", "application/problem+json"),
+        ("application/json", "application/json"),
+        ("Application/JSON; charset=utf-8, text/plain;q=0.5", "application/json"),
+    ],
+)
+def test_the_type_of_an_error_answer(app: FastAPI, accept: str | None, kind: str) -> None:
+    """An error has the type of Problem Details, or plain JSON for a client that asks for nothing else."""
+    for token in (TOKEN, {}):
+        asked = ask(app, body(b"{"), token | ({"Accept": accept} if accept else {}))
+        assert (b"content-type", kind.encode()) in asked.answer[0]["headers"]
+
+
+def test_an_error_has_all_fields(app: FastAPI) -> None:
+    """An error has the five fields of RFC 9457 and, unchanged, the fields of before."""
+    asked = ask(app, body(b""), {}, "GET", "//other.example/x y")
+    assert json.loads(asked.answer[1]["body"]) == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "Not Found",
+        "instance": "/other.example/x%20y",
+        "error": "Not Found",
+        "id": None,
+        "will_sweep": None,
+    }
+
+
+def test_a_failed_sweep_has_all_fields(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that failed has the fields of RFC 9457 beside those of every sweep."""
+    report = Report(Status.REFUSED, errors=("too many keys",))
+    monkeypatch.setattr(app.state.service.sweeps, "_work", lambda *_: report)
+    asked = ask(app, body(b'{"dry_run": true}'))
+    found = json.loads(asked.answer[1]["body"])
+    assert asked.code == found["status"] == 422
+    assert found["detail"] == found["error"] == "too many keys"
+    assert (found["deleted_count"], found["patterns"], found["dry_run"]) == (0, ["test:*"], True)
+    assert (found["report"]["status"], found["instance"]) == ("refused", f"/sweeps/{found['id']}")
+
+
+def test_the_document_has_an_example_for_each_answer(app: FastAPI) -> None:
+    """Each answer in the document has a description and examples, and each example is as its schema requires."""
+    document = app.openapi()
+    groups = {group["name"] for group in document["tags"]}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert set(operation["tags"]) <= groups
+            for code, response in operation["responses"].items():
+                assert response["description"] != HTTPStatus(int(code)).phrase
+                for kind, content in response["content"].items():
+                    assert content["examples"], (operation["summary"], code)
+                    schema = content.get("schema", {}) | {"components": document["components"]}
+                    for example in content["examples"].values():
+                        Draft202012Validator(schema).validate(example["value"])
+                        if code >= "400":
+                            assert kind in {"application/problem+json", "application/json"}
+                            assert example["value"]["status"] == int(code)
 
 
 def test_an_internal_fault(app: FastAPI, logged: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
