@@ -61,6 +61,8 @@ class LogEvent(StrEnum):
     SWEEP_STARTED = "sweep started"
     TEST_REGISTERED = "test registered"
     TOKEN_UNREADABLE = "admin token not readable"  # noqa: S105  # the name of an event
+    TOKENS_BROKEN = "admin tokens not read again"
+    TOKENS_CHANGED = "admin tokens changed"
     TOPOLOGY_UNREADABLE = "cluster topology not read"
     WAITING_FOR_CONTAINER = "waiting for the k6 container to end"
     WAITING_FOR_K6 = "waiting for k6"

@@ -286,6 +286,24 @@ def test_redis_denies(url: str, redis: Node) -> None:
         assert endpoint.post().body["deleted_count"] == 100
 
 
+def test_several_tokens(url: str, token_file: Path) -> None:
+    """While a file has both tokens, both are accepted, and the audit names the one of each request and its sweep."""
+    token_file.write_text("ci first-token\nsecond-token\n")
+    with served(url, "--admin-token-file", str(token_file)) as endpoint:
+        assert endpoint.post(token="first-token").code == 200
+        assert endpoint.post({"dry_run": True}, token="second-token").code == 200
+        token_file.write_text("second-token")
+        assert endpoint.post(token="first-token").code == 403
+        assert endpoint.post({"dry_run": True}, token="second-token").code == 200
+        until(lambda: len(endpoint.events("request")) == 4)
+        requests = [line.get("token_name") for line in endpoint.events("request")]
+        sweeps = [line["token_name"] for line in endpoint.events("sweep started")]
+        warned = [line["problem"].split(" has ")[0] for line in endpoint.events("unsafe setting")]
+    assert requests == ["ci", "line 2", None, "line 1"]
+    assert sweeps == ["ci", "line 2", "line 1"]
+    assert warned == ["the admin token ci", "the admin token line 2", "the admin token line 1"]
+
+
 def test_a_token_file_may_be_rotated(url: str, token_file: Path) -> None:
     """The endpoint reads the token file at each request, and refuses the old token after a change."""
     with served(url, "--admin-token-file", str(token_file)) as endpoint:
@@ -306,6 +324,7 @@ def test_a_token_file_may_be_rotated(url: str, token_file: Path) -> None:
         ((), {}, "a token is required"),
         ((), {"SWEEP_ADMIN_TOKEN": "with blank"}, "characters that an HTTP header cannot hold"),
         (("--admin-token-file", "/dev/null"), {}, "--admin-token-file is empty"),
+        (("--admin-token-file", __file__), {}, "--admin-token-file: line 2 is empty"),
         (("--admin-token-file", "/dev/null"), {"SWEEP_ADMIN_TOKEN": "x"}, "keep one"),
         (("--tls-cert-file", "/dev/null"), {"SWEEP_ADMIN_TOKEN": "x"}, "one is missing"),
         (

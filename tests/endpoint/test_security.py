@@ -17,8 +17,9 @@ from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 
 from k6_sweep.api.connection import REQUEST_SECONDS
-from k6_sweep.api.gate import same_token
+from k6_sweep.api.tokens import matching
 from k6_sweep.demo.servers import Node
+from k6_sweep.settings.tokens import Token, digest_of
 from tests.endpoint.served import ADMIN, INTERNAL, TOKEN, Served, memory, served
 from tests.support import keys_of, until
 
@@ -106,10 +107,14 @@ def test_two_tokens(attacked: Served) -> None:
         assert codes_of(raw(attacked, head.encode())) == [403]
 
 
-@given(st.binary(max_size=40), st.binary(max_size=40))
-def test_the_compare_sees_digests_only(given_token: bytes, expected: bytes) -> None:
-    """Tokens compare as equal only if they are; the compared digests always have the same length."""
-    assert same_token(given_token, expected) == (given_token == expected)
+@given(st.binary(max_size=40), st.lists(st.binary(max_size=40), unique=True))
+def test_the_compare_sees_digests_only(given_token: bytes, texts: list[bytes]) -> None:
+    """A token is found only if it is equal to one of several; the compared digests always have the same length."""
+    tokens = [Token(str(number), digest_of(text), is_short=False) for number, text in enumerate(texts)]
+    assert {len(token.digest) for token in tokens} <= {32}
+    for each in (given_token, *texts):
+        found = matching(each, tokens)
+        assert (found and texts[int(found.name)]) == (each if each in texts else None)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from k6_sweep.api.gate import TOKEN, Gate
 from k6_sweep.api.problems import failure, problem
 from k6_sweep.api.readiness import Readiness
 from k6_sweep.api.sweeps import BusyError, InUseError, StoppingError, Sweep, Sweeps
+from k6_sweep.api.tokens import Tokens
 from k6_sweep.api.wire import Order, SweepAnswer
 from k6_sweep.log import Log
 from k6_sweep.metrics import ServerMetrics
@@ -76,7 +77,11 @@ async def clean(order: Order, request: Request, response: Response, service: Ser
     audit = request.state.audit
     audit |= {"patterns": [pattern.text for pattern in wanted], "dry_run": order.counts_only}
     _check_within(wanted, service.settings.pattern)
-    asked_by = {"address": request.client.host if request.client else None, "token": audit["token"]}
+    asked_by = {
+        "address": request.client.host if request.client else None,
+        "token": audit["token"],
+        "token_name": audit["token_name"],
+    }
     sweep = service.sweeps.begin(wanted, order.counts_only, asked_by)
     audit["sweep"] = sweep.id
     # Also with respond-async: a sweep of another replica is a 409 at once, not a failure that the caller finds later.
@@ -183,7 +188,7 @@ def make_app(service: Service, log: Log) -> FastAPI:
     app.state.service = service
     app.include_router(guarded)
     app.include_router(unguarded)
-    app.add_middleware(Gate, guarded=guarded.routes, settings=service.settings, log=log)
+    app.add_middleware(Gate, guarded=guarded.routes, tokens=Tokens(service.settings, log))
     app.add_middleware(Audited, log=log, note=service.metrics.note_request)  # the outer one: it logs refusals too
     document.finish(app.openapi())
     return app

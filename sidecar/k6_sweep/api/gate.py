@@ -1,6 +1,5 @@
 """Judges a request by its headers: first the token, then the lengths; only then does any code read the body."""
 
-import hmac
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
@@ -13,8 +12,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from k6_sweep.api.problems import problem
-from k6_sweep.log import Log, LogEvent
-from k6_sweep.settings.all import Settings
+from k6_sweep.api.tokens import Tokens
 
 MOST_BYTES: Final = 64 * 1024
 """The size limit of a request's body; a longer one gets status 413."""
@@ -36,22 +34,16 @@ def fingerprint(token: bytes) -> str:
     return sha256(b"k6-sweep token " + token).hexdigest()[:8]
 
 
-def same_token(given: bytes, expected: bytes) -> bool:
-    """Return whether the tokens are equal, in a time that depends on neither: their digests have the same length."""
-    return hmac.compare_digest(sha256(given).digest(), sha256(expected).digest())
-
-
 class Gate:
     """ASGI middleware that accepts or refuses a request by its headers, before any code reads the body.
 
     It is no FastAPI dependency, because FastAPI reads the body before it calls dependencies.
     """
 
-    def __init__(self, app: ASGIApp, guarded: Sequence[BaseRoute], settings: Settings, log: Log) -> None:
+    def __init__(self, app: ASGIApp, guarded: Sequence[BaseRoute], tokens: Tokens) -> None:
         self._app = app
         self._guarded = guarded
-        self._settings = settings
-        self._log = log
+        self._tokens = tokens
         self._reading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,22 +91,13 @@ class Gate:
         state = scope["state"]
         state["audit"]["token"] = ",".join(fingerprint(each) for each in given[:2])
         # Of two tokens, a proxy may have checked the other one.
-        if len(given) != 1 or not self._is_valid(given[0]):
+        if len(given) != 1 or not (token := self._tokens.find(given[0])):
             return False
+        state["audit"]["token_name"] = token.name
         state["trusted"] = True
         if "trust" in state:  # the connection's
             state["trust"]()
         return True
-
-    def _is_valid(self, given: bytes) -> bool:
-        try:
-            # From its file at each request: a rotated token counts at once.
-            expected = self._settings.current_admin_token()
-        except OSError as error:
-            self._log.error(LogEvent.TOKEN_UNREADABLE, problem=str(error))
-            return False
-        # An empty file must not accept an empty header.
-        return same_token(given, expected) and bool(expected)
 
 
 def _announced(headers: Headers) -> int:

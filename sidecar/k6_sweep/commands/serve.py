@@ -29,8 +29,6 @@ from k6_sweep.sweep.preflight import problems
 from k6_sweep.sweep.result import OnProgress, Progress
 from k6_sweep.sweep.time_limit import TimeLimit
 
-_SHORT: Final = 16
-"""Characters of a token; 16 random ones cannot be guessed over a network."""
 _PROBE_PATIENCE: Final = 1.0
 """Seconds that Redis may take for each step of a readiness probe; the chart's probe waits 5 s for all steps."""
 
@@ -74,9 +72,6 @@ def serve(context: Context) -> Report:
     service = Service(settings, sweeps, readiness, metrics)
     _stop_by_signal(settings, sweeps, context.signals())
     log_libraries()
-    if len(settings.current_admin_token()) < _SHORT:
-        text = f"the admin token has less than {_SHORT} characters and can be guessed; use `openssl rand -hex 32`"
-        log.warning(LogEvent.SETTINGS_WARNING, problem=text)
     with contextlib.ExitStack() as ports:
         listening = ports.enter_context(bind(settings.listen, "--listen"))
         host, port = listening.getsockname()[:2]

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from k6_sweep.names import how_to_install
 from k6_sweep.patterns import Pattern
-from k6_sweep.settings import mistakes, redis
+from k6_sweep.settings import redis
 from k6_sweep.settings.all import KUBELET_TERMINATION_LOG, Settings
 from k6_sweep.settings.read import Parser, read
 from k6_sweep.settings.snapshot import SnapshotSettings
@@ -133,16 +133,8 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _token_problems(settings: Settings) -> Iterator[str]:
-    source = "--admin-token-file" if settings.admin_token_file else "SWEEP_ADMIN_TOKEN"
+def _token_problems(settings: Settings) -> list[str]:
     try:
-        token = settings.current_admin_token()
+        return settings.admin_tokens()[1]
     except OSError as error:
-        yield f"{source} cannot be read: {error}"
-        return
-    if not token:
-        yield f"{source} is empty; it must hold the token"
-    elif mistakes.is_placeholder(token.decode("latin-1")):
-        yield f"{source} has a name that nothing replaced in place of the token; give the token"
-    elif not all(0x21 <= byte <= 0x7E for byte in token):  # noqa: PLR2004  # the visible ASCII characters
-        yield f"{source} has characters that an HTTP header cannot hold; use visible ASCII characters without spaces"
+        return [f"--admin-token-file cannot be read: {error}"]

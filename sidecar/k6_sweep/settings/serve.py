@@ -6,6 +6,7 @@ from pathlib import Path
 from k6_sweep.files.regular import read_regular
 from k6_sweep.settings.options import Role, TakenBy, option
 from k6_sweep.settings.redis_url import Secret
+from k6_sweep.settings.tokens import Token, one_token, tokens_in
 from k6_sweep.settings.values import Address, readable_file, secret_file
 
 _HTTP = "HTTP endpoint"
@@ -49,7 +50,8 @@ class ServeSettings:
         _HTTP,
         TakenBy.SERVE,
         "File with the token that clients send in the header X-Admin-Token, instead of the variable SWEEP_ADMIN_TOKEN. "
-        "k6-sweep reads it again at each request, so you can rotate the token.",
+        "It can have several tokens, one a line, each as TOKEN or NAME TOKEN; the log has the name. k6-sweep reads it "
+        "again at each request, so you can rotate the token.",
         role=Role.PROTECTS,
         why="With a default token, any client could sweep.",
         parse=secret_file,
@@ -75,12 +77,12 @@ class ServeSettings:
         metavar="FILE",
     )
 
-    def current_admin_token(self) -> bytes:
-        """Return the current token; empty if there is none.
+    def admin_tokens(self) -> tuple[list[Token], list[str]]:
+        """Return the current tokens, and a sentence for each problem.
 
         Raises:
-            OSError: Its file cannot be read.
+            OSError: Their file cannot be read.
         """
         if self.admin_token_file is not None:
-            return read_regular(self.admin_token_file).strip()
-        return self.admin_token.reveal().encode() if self.admin_token else b""
+            return tokens_in(read_regular(self.admin_token_file), "--admin-token-file")
+        return one_token(self.admin_token.reveal().encode() if self.admin_token else b"", "SWEEP_ADMIN_TOKEN")

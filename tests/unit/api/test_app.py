@@ -283,5 +283,6 @@ def test_an_internal_fault(app: FastAPI, logged: io.StringIO, monkeypatch: pytes
     with pytest.raises(ZeroDivisionError):
         asyncio.run(app(scope_of(TOKEN), asked.receive, asked.send))
     assert (asked.code, asked.error) == (500, "internal error; the log has the details")
-    (line,) = map(json.loads, logged.getvalue().splitlines())
+    warning, line = map(json.loads, logged.getvalue().splitlines())
+    assert "the admin token line 1 has less than 16 characters" in warning["problem"]
     assert (line["event"], line["code"], line["patterns"]) == ("request", 500, ["test:*"])
