@@ -56,6 +56,7 @@ class LogEvent(StrEnum):
     SNAPSHOT_KEPT = "snapshot kept"
     SNAPSHOT_NOT_MARKED = "snapshot not marked as used"
     SNAPSHOT_TAKEN = "snapshot taken"
+    SWEEP_NOT_RECORDED = "sweep not recorded"
     SWEEP_PROGRESS = "sweep in progress"
     SWEEP_SLOW = "sweep is slow"
     SWEEP_STARTED = "sweep started"

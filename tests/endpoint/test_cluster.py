@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,3 +112,61 @@ def test_the_lock_finds_its_slot(small_cluster: LocalCluster, keys: int) -> None
 
 def _owns(slots: list[tuple[int, int, list[object]]], port: int, slot: int) -> bool:
     return any(first <= slot <= last and owner[1] == port for first, last, owner, *_ in slots)
+
+
+def _lines_of(endpoint: Served) -> dict[str, dict[str, Any]]:
+    answer = endpoint.ask("GET", "/sweeps")
+    assert (answer.code, answer.body["problem"]) == (200, None)
+    return {line["id"]: line for line in answer.body["sweeps"]}
+
+
+@pytest.mark.every_server
+def test_a_killed_replicas_sweep_counts_as_killed(cluster: LocalCluster) -> None:
+    """Another replica shows a sweep as running while it runs; after SIGKILL, as incomplete with its last counts."""
+    write_keys(cluster, [b"test:%d" % number for number in range(3000)])
+    with served(cluster.url, "--max-rate", "40") as first, served(cluster.url) as second:
+        begun = first.post(headers={"Prefer": "respond-async"})
+        place, sweep = begun.headers["location"], begun.body["id"]
+        assert second.ask("GET", place).body["report"]["status"] == "sweeping"
+        busy = second.post()
+        assert (busy.code, busy.headers["retry-after"]) == (409, "5")
+        assert {name: busy.body[name] for name in ("id", "who", "since")} == {
+            name: begun.body[name] for name in ("id", "who", "since")
+        }
+        assert f"sweep {sweep} of {busy.body['who']} (since {busy.body['since']}) is running" in busy.body["error"]
+        assert second.ask("DELETE", place).code == 409
+        until(lambda: second.ask("GET", place).body["deleted_count"] > 0)  # its notes have the progress
+        assert _lines_of(second)[sweep]["state"] == "sweeping"
+        first.process.kill()
+        until(lambda: second.ask("GET", place).body["report"]["status"] != "sweeping")
+        dead = second.ask("GET", place).body
+        assert (dead["report"]["status"], dead["report"]["exact"]) == ("incomplete", False)
+        assert 0 < dead["deleted_count"] <= 3000 - len(keys_of(cluster.primaries))
+        assert "stopped renewing the sweep lock before it recorded a result" in dead["error"]
+        assert _lines_of(second)[sweep]["state"] == "incomplete"
+        assert second.ask("DELETE", place).body == dead
+        assert second.post().code == 200
+        assert [line["state"] for line in _lines_of(second).values()] == ["complete", "incomplete"]
+
+
+def test_an_end_survives_its_replica(cluster: LocalCluster) -> None:
+    """The list is of all replicas, and a sweep's end stays readable when its replica has ended; no key is named."""
+    write_keys(cluster, [b"test:key-%d" % number for number in range(100)])
+    with served(cluster.url) as second:
+        with served(cluster.url) as first:
+            ended = first.post({"patterns": ["test:key-*"]}).body
+            dry = second.post({"dry_run": True}).body
+            lines = _lines_of(first)
+            assert list(lines) == [dry["id"], ended["id"]]
+            assert lines == _lines_of(second)
+        other = second.ask("GET", lines[ended["id"]]["link"])
+        whole, short = ended["report"], other.body["report"]
+        assert {**whole, "by_shard": None} == {**short, "by_shard": None}
+        assert other.body | {"report": None} == ended | {"report": None}
+    with served(cluster.url) as third:
+        assert list(_lines_of(third)) == [dry["id"], ended["id"]]
+        assert third.ask("GET", f"/sweeps/{'0' * 12}").code == 404
+    slot = key_slot(b"test:{k6-sweep}sweeps")
+    owner = next(node for node in cluster.primaries if _owns(node.ask("CLUSTER", "SLOTS"), node.port, slot))
+    assert 3_000_000 < owner.ask("PTTL", "test:{k6-sweep}sweeps") <= 3_600_000
+    assert b"key-7" not in owner.ask("GET", "test:{k6-sweep}sweeps")

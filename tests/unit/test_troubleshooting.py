@@ -25,6 +25,7 @@ HELP = {
 PARTS = {
     *("pip install '.[…]' in a checkout of k6-sweep", "pip install 'k6-sweep[…]'"),
     "the sweep's probes",
+    "list of sweeps",
     "(without a name)",
     "\x1b[…m…\x1b[0m",  # a colour
     *("… keys found", "pass …: …, …"),  # above the progress bars

@@ -1,12 +1,11 @@
 """The FastAPI application: its routes, and the answers to errors."""
 
 import asyncio
-from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Annotated, Any, Final, cast
+from typing import Any, Final
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
@@ -17,53 +16,22 @@ from k6_sweep.api import document
 from k6_sweep.api.audit import Audited
 from k6_sweep.api.body import StrictRoute, in_our_words
 from k6_sweep.api.gate import TOKEN, Gate
-from k6_sweep.api.problems import failure, problem
-from k6_sweep.api.readiness import Readiness
-from k6_sweep.api.sweeps import BusyError, InUseError, StoppingError, Sweep, Sweeps
+from k6_sweep.api.problems import failure, problem, running
+from k6_sweep.api.service import RETRY, Service, Serving
+from k6_sweep.api.shown import shown
+from k6_sweep.api.sweeps import BusyError, InUseError, StoppingError, Sweep
 from k6_sweep.api.tokens import Tokens
 from k6_sweep.api.wire import Order, SweepAnswer
 from k6_sweep.log import Log
-from k6_sweep.metrics import ServerMetrics
 from k6_sweep.patterns import Pattern
-from k6_sweep.settings.all import Settings
 
 _PROBLEMS: Final = (HTTPException, RequestValidationError, BusyError, InUseError, StoppingError, Exception)
-_RETRY: Final = {"Retry-After": "5"}
-"""Seconds; the lock of a replica that was killed expires within them."""
 guarded: Final = APIRouter(
     route_class=StrictRoute, dependencies=[TOKEN], responses=document.REFUSED, tags=[document.SWEEPING]
 )
 """The routes that need the admin token."""
 unguarded: Final = APIRouter(responses=document.OPEN, tags=[document.OBSERVING])
 """The routes of the kubelet and Prometheus, which send no token; a NetworkPolicy can restrict them."""
-
-
-@dataclass(frozen=True)
-class Service:
-    """The objects that the routes use."""
-
-    settings: Settings
-    sweeps: Sweeps
-    readiness: Readiness
-    metrics: ServerMetrics
-
-
-# async, although it waits for nothing: FastAPI runs any other dependency in a thread pool.
-async def _service(request: Request) -> Service:
-    return cast("Service", request.app.state.service)
-
-
-Serving = Annotated[Service, Depends(_service)]
-
-
-async def _known(sweep_id: str, request: Request, service: Serving) -> Sweep:
-    if (sweep := service.sweeps.find(sweep_id)) is None:
-        raise HTTPException(404, "unknown sweep id on this replica, which keeps its latest 100 sweeps")
-    request.state.audit["sweep"] = sweep.id
-    return sweep
-
-
-Known = Annotated[Sweep, Depends(_known)]
 
 
 # Two paths: scripts for teardown() usually call the first, admins the second, and neither has to change.
@@ -91,27 +59,17 @@ async def clean(order: Order, request: Request, response: Response, service: Ser
     if _prefers_async(request) and not failed_at_once:
         response.status_code = HTTPStatus.ACCEPTED
         response.headers.update({"Location": f"/sweeps/{sweep.id}", "Preference-Applied": "respond-async"})
-        return SweepAnswer.of(sweep)
+        return SweepAnswer.of(sweep.record)
     report = await asyncio.shield(asyncio.wrap_future(sweep.ended))
     audit |= {"result": report.status, "deleted": report.counts.deleted, "matched": report.counts.matched}
     if await request.is_disconnected():
         audit["client_gone"] = True
     if (code := _code(sweep)) >= HTTPStatus.BAD_REQUEST:
-        return failure(request.scope, sweep, code)
-    return SweepAnswer.of(sweep)
+        return failure(request.scope, sweep.record, code)
+    return SweepAnswer.of(sweep.record)
 
 
-@guarded.get("/sweeps/{sweep_id}", name="GET a sweep", responses=document.SHOWN)
-async def show(sweep: Known) -> SweepAnswer:
-    """How far a sweep is, or how it ended."""
-    return SweepAnswer.of(sweep)
-
-
-@guarded.delete("/sweeps/{sweep_id}", name="DELETE a sweep", responses=document.SHOWN)
-async def cancel(sweep: Known) -> SweepAnswer:
-    """Stop a sweep at its next batch; one that has ended stays as it is."""
-    sweep.cancel()
-    return SweepAnswer.of(sweep)
+guarded.include_router(shown)
 
 
 @unguarded.get("/healthz", responses=document.HEALTHY)
@@ -165,9 +123,9 @@ async def _answer(request: Request, error: Exception) -> Response:
         case RequestValidationError():
             return problem(scope, 400, "; ".join(map(in_our_words, error.errors())))
         case BusyError():
-            return problem(scope, 409, str(error), headers=_RETRY, id=error.running)
+            return problem(scope, 409, str(error), headers=RETRY, **running(error.running))
         case InUseError():
-            return problem(scope, 409, str(error), headers=_RETRY, will_sweep=error.will_sweep)
+            return problem(scope, 409, str(error), headers=RETRY, will_sweep=error.will_sweep)
         case StoppingError():
             return problem(scope, 503, "the server is shutting down; retry")
     return problem(scope, 500, "internal error; the log has the details")

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from k6_sweep.api.problems import PROBLEM_JSON, FailedSweepAnswer, ProblemAnswer, details
+from k6_sweep.api.problems import PROBLEM_JSON, FailedSweepAnswer, ProblemAnswer, details, running
 from k6_sweep.api.wire import SweepAnswer
+from k6_sweep.cluster.lock import Holder
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -31,6 +32,9 @@ and the fields stay; answers may get new fields, so ignore those that you do not
 _CLEANUP: Final = "/internal/redis/cleanup"
 _ID: Final = "5f0c2a9be41d"
 _SWEEP: Final = f"/sweeps/{_ID}"
+_WHO: Final = "load/k6-sweep-api-7d9c5b-x2x4q"
+_HOLDER: Final = Holder(_ID, _WHO, 1795685400.0)
+_NO_QUERY: Final = "query parameters are not allowed; put patterns and dry_run into the body"
 _REPORT: Final[dict[str, Any]] = {
     "deleted": 0,
     "matched": 699803,
@@ -50,7 +54,10 @@ def _sweep(status: str, deleted: int = 0, error: str | None = None, **report: An
     """Return an example of an answer about a sweep."""
     report = _REPORT | {"status": status, "deleted": deleted, "errors": [error] if error else []} | report
     dry = report["dry_run"]
-    answer = SweepAnswer(id=_ID, deleted_count=deleted, patterns=["queue:*"], dry_run=dry, report=report, error=error)
+    patterns = ["queue:*"]
+    answer = SweepAnswer(
+        **running(_HOLDER), deleted_count=deleted, patterns=patterns, dry_run=dry, report=report, error=error
+    )
     return answer.model_dump()
 
 
@@ -67,7 +74,7 @@ def _problem(code: int, description: str, path: str = _CLEANUP, **examples: str 
             answer = ProblemAnswer(
                 **details(code, each, path),
                 error=each,
-                id=_ID if name == "sweep_running" else None,
+                **(running(_HOLDER) if name == "sweep_running" else {}),
                 will_sweep=True if name == "test_running" else None,
             )
             bodies[name] = answer.model_dump()
@@ -111,13 +118,13 @@ SWEPT: Final = {
         400,
         "The body is not valid, or the request has query parameters.",
         unknown_field="unknown field 'dryrun'; the fields are patterns, dry_run, dryRun",
-        query="query parameters are not allowed; put patterns and dry_run into the body",
+        query=_NO_QUERY,
     ),
     **_problem(
         409,
-        "A sweep is already running, on this replica or another; `id` is its id. Or a test is running that uses these "
-        "keys; with `will_sweep`, its watcher will delete them.",
-        sweep_running=f"sweep {_ID} is running; retry when it has ended",
+        "A sweep is already running, on this replica or another; `id`, `who` and `since` describe it. Or a test is "
+        "running that uses these keys; with `will_sweep`, its watcher will delete them.",
+        sweep_running=f"{_HOLDER} is running; retry when it has ended",
         test_running="the test of pod/load-x7k2p is running and uses these keys; its watcher will delete these keys "
         "when it has ended",
     ),
@@ -158,13 +165,45 @@ SHOWN: Final = {
         400,
         "The request has query parameters.",
         _SWEEP,
-        query="query parameters are not allowed; put patterns and dry_run into the body",
+        query=_NO_QUERY,
     ),
     **_problem(
         404,
-        "This replica does not know this id; it keeps its latest 100 sweeps.",
+        "Neither this replica nor the list in Redis has this id; `error` is where else to look.",
         _SWEEP,
-        unknown="unknown sweep id on this replica, which keeps its latest 100 sweeps",
+        unknown="unknown sweep id: this replica keeps its latest 100 sweeps, and Redis the latest 20 of all replicas "
+        "for an hour; for an older one, read the log of the replica that swept",
+    ),
+    **_problem(
+        503,
+        "Another replica may know this id, but Redis, which has its sweeps, does not answer or denies it.",
+        _SWEEP,
+        redis_away="this replica does not know the sweep, and cannot read those of other replicas: cannot reach "
+        "redis-0:6379: connection refused",
+    ),
+}
+CANCELLED: Final = {
+    **SHOWN,
+    **_problem(
+        409,
+        "Another replica runs this sweep; only that one can stop it.",
+        _SWEEP,
+        elsewhere=f"{_WHO}, another replica, runs this sweep; send the DELETE to that replica",
+    ),
+}
+LISTED: Final = {
+    **_LONG,
+    **_problem(400, "The request has query parameters.", "/sweeps", query=_NO_QUERY),
+    200: _with(
+        "The latest 20 sweeps of all replicas, newest first.",
+        {
+            "listed": {
+                "sweeps": [
+                    running(_HOLDER) | {"state": "complete", "deleted_count": 699803, "dry_run": False, "link": _SWEEP}
+                ],
+                "problem": None,
+            }
+        },
     ),
 }
 OPEN: Final = _LONG

@@ -13,8 +13,9 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from k6_sweep.api.sweeps import Sweep
 from k6_sweep.api.wire import SweepAnswer
+from k6_sweep.cluster.history import Record
+from k6_sweep.cluster.lock import Holder, in_utc
 
 PROBLEM_JSON: Final = "application/problem+json"
 
@@ -34,6 +35,8 @@ class ProblemAnswer(_Details):
 
     error: str = Field(description="The same text as `detail`.")
     id: str | None = Field(default=None, description="The id of the running sweep, if that is the reason.")
+    who: str | None = Field(default=None, description="The pod, or the host, of the replica that runs this sweep.")
+    since: str | None = Field(default=None, description="When this sweep began.")
     will_sweep: bool | None = Field(
         default=None,
         description="If a running test is the reason: whether its watcher will delete the keys of the request.",
@@ -52,7 +55,12 @@ def problem(
     return _answer(scope, ProblemAnswer(**details(code, error, path), error=error, **reason), headers)
 
 
-def failure(scope: Scope, sweep: Sweep, code: int) -> JSONResponse:
+def running(sweep: Holder) -> dict[str, Any]:
+    """Return the fields of ProblemAnswer for a sweep that is the reason."""
+    return {"id": sweep.id, "who": sweep.who, "since": None if sweep.since is None else in_utc(sweep.since)}
+
+
+def failure(scope: Scope, sweep: Record, code: int) -> JSONResponse:
     """Return the answer about a sweep that has ended without success."""
     answer = SweepAnswer.of(sweep)
     found = FailedSweepAnswer(**details(code, answer.error or "", f"/sweeps/{sweep.id}"), **dict(answer))

@@ -9,7 +9,10 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Final
 
+from k6_sweep.api.journal import Journal
 from k6_sweep.api.lock import LOCKED_FOR, Lock, kept
+from k6_sweep.cluster.history import Record
+from k6_sweep.cluster.lock import Holder
 from k6_sweep.errors import RedisError
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.patterns import Pattern
@@ -29,10 +32,10 @@ Work = Callable[[Settings, Log, TimeLimit, OnProgress], Report]
 
 
 class BusyError(Exception):
-    """A sweep is running, here or on another replica; `running` is its id."""
+    """A sweep is running, here or on another replica."""
 
-    def __init__(self, running: str) -> None:
-        super().__init__(f"sweep {running} is running; retry when it has ended")
+    def __init__(self, running: Holder) -> None:
+        super().__init__(f"{running} is running; retry when it has ended")
         self.running = running
 
 
@@ -53,8 +56,11 @@ class StoppingError(Exception):
 class Sweep:
     """One sweep: its request, its progress and its result."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, who: str) -> None:
         self.id = os.urandom(6).hex()
+        self.who = who
+        """The pod, or the host, of its replica."""
+        self.since = time.time()
         self.patterns = tuple(pattern.text for pattern in settings.pattern)
         self.dry_run = settings.dry_run
         self.admitted: Future[None] = Future()
@@ -77,6 +83,16 @@ class Sweep:
         # A new object, because the event loop's thread reads it without a lock.
         self._now = replace(self._now, progress=progress)
 
+    @property
+    def holder(self) -> Holder:
+        """The sweep as the holder of the lock."""
+        return Holder(self.id, self.who, self.since)
+
+    @property
+    def record(self) -> Record:
+        """The sweep with its current report."""
+        return Record(self.id, self.who, self.since, self.dry_run, self.report().as_dict(), self.patterns)
+
 
 class Sweeps:
     """Starts, stops and remembers the sweeps of this server. Any thread may call its methods."""
@@ -87,6 +103,7 @@ class Sweeps:
         work: Work,
         lock: Lock,
         log: Log,
+        journal: Journal,
         on_end: Callable[[Report], None] = lambda _: None,
         check_free: Callable[[Settings], None] = lambda _: None,
     ) -> None:
@@ -100,6 +117,7 @@ class Sweeps:
         self._work = work
         self._lock = lock
         self._log = log
+        self._journal = journal
         self._on_end = on_end
         self._latest: OrderedDict[str, Sweep] = OrderedDict()
         self._running: Sweep | None = None
@@ -124,8 +142,8 @@ class Sweeps:
             if self.stopping:
                 raise StoppingError
             if self._running:
-                raise BusyError(self._running.id)
-            sweep = Sweep(settings)
+                raise BusyError(self._running.holder)
+            sweep = Sweep(settings, self._journal.who)
             log = self._log.bind(run=sweep.id, **asked_by)
             # A thread: a sweep blocks (docs/decisions/0003-threads.md), and the event loop must answer meanwhile.
             thread = threading.Thread(target=self._run, args=(sweep, settings, log), name="sweep")
@@ -139,6 +157,11 @@ class Sweeps:
         """Return a sweep by its id; None if this server never had it or has forgotten it."""
         with self._one_at_a_time:
             return self._latest.get(sweep_id)
+
+    def own(self) -> list[Record]:
+        """Return the sweeps that this server remembers, except one that may not have begun."""
+        with self._one_at_a_time:
+            return [sweep.record for sweep in self._latest.values() if sweep.admitted.done()]
 
     def stop(self, at: float) -> None:
         """Start no more sweeps, and end the running one no later than `at`, a time of the monotonic clock."""
@@ -157,15 +180,16 @@ class Sweeps:
 
     def _run(self, sweep: Sweep, settings: Settings, log: Log) -> None:
         try:
-            if (running := self._lock.take(sweep.id, LOCKED_FOR)) is not None:
+            if (running := self._lock.take(sweep.holder, LOCKED_FOR)) is not None:
                 self._turn_away(sweep, BusyError(running))
                 return
-            with kept(self._lock, sweep.id):
+            with kept(self._lock, sweep.holder, lambda: self._note_progress(sweep)):
                 try:
                     self._check_free(settings)
                 except InUseError as error:
                     self._turn_away(sweep, error)
                     return
+                self._journal.note(sweep.record, sweep.report())
                 sweep.admitted.set_result(None)
                 report = self._swept(sweep, settings, log)
         except RedisError as error:  # of the lock; perhaps Redis set it and only the answer was lost
@@ -173,8 +197,15 @@ class Sweeps:
         except Exception:  # the last place that can log it
             log.exception(LogEvent.INTERNAL_ERROR)
             report = replace(sweep.report(), status=Status.ERROR, errors=("internal error",))
+        if sweep.admitted.done():
+            # Before the release: a sweep without an end and without the lock counts as killed.
+            self._journal.note(sweep.record, report)
         self._release(sweep, log)
         self._end(sweep, report, log)
+
+    def _note_progress(self, sweep: Sweep) -> None:
+        if sweep.admitted.done():
+            self._journal.note(sweep.record, sweep.report())
 
     def _turn_away(self, sweep: Sweep, error: BusyError | InUseError) -> None:
         """Forget a sweep that may not begin."""
@@ -198,7 +229,7 @@ class Sweeps:
 
     def _release(self, sweep: Sweep, log: Log) -> None:
         try:
-            self._lock.release(sweep.id)
+            self._lock.release(sweep.holder)
         except RedisError as error:
             log.warning(LogEvent.LOCK_NOT_RELEASED, problem=str(error))
 

@@ -1,4 +1,4 @@
-"""The body of a request and the shape of the answer about a sweep, as JSON.
+"""The body of a request and the shapes of the answers, as JSON.
 
 The request's body and the first three fields of an answer are those of the handler that is usually written by hand, so
 that its callers need no change.
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, model_validator
 
-from k6_sweep.api.sweeps import Sweep
+from k6_sweep.cluster.history import Record
 from k6_sweep.patterns import Pattern
 
 _PatternText = Annotated[StrictStr, Field(min_length=1, max_length=1000)]
@@ -69,23 +69,63 @@ class SweepAnswer(BaseModel):
 
     id: str = Field(description="The id of the sweep in /sweeps/{id}.")
     deleted_count: int = Field(description="Deleted keys; 0 in a dry run, where report.matched has the count.")
-    patterns: list[str] = Field(description="The patterns of the sweep.")
+    patterns: list[str] = Field(
+        description="The patterns of the sweep; for a sweep of another replica, empty if longer than 1,000 characters."
+    )
     dry_run: bool
     report: dict[str, Any] = Field(
         description="The report of every k6-sweep command. Its status is sweeping, complete, dry-run, incomplete, "
         "refused, failed or error."
     )
     error: str | None = Field(default=None, description="The first errors of the report.")
+    who: str = Field(description="The pod, or the host, of the replica that sweeps or swept.")
+    since: str = Field(description="When the sweep began.")
 
     @classmethod
-    def of(cls, sweep: Sweep) -> Self:
-        """Return the current state of a sweep."""
-        report = sweep.report()
+    def of(cls, sweep: Record) -> Self:
+        """Return the state of a sweep."""
+        errors = sweep.report["errors"]
         return cls(
             id=sweep.id,
-            deleted_count=report.counts.deleted,
+            deleted_count=sweep.report["deleted"],
             patterns=list(sweep.patterns),
             dry_run=sweep.dry_run,
-            report=report.as_dict(),
-            error=("; ".join(report.problems[:3]) or report.status) if report.status.is_failure else None,
+            report=dict(sweep.report),
+            error=("; ".join(errors[:3]) or sweep.status) if sweep.status.is_failure else None,
+            who=sweep.who,
+            since=sweep.began,
         )
+
+
+class SweepLine(BaseModel):
+    """One sweep of the list."""
+
+    id: str
+    state: str = Field(description="The status of its report: sweeping, complete, dry-run, incomplete, …")
+    who: str = Field(description="The pod, or the host, of the replica that sweeps or swept.")
+    since: str = Field(description="When the sweep began.")
+    deleted_count: int
+    dry_run: bool
+    link: str = Field(description="The path of its state.")
+
+    @classmethod
+    def of(cls, sweep: Record) -> Self:
+        """Return the line of a sweep."""
+        return cls(
+            id=sweep.id,
+            state=sweep.status,
+            who=sweep.who,
+            since=sweep.began,
+            deleted_count=sweep.report["deleted"],
+            dry_run=sweep.dry_run,
+            link=f"/sweeps/{sweep.id}",
+        )
+
+
+class SweepList(BaseModel):
+    """The latest sweeps of all replicas, newest first."""
+
+    sweeps: list[SweepLine]
+    problem: str | None = Field(
+        default=None, description="Why the list has the sweeps of this replica only: it could not read Redis."
+    )

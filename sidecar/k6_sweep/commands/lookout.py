@@ -37,12 +37,17 @@ def register_of(settings: Settings) -> Register:
     return Register(settings.redis_url, settings.pattern, connect, whole=settings.coordinate == "require")
 
 
+def who(pod: OwnPod) -> str:
+    """Return the name of this run for people: its pod, or its host."""
+    return "/".join(filter(None, (pod.namespace, pod.name))) or socket.gethostname()
+
+
 def entry_of(settings: Settings, pod: OwnPod, run: str, since: float) -> Entry:
     """Return the entry of this run; a watcher that is restarted in the same pod has the same id."""
     watched = (pod.uid, settings.k6_containers, settings.k6_process, settings.target, *settings.pattern)
     return Entry(
         run=blake2b(repr(watched).encode(), digest_size=8).hexdigest() if pod.uid else run,
-        who="/".join(filter(None, (pod.namespace, pod.name))) or socket.gethostname(),
+        who=who(pod),
         since=since,
         patterns=settings.pattern,
         keep=settings.keep,

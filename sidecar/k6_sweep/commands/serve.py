@@ -5,16 +5,20 @@ import contextlib
 import threading
 from typing import Final
 
-from k6_sweep.api.app import Service, make_app, make_probe_app
+from k6_sweep.api.app import make_app, make_probe_app
+from k6_sweep.api.journal import Journal
 from k6_sweep.api.listener import bind
 from k6_sweep.api.readiness import Readiness
 from k6_sweep.api.server import Server, clients, log_libraries, probes
+from k6_sweep.api.service import Service
 from k6_sweep.api.sweeps import InUseError, Sweeps
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
 from k6_sweep.cluster.connector import Connector
+from k6_sweep.cluster.endpoint_keys import EndpointKeys
+from k6_sweep.cluster.history import History
 from k6_sweep.cluster.lock import SweepLock
 from k6_sweep.commands.context import Context
-from k6_sweep.commands.lookout import lookout_of
+from k6_sweep.commands.lookout import lookout_of, who
 from k6_sweep.commands.progress import ProgressLines
 from k6_sweep.commands.run import sweep_once
 from k6_sweep.commands.used_snapshot import note_use
@@ -42,7 +46,8 @@ def serve(context: Context) -> Report:
     settings, log = context.settings, context.log
     check_namespace(settings.allowed_namespace, context.pod.namespace)
     check_breadth(settings)
-    lock = SweepLock(settings, lambda seconds: Connector(settings, lambda: seconds), log)
+    keys = EndpointKeys(settings, lambda seconds: Connector(settings, lambda: seconds))
+    journal = Journal(History(keys), who(context.pod), log)
     metrics = ServerMetrics()
 
     def work(asked: Settings, log: Log, outer: TimeLimit, on_progress: OnProgress) -> Report:
@@ -67,9 +72,9 @@ def serve(context: Context) -> Report:
         if lookout and (others := lookout.peek()):
             raise InUseError(str(others[0]), any(each.covers(lookout.mine) for each in others))
 
-    sweeps = Sweeps(settings, work, lock, log, metrics.note_sweep, check_free)
+    sweeps = Sweeps(settings, work, SweepLock(keys, log), log, journal, metrics.note_sweep, check_free)
     readiness = Readiness(settings, Connector(settings, lambda: _PROBE_PATIENCE))
-    service = Service(settings, sweeps, readiness, metrics)
+    service = Service(settings, sweeps, journal, readiness, metrics)
     _stop_by_signal(settings, sweeps, context.signals())
     log_libraries()
     with contextlib.ExitStack() as ports:

@@ -13,11 +13,15 @@ import pytest
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
-from k6_sweep.api.app import Service, make_app
+from k6_sweep.api.app import make_app
 from k6_sweep.api.gate import MOST_BYTES
+from k6_sweep.api.journal import Journal
 from k6_sweep.api.readiness import Readiness
+from k6_sweep.api.service import Service
 from k6_sweep.api.sweeps import Sweeps
+from k6_sweep.cluster.history import Record
 from k6_sweep.cluster.link import Link
+from k6_sweep.cluster.lock import Holder
 from k6_sweep.errors import UnreachableError
 from k6_sweep.log import open_log
 from k6_sweep.metrics import ServerMetrics
@@ -37,17 +41,27 @@ Message = MutableMapping[str, Any]
 class FreeLock:
     """A lock that is always free: no other replica sweeps."""
 
-    def take(self, owner: str, seconds: float) -> str | None:
-        assert owner
+    def take(self, holder: Holder, seconds: float) -> Holder | None:
+        assert holder
         assert seconds
         return None
 
-    def renew(self, owner: str, seconds: float) -> None:
-        assert owner
+    def renew(self, holder: Holder, seconds: float) -> None:
+        assert holder
         assert seconds
 
-    def release(self, owner: str) -> None:
-        assert owner
+    def release(self, holder: Holder) -> None:
+        assert holder
+
+
+class NoHistory:
+    """A Redis that does not answer."""
+
+    def note(self, record: Record) -> None:
+        raise UnreachableError(f"cannot note {record.id}")
+
+    def read(self) -> list[Record]:
+        raise UnreachableError("cannot reach redis:6379")
 
 
 def no_redis(address: Address) -> Link:
@@ -64,8 +78,9 @@ def app(tmp_path: Path, logged: io.StringIO) -> FastAPI:
     (tmp_path / "token").write_text("sesame")
     settings = settings_for("redis://h", "--admin-token-file", str(tmp_path / "token"), command="serve")
     log = open_log("json", "debug", stream=logged)
-    sweeps = Sweeps(settings, lambda *_: Report(Status.COMPLETE), FreeLock(), log)
-    return make_app(Service(settings, sweeps, Readiness(settings, no_redis), ServerMetrics()), log)
+    journal = Journal(NoHistory(), "load/pod-1", log)
+    sweeps = Sweeps(settings, lambda *_: Report(Status.COMPLETE), FreeLock(), log, journal)
+    return make_app(Service(settings, sweeps, journal, Readiness(settings, no_redis), ServerMetrics()), log)
 
 
 @dataclass
@@ -241,6 +256,8 @@ def test_an_error_has_all_fields(app: FastAPI) -> None:
         "instance": "/other.example/x%20y",
         "error": "Not Found",
         "id": None,
+        "who": None,
+        "since": None,
         "will_sweep": None,
     }
 

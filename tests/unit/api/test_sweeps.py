@@ -1,15 +1,20 @@
 """The endpoint runs one sweep at a time, for any caller and after any failure."""
 
+import io
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
+from k6_sweep.api.journal import Journal
 from k6_sweep.api.lock import LOCKED_FOR
 from k6_sweep.api.sweeps import REMEMBERED, BusyError, InUseError, StoppingError, Sweeps
+from k6_sweep.cluster.history import Record
+from k6_sweep.cluster.lock import Holder
 from k6_sweep.errors import UnreachableError
-from k6_sweep.log import Log
+from k6_sweep.log import Log, open_log
 from k6_sweep.patterns import Pattern
 from k6_sweep.report import Report
 from k6_sweep.settings.all import Settings
@@ -25,25 +30,41 @@ PATTERNS = (Pattern("test:1:*"),)
 class FakeLock:
     """A lock that another replica may hold, or that cannot be reached."""
 
-    holder: str | None = None
+    holder: Holder | None = None
     away: bool = False
     released: list[str] = field(default_factory=list)
     renewed: list[tuple[str, float]] = field(default_factory=list)
 
-    def take(self, owner: str, seconds: float) -> str | None:
-        assert owner
+    def take(self, holder: Holder, seconds: float) -> Holder | None:
+        assert holder.id
         assert seconds == LOCKED_FOR
         if self.away:
             raise UnreachableError("cannot reach redis:6379")
         return self.holder
 
-    def renew(self, owner: str, seconds: float) -> None:
-        self.renewed.append((owner, seconds))
+    def renew(self, holder: Holder, seconds: float) -> None:
+        self.renewed.append((holder.id, seconds))
 
-    def release(self, owner: str) -> None:
-        self.released.append(owner)
+    def release(self, holder: Holder) -> None:
+        self.released.append(holder.id)
         if self.away:
             raise UnreachableError("cannot reach redis:6379")
+
+
+@dataclass
+class FakeHistory:
+    """Notes of sweeps in the order in which they came; Redis may refuse them."""
+
+    notes: list[Record] = field(default_factory=list)
+    away: bool = False
+
+    def note(self, record: Record) -> None:
+        if self.away:
+            raise UnreachableError("redis:6379 does not accept SET on the list of sweeps: OOM")
+        self.notes.append(record)
+
+    def read(self) -> list[Record]:
+        return self.notes
 
 
 class FakeWork:
@@ -83,8 +104,18 @@ def ends() -> list[Report]:
 
 
 @pytest.fixture
-def sweeps(work: FakeWork, lock: FakeLock, ends: list[Report]) -> Sweeps:
-    return Sweeps(settings_for("redis://h", command="run"), work, lock, quiet_log(), ends.append)
+def history() -> FakeHistory:
+    return FakeHistory()
+
+
+@pytest.fixture
+def journal(history: FakeHistory) -> Journal:
+    return Journal(history, "load/pod-1", quiet_log())
+
+
+@pytest.fixture
+def sweeps(work: FakeWork, lock: FakeLock, journal: Journal, ends: list[Report]) -> Sweeps:
+    return Sweeps(settings_for("redis://h", command="run"), work, lock, quiet_log(), journal, ends.append)
 
 
 def test_a_sweep_is_of_what_was_asked_for(sweeps: Sweeps, work: FakeWork, lock: FakeLock, ends: list[Report]) -> None:
@@ -100,9 +131,9 @@ def test_a_sweep_is_of_what_was_asked_for(sweeps: Sweeps, work: FakeWork, lock: 
     assert sweeps.find(sweep.id) is sweep
 
 
-def test_a_dry_server_never_deletes(work: FakeWork, lock: FakeLock) -> None:
+def test_a_dry_server_never_deletes(work: FakeWork, lock: FakeLock, journal: Journal) -> None:
     """No request can make a server with --dry-run delete keys."""
-    sweeps = Sweeps(settings_for("redis://h", "--dry-run"), work, lock, quiet_log())
+    sweeps = Sweeps(settings_for("redis://h", "--dry-run"), work, lock, quiet_log(), journal)
     work.may_end.set()
     assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5)
     assert work.settings[0].dry_run
@@ -113,7 +144,7 @@ def test_the_next_one_has_to_wait(sweeps: Sweeps, work: FakeWork) -> None:
     first = sweeps.begin(PATTERNS, dry_run=False)
     with pytest.raises(BusyError) as busy:
         sweeps.begin(PATTERNS, dry_run=True)
-    assert busy.value.running == first.id
+    assert busy.value.running == first.holder
     work.may_end.set()
     for _ in range(50):
         first.ended.result(5)
@@ -123,9 +154,9 @@ def test_the_next_one_has_to_wait(sweeps: Sweeps, work: FakeWork) -> None:
 
 def test_another_replica_sweeps(sweeps: Sweeps, lock: FakeLock, work: FakeWork, ends: list[Report]) -> None:
     """If another replica sweeps, the error has its sweep's id, nothing runs or is stored, and the lock stays."""
-    lock.holder = "abc"
+    lock.holder = Holder("abc", "load/pod-2", 0.0)
     sweep = sweeps.begin(PATTERNS, dry_run=False)
-    with pytest.raises(BusyError, match="abc"):
+    with pytest.raises(BusyError, match=r"sweep abc of load/pod-2 \(since 1970-01-01T00:00:00Z\) is running"):
         sweep.admitted.result(5)
     sweeps.join()
     assert (work.settings, ends, lock.released, sweeps.find(sweep.id)) == ([], [], [], None)
@@ -134,7 +165,7 @@ def test_another_replica_sweeps(sweeps: Sweeps, lock: FakeLock, work: FakeWork, 
     assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "complete"
 
 
-def test_a_test_that_is_running(work: FakeWork, lock: FakeLock, ends: list[Report]) -> None:
+def test_a_test_that_is_running(work: FakeWork, lock: FakeLock, journal: Journal, ends: list[Report]) -> None:
     """A sweep that would disturb a test is not admitted, nothing is stored, and the lock is released."""
     in_use = [True]
 
@@ -143,7 +174,7 @@ def test_a_test_that_is_running(work: FakeWork, lock: FakeLock, ends: list[Repor
         if in_use[0]:
             raise InUseError("load/k6-1", will_sweep=True)
 
-    sweeps = Sweeps(settings_for("redis://h"), work, lock, quiet_log(), ends.append, check_free)
+    sweeps = Sweeps(settings_for("redis://h"), work, lock, quiet_log(), journal, ends.append, check_free)
     sweep = sweeps.begin(PATTERNS, dry_run=False)
     with pytest.raises(InUseError, match="the test of load/k6-1 is running and uses these keys; its watcher will"):
         sweep.admitted.result(5)
@@ -211,7 +242,9 @@ def test_only_the_latest_sweeps_are_remembered(sweeps: Sweeps, work: FakeWork) -
     assert sweeps.find(done[1].id) is done[1]
 
 
-def test_a_failed_publication_blocks_nothing(work: FakeWork, lock: FakeLock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_publication_blocks_nothing(
+    work: FakeWork, lock: FakeLock, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If publishing a sweep's end fails, its waiters still get an answer, and the next sweep can begin."""
     faults: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", faults.append)
@@ -219,7 +252,7 @@ def test_a_failed_publication_blocks_nothing(work: FakeWork, lock: FakeLock, mon
     def fault(_: Report) -> None:
         raise RuntimeError("bug")
 
-    sweeps = Sweeps(settings_for("redis://h"), work, lock, quiet_log(), fault)
+    sweeps = Sweeps(settings_for("redis://h"), work, lock, quiet_log(), journal, fault)
     work.may_end.set()
     assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "complete"
     assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "complete"
@@ -239,3 +272,41 @@ def test_no_thread_no_sweep(sweeps: Sweeps, work: FakeWork, monkeypatch: pytest.
 
 def _refuse(_: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
+
+
+def test_a_sweep_is_noted(sweeps: Sweeps, work: FakeWork, history: FakeHistory) -> None:
+    """A sweep is noted before its client can ask for it, beside its progress, and with its end; one per server."""
+    sweep = sweeps.begin(PATTERNS, dry_run=False)
+    sweep.admitted.result(5)
+    assert [note.status for note in history.notes] == ["sweeping"]
+    until(lambda: len(history.notes) > 1)
+    assert (history.notes[-1].status, history.notes[-1].report["deleted"]) == ("sweeping", 3)
+    work.may_end.set()
+    sweep.ended.result(5)
+    assert (history.notes[-1].status, history.notes[-1].who) == ("complete", "load/pod-1")
+    assert {note.id for note in history.notes} == {sweep.id}
+    assert [each.id for each in sweeps.own()] == [sweep.id]
+
+
+def test_a_sweep_that_may_not_begin_is_not_noted(sweeps: Sweeps, lock: FakeLock, history: FakeHistory) -> None:
+    """A sweep that never held the lock leaves no note."""
+    lock.holder = Holder("abc")
+    sweeps.begin(PATTERNS, dry_run=False).admitted.exception(5)
+    sweeps.join()
+    lock.away = True
+    assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "failed"
+    assert history.notes == []
+
+
+def test_a_sweep_that_cannot_be_noted(work: FakeWork, lock: FakeLock, history: FakeHistory) -> None:
+    """A sweep that Redis does not let record goes on; the log has one line until a note succeeds."""
+    stream = io.StringIO()
+    log = open_log("json", "info", stream=stream)
+    sweeps = Sweeps(settings_for("redis://h"), work, lock, log, Journal(history, "load/pod-1", log))
+    work.may_end.set()
+    for away in (True, True, False, True):
+        history.away = away
+        assert sweeps.begin(PATTERNS, dry_run=False).ended.result(5).status == "complete"
+    lines = [line for line in map(json.loads, stream.getvalue().splitlines()) if line["event"] == "sweep not recorded"]
+    assert len(lines) == 2
+    assert "OOM" in lines[0]["problem"]

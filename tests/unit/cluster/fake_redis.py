@@ -133,8 +133,8 @@ class FakeNode:
                 return self.slots.get(key_slot(key), {}).get(key)
             case [b"ZADD" | b"ZREM" | b"ZRANGE", *_]:
                 return self._with_set(command)
-            case [b"SET", key, value, condition, b"PX", milliseconds]:
-                if self.holds(key) is not (condition == b"XX"):
+            case [b"SET", key, value, *condition, b"PX", milliseconds]:
+                if condition and self.holds(key) is not (condition == [b"XX"]):
                     return None
                 self.put(key, value)
                 self.expires[key] = now + int(milliseconds) / 1000

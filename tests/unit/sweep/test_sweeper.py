@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from redis import exceptions
 
-from k6_sweep.cluster.lock import lock_key
+from k6_sweep.cluster.endpoint_keys import endpoint_key
+from k6_sweep.cluster.lock import LOCK_NAME
 from k6_sweep.cluster.slots import TAGS
 from k6_sweep.errors import DeniedError, RefusedError, UnreachableError
 from k6_sweep.patterns import Pattern
@@ -333,7 +334,7 @@ def test_kept_keys_stay_and_are_counted() -> None:
 
 def test_our_own_keys_are_neither_swept_nor_counted() -> None:
     """The keys of k6-sweep stay, also those of sweeps with wider and narrower patterns, found by slot and by SCAN."""
-    own = {lock_key([Pattern(pattern)]) for pattern in ("test:*", "tes*", "test:*:7", "t[e]st:{tag}:*")}
+    own = {endpoint_key([Pattern(pattern)], LOCK_NAME) for pattern in ("test:*", "tes*", "test:*:7", "t[e]st:{tag}:*")}
     for denied in ((), (b"GETKEYSINSLOT",)):
         cluster = filled()
         cluster.fill(*own)
