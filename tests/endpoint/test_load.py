@@ -59,5 +59,5 @@ def test_memory_is_flat(url: str) -> None:
         codes |= {ask(number) for number in range(4000, 14_000)}
         grown = memory(endpoint.process.pid) - before
         connection.close()
-    assert codes == {200, 400, 403, 404}
+    assert codes - {429} == {200, 400, 403, 404}  # 429 if the machine is fast enough for so many wrong tokens
     assert grown < 4096, f"{grown} KiB more than {before}"

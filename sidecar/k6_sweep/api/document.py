@@ -96,12 +96,19 @@ _LONG: Final = _problem(
     "The request line and the headers are longer than 32 KiB.",
     too_long="the headers are longer than 32768 bytes",
 )
-REFUSED: Final = _problem(
-    403,
-    "The token is not valid, or a pattern is not within a configured pattern.",
-    wrong_token="the X-Admin-Token header is missing, or its token is not valid",  # noqa: S106  # a message
-    pattern_outside="pattern 'user:*' is not within a configured pattern (--pattern): queue:*",
-)
+REFUSED: Final = {
+    **_problem(
+        403,
+        "The token is not valid, or a pattern is not within a configured pattern.",
+        wrong_token="the X-Admin-Token header is missing, or its token is not valid",  # noqa: S106  # a message
+        pattern_outside="pattern 'user:*' is not within a configured pattern (--pattern): queue:*",
+    ),
+    **_problem(
+        429,
+        "The token is not valid, and this address has sent many wrong ones; Retry-After is in seconds.",
+        many_wrong_tokens="too many requests with a wrong token came from this address; check the token",
+    ),
+}
 SWEPT: Final = {
     **_fine(
         200,

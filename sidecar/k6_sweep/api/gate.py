@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from k6_sweep.api.brake import Brake
 from k6_sweep.api.problems import problem
 from k6_sweep.api.tokens import Tokens
 
@@ -44,6 +45,7 @@ class Gate:
         self._app = app
         self._guarded = guarded
         self._tokens = tokens
+        self._brake = Brake()
         self._reading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,11 +74,13 @@ class Gate:
             # The connection stays open where it can, and the server drops the body: if it closed the connection, the
             # client might lose the answer.
             drops = _announced(headers) <= MOST_BYTES and not _is_ambiguous(headers)
+            closes = {} if drops else _CLOSE
+            client = scope.get("client")
+            if TOKEN_HEADER in headers and not self._brake.passes(client[0] if client else ""):
+                text = "too many requests with a wrong token came from this address; check the token"
+                return problem(scope, 429, text, headers={"Retry-After": "1", **closes})
             return problem(
-                scope,
-                403,
-                f"the {TOKEN_HEADER} header is missing, or its token is not valid",
-                headers=None if drops else _CLOSE,
+                scope, 403, f"the {TOKEN_HEADER} header is missing, or its token is not valid", headers=closes
             )
         # h11 has the same limit, but only for headers that come in several parts.
         if sum(len(name) + len(value) + 4 for name, value in headers.raw) > LONGEST_HEADERS:
