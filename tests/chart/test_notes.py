@@ -82,3 +82,11 @@ def test_settings_that_change_it(tmp_path: Path) -> None:
     assert "deletes keys that other tests still use" in off
     assert LAST_OUT not in off
     assert "refuses to sweep" not in with_env("cron", "SWEEP_EVEN_DURING_TESTS", "true")
+
+
+@pytest.mark.parametrize(("scenario", "kind"), [("distributed", "Job"), ("test-run", "TestRun")])
+def test_an_uninstall_takes_the_watcher(scenario: str, kind: str) -> None:
+    """The notes of a test with a watcher warn that an uninstall during the test ends the watcher, too."""
+    text = notes(CHART / "ci" / f"{scenario}-values.yaml")
+    assert f"To stop the test, delete the {kind} " in text
+    assert "To stop the test" not in notes(CHART / "ci" / "guide-values.yaml")

@@ -147,6 +147,24 @@ def test_the_message_is_where_the_pages_look(ended_pod: Path) -> None:
     assert shell(f"{line}\n{get}", ended_pod).stdout == '{"status":"complete"}'
 
 
+def test_the_message_before_a_restart_is_where_the_page_looks(ended_pod: Path) -> None:
+    """docs/report.md: after a crash, the kubelet's own text comes first, and then the reason."""
+    crashed = {
+        "name": "k6-sweep",
+        "image": "x",
+        "imageID": "",
+        "ready": False,
+        "restartCount": 1,
+        "state": {"terminated": {"exitCode": 137, "message": "The container could not be located"}},
+        "lastState": {"terminated": {"exitCode": 2, "message": '{"status":"error"}'}},
+    }
+    (ended_pod / "status.json").write_text(json.dumps({"status": {"initContainerStatuses": [crashed]}}))
+    patch = "kubectl patch pod load-test-abc -n load-test --subresource status --type merge --patch-file status.json"
+    assert shell(patch, ended_pod).returncode == 0
+    expected = 'The container could not be located {"status":"error"}'
+    assert run("docs/report.md: kubectl get pod", ended_pod) == expected
+
+
 def test_the_runbooks_look(ended_pod: Path) -> None:
     """docs/runbooks.md: the commands find the pod's message and containers; no kubelet is here that has its log."""
     names = blocks()["docs/runbooks.md: NAMESPACE=load-test # the"].but(**{"nightly-x7k2p": "load-test-abc"})

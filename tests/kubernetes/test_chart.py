@@ -87,8 +87,11 @@ def test_inject_to_kubectl(restricted: KubeApi) -> None:
         assert said.count("created") == len(list(YAML(typ="safe").load_all(injected)))
 
 
-def ended_pod(namespace: Namespace, job: Manifest, telling: str = "k6-sweep") -> None:
-    """Run the Job's pod to its end, as the Job's controller and the kubelet do; one container has a message."""
+def ended_pod(namespace: Namespace, job: Manifest, telling: str = "k6-sweep", after: str = "") -> None:
+    """Run the Job's pod to its end, as the Job's controller and the kubelet do; one container has a message.
+
+    With `after`, this container was restarted: the message is of the run before, and `after` is the last one.
+    """
     name, spec = job["metadata"]["name"], job["spec"]["template"]["spec"]
     ours, theirs = spec.get("initContainers", []), spec["containers"]
     made = pod(name, labels={**job["spec"]["template"]["metadata"]["labels"], "job-name": name}, containers=[])
@@ -99,6 +102,8 @@ def ended_pod(namespace: Namespace, job: Manifest, telling: str = "k6-sweep") ->
         message = MESSAGE if container["name"] == telling else ""
         state = {"terminated": {"exitCode": 0, "reason": "Completed", "message": message}}
         told = {"name": container["name"], "image": "x", "imageID": "", "ready": False, "restartCount": 0}
+        if message and after:
+            return {**told, "state": {"terminated": {"exitCode": 137, "message": after}}, "lastState": state}
         return {**told, "state": state}
 
     status = {"initContainerStatuses": [*map(ended, ours)], "containerStatuses": [*map(ended, theirs)]}
@@ -133,6 +138,17 @@ def test_the_notes_show_why_k6_did_not_start(namespace: Namespace) -> None:
     ended_pod(namespace, {"metadata": job["metadata"], "spec": job["spec"]}, telling="k6-sweep-check")
     (command,) = re.findall(r"^ *kubectl (.*terminated\.message.*)$", notes, re.MULTILINE)
     assert f"k6-sweep-check: {MESSAGE}\n" in kubectl(namespace.api, *shlex.split(command))
+
+
+def test_the_notes_show_why_a_sidecar_was_restarted(namespace: Namespace) -> None:
+    """The same command shows the message of the run before, behind the kubelet's own text."""
+    values = ("--values", str(CHART / "ci" / "guide-values.yaml"), *HERE)
+    notes = helm(namespace.api, "helm4", "install", "nightly", str(CHART), "-n", namespace.name, *values)
+    (job,) = json.loads(kubectl(namespace.api, "-n", namespace.name, "get", "jobs", "-o", "json"))["items"]
+    ended_pod(namespace, {"metadata": job["metadata"], "spec": job["spec"]}, after="The container could not be located")
+    (command,) = re.findall(r"^ *kubectl (.*terminated\.message.*)$", notes, re.MULTILINE)
+    shown = kubectl(namespace.api, *shlex.split(command))
+    assert f"k6-sweep: The container could not be located {MESSAGE}\n" in shown
 
 
 @pytest.mark.parametrize("binary", BINARIES)
