@@ -17,7 +17,7 @@ NO_MESSAGE = {
 }
 """Calls whose texts are the help, the OpenAPI document, metrics or regular expressions."""
 HELP = {
-    *("cli.py", "api/document.py"),
+    *("cli.py", "api/about.py", "api/document.py"),
     *("inject/comments.py", "inject/settings.py"),
     *(f"settings/{name}.py" for name in ("all", "help", "serve", "snapshot", "sweep", "watch")),
 }

@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from k6_sweep.api import document
+from k6_sweep.api import about, document
 from k6_sweep.api.audit import Audited
 from k6_sweep.api.body import StrictRoute, in_our_words
 from k6_sweep.api.gate import TOKEN, Gate
@@ -27,10 +27,10 @@ from k6_sweep.patterns import Pattern
 
 _PROBLEMS: Final = (HTTPException, RequestValidationError, BusyError, InUseError, StoppingError, Exception)
 guarded: Final = APIRouter(
-    route_class=StrictRoute, dependencies=[TOKEN], responses=document.REFUSED, tags=[document.SWEEPING]
+    route_class=StrictRoute, dependencies=[TOKEN], responses=document.REFUSED, tags=[about.SWEEPING]
 )
 """The routes that need the admin token."""
-unguarded: Final = APIRouter(responses=document.OPEN, tags=[document.OBSERVING])
+unguarded: Final = APIRouter(responses=document.OPEN, tags=[about.OBSERVING])
 """The routes of the kubelet and Prometheus, which send no token; a NetworkPolicy can restrict them."""
 
 
@@ -137,8 +137,8 @@ def make_app(service: Service, log: Log) -> FastAPI:
     app: FastAPI = FastAPIOffline(
         title="k6-sweep",
         version=version("k6-sweep"),
-        description=document.ABOUT,
-        openapi_tags=document.GROUPS,
+        description=about.ABOUT,
+        openapi_tags=about.GROUPS,
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers=dict.fromkeys(_PROBLEMS, _answer),
