@@ -383,7 +383,7 @@ def test_keys_that_the_cluster_has_lost_sight_of_are_named(small_cluster: LocalC
     report = sweep_until(settings_for(small_cluster.url), lambda progress: progress.slots_done == 16384)
     assert report.status == "incomplete"
     assert report.slots_done == 16383
-    assert re.search(r"not swept completely: 7 \(IMPORTING on a node.*cluster fix", report.errors[0])
+    assert re.search(r"not swept completely: 7 \(IMPORTING on a node.*move the keys", report.errors[0])
     assert {key_slot(key) for key in keys_of([second]) if key.startswith(b"test:")} == {7}
     second.ask("CLUSTER", "SETSLOT", 7, "STABLE")
 
@@ -405,7 +405,7 @@ def test_keys_on_a_primary_without_slots_are_named(small_cluster: LocalCluster, 
     finally:
         stop([new])
     assert (report.status, report.slots_done) == ("incomplete", 16383)
-    assert re.search(r"not swept completely: 7 \(IMPORTING on a node.*cluster fix", report.errors[0])
+    assert re.search(r"not swept completely: 7 \(IMPORTING on a node.*move the keys", report.errors[0])
 
 
 @pytest.mark.every_server

@@ -1,6 +1,6 @@
 """Finds the slots of which another primary has received keys while their owner knows of no migration.
 
-A migration can lose the mark of its source: by a restart, a failover, or a person. Until `redis-cli --cluster fix`, no
+A migration can lose the mark of its source: by a restart, a failover, or a person. Until that is repaired, no
 client can reach the keys that have already arrived at the target, which may be a new node that owns no slot yet.
 
 Source: https://redis.io/docs/latest/commands/cluster-setslot/
@@ -17,7 +17,10 @@ from k6_sweep.settings.values import Address
 from k6_sweep.sweep.orders import Tally
 from k6_sweep.sweep.pass_result import PassResult
 
-_FORGOTTEN: Final = "IMPORTING on a node, but its owner has no MIGRATING mark: run redis-cli --cluster fix"
+_FORGOTTEN: Final = (
+    "IMPORTING on a node, but its owner has no MIGRATING mark: move the keys to the slot's owner "
+    "(docs/redis.md, Keys that a migration left)"
+)
 
 
 class Imports:

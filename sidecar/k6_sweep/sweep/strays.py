@@ -35,7 +35,7 @@ A migration may be in progress. And while clients both write and delete, DBSIZE 
 in one look of three.
 """
 _DBSIZE: Final = pack((b"DBSIZE",))
-_REPAIR: Final = "mark the slot as IMPORTING there (CLUSTER SETSLOT), then run redis-cli --cluster fix"
+_REPAIR: Final = "move the keys to the slot's owner (docs/redis.md, Keys that a migration left)"
 
 
 class Search:
