@@ -62,7 +62,8 @@ def test_the_endpoint_of_the_page(url: str, tmp_path: Path) -> None:
     """docs/operations.md: the command serves, with the token that it makes; the package is installed here already."""
     block = blocks()["docs/operations.md: pip install '.[api]'"]
     text = block.but("pip install", **{"redis://127.0.0.1:6379": url, "127.0.0.1:8000": "127.0.0.1:0"})
-    done = shell(f"timeout --preserve-status 10 {_as_env(text)}", tmp_path)
+    wait = 'until grep -q listening log || ! kill -0 "$pid"; do sleep 0.1; done; kill "$pid"; wait "$pid"; cat log >&2'
+    done = shell(f"{_as_env(text)} 2>log & pid=$!; {wait}", tmp_path)
     assert report_in(done.stdout)["status"] == "stopped"
     events = [json.loads(line)["event"] for line in done.stderr.splitlines() if line.startswith("{")]
     assert "listening" in events

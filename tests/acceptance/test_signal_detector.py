@@ -52,7 +52,7 @@ def test_a_target_needs_the_api() -> None:
     """--target is refused without the API: neither processes nor signals show it, nor any pod outside a cluster."""
     wanted = ("watch", "--redis-url", "redis://localhost:1", "--pattern", "test:*", "--target", "job/load-test")
     assert "--target needs the Kubernetes API" in k6_sweep(*wanted, "--detector", "process").report["errors"][0]
-    outside = k6_sweep(*wanted, "--kubeconfig", "/nowhere")
+    outside = k6_sweep(*wanted, env={"KUBECONFIG": "/nowhere"})
     assert (outside.code, outside.report["status"]) == (2, "error")
     assert "there is no kubeconfig at /nowhere" in outside.report["errors"][0]
     misspelled = k6_sweep(*wanted[:-1], "jobs/load-test")
