@@ -30,7 +30,7 @@ def main() -> int:
     try:
         while part := os.read(outside, 65536):
             shown += part
-    except OSError:  # how Linux tells the end of a terminal
+    except OSError:  # how Linux reports the end of a terminal
         pass
     if code := running.wait():
         return code

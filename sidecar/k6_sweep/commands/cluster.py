@@ -27,11 +27,11 @@ def cluster_of(settings: Settings, pod: OwnPod) -> Cluster:
         RefusedError: A guard does not allow the namespace of the target.
     """
     login, namespace = _by_kubeconfig(settings) if _uses_kubeconfig(settings, pod) else _by_account(settings, pod)
-    # The guard also applies to the namespace of k6-sweep: this option says nothing about the way to Redis.
+    # The guard also applies to the namespace of k6-sweep, from which it reaches Redis.
     check_namespace(settings.allowed_namespace, namespace)
     api = ApiServer(login, namespace)
     try:
-        # Not in the background: whoever starts k6-sweep is still there, and can correct a login that fails.
+        # Not in the background: the person who starts k6-sweep is still there, and can correct a login that fails.
         api.log_in()
     except LoginError as error:
         raise SettingsError([str(error)]) from error
