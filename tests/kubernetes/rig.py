@@ -8,6 +8,7 @@ from typing import Any
 from k6_sweep.demo.servers import Node
 from tests.acceptance.pod import Sidecar, start_sidecar
 from tests.kubernetes.apiserver import KubeApi, place
+from tests.support import until
 
 READ_PODS = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
 RUNNING = {"running": {"startedAt": "2026-11-22T07:00:00Z"}}
@@ -76,12 +77,26 @@ class Namespace:
         group = "rbac.authorization.k8s.io"
         self.create({"apiVersion": f"{group}/v1", "kind": "Role", "metadata": {"name": name}, "rules": list(rules)})
         self.bind(name, name)
+        for rule in rules:  # the API server sees a new Role a moment later
+            until(lambda: self._may(name, rule))  # noqa: B023  # called in the same iteration
         folder = self.folder / name
         folder.mkdir()
         (folder / "ca.crt").write_bytes((self.api.folder / "authority.pem").read_bytes())
         (folder / "namespace").write_text(self.name)
         self.new_token(folder, bound_to)
         return folder
+
+    def _may(self, account: str, rule: Manifest) -> bool:
+        """Return whether a service account has the first permission of a rule."""
+        asked = {"namespace": self.name, "verb": rule["verbs"][0], "resource": rule["resources"][0]}
+        asked |= {"group": rule["apiGroups"][0], "name": next(iter(rule.get("resourceNames", ())), "")}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {"user": f"system:serviceaccount:{self.name}:{account}", "resourceAttributes": asked},
+        }
+        answer = self.api.ask("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return bool(answer["status"]["allowed"])
 
     def bind(self, role: str, account: str) -> None:
         """Give a service account a Role."""
