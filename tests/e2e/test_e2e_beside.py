@@ -155,8 +155,7 @@ def test_a_test_run(user: ClusterUser) -> None:
     if not definition:
         pytest.skip("needs k6-operator's definition of TestRun: set K6_SWEEP_TESTRUN_CRD to its file")
     user.kubectl("apply", "--server-side", "-f", definition, everywhere=True)
-    established = ("-o", 'jsonpath={.status.conditions[?(@.type=="Established")].status}')
-    until(lambda: user.kubectl("get", "crd", "testruns.k6.io", *established, everywhere=True) == "True")
+    until(lambda: is_established(user))
     with_script(user)
     user.install(user.values(testRun={"enabled": True}, k6={"parallelism": 2}))
     for number, seconds in ((1, 1), (2, 10)):
@@ -176,6 +175,13 @@ def test_a_test_run(user: ClusterUser) -> None:
     message = user.wait_for_message(job=f"{NAME}-sweep")
     assert (message["status"], message["deleted"], user.keys()) == ("complete", 4000, 0)
     assert "4000 keys deleted" in user.wait_for_event("Swept")
+
+
+def is_established(user: ClusterUser) -> bool:
+    """Return whether the API server serves TestRuns."""
+    crd = json.loads(user.kubectl("get", "crd", "testruns.k6.io", "-o", "json", everywhere=True))
+    conditions = crd.get("status", {}).get("conditions") or ()  # null at first
+    return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
 
 
 def stage(user: ClusterUser, name: str) -> None:
