@@ -34,7 +34,7 @@ def main() -> int:
         pass
     if code := running.wait():
         return code
-    console = Console(record=True, width=_COLUMNS, file=Path(os.devnull).open("w"), color_system="truecolor")  # noqa: SIM115
+    console = Console(record=True, width=_COLUMNS, file=Path(os.devnull).open("w"), color_system="truecolor")  # noqa: SIM115  # it stays open as long as the console
     console.print(Text.from_ansi(shown.decode().replace("\r\n", "\n").strip("\n")))
     svg = console.export_svg(title="make demo")
     # No font from the internet: a page that shows the picture would load it.

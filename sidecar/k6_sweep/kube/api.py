@@ -178,22 +178,22 @@ class ApiServer:
     def _refusal(self, response: urllib3.BaseHTTPResponse, verb: str, resource: Resource) -> ApiError:
         """Return the error that explains an answer with another status."""
         try:
-            said = _message(_read(response))
+            text = _message(_read(response))
         except ApiError as error:
-            said = str(error)
+            text = str(error)
         what, who = f"{verb} {resource.plural} in namespace {self._namespace}", self._login.who
         if response.status == _NOT_LOGGED_IN:
-            return ForbiddenError(f"the Kubernetes API does not accept the login of {who} (401: {said})")
+            return ForbiddenError(f"the Kubernetes API does not accept the login of {who} (401: {text})")
         if response.status == _FORBIDDEN:
             return ForbiddenError(
-                f"{who} is not allowed to {what} (403: {said}); add this rule to its Role: {rule(resource)}"
+                f"{who} is not allowed to {what} (403: {text}); add this rule to its Role: {rule(resource)}"
             )
         if response.status in {400, 404}:
-            return MistakenError(f"cannot {what}: {said}; check that it is installed in this cluster, and its spelling")
+            return MistakenError(f"cannot {what}: {text}; check that it is installed in this cluster, and its spelling")
         # Retry-After may also be a date (RFC 9110, section 10.2.3): then k6-sweep's own pauses apply.
         after = response.headers.get("Retry-After", "")
         return ApiError(
-            f"cannot {what}: the Kubernetes API answered {response.status} ({said})",
+            f"cannot {what}: the Kubernetes API answered {response.status} ({text})",
             float(after) if after.isdecimal() else 0.0,
         )
 
