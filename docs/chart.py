@@ -8,9 +8,13 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
+from k6_sweep.settings.options import options_of, variable_name
+from k6_sweep.settings.snapshot import SnapshotSettings
+
 CHART: Final = Path(__file__).parents[1] / "charts" / "k6-sweep"
 SCHEMA: Final = CHART / "values.schema.json"
 README: Final = CHART / "README.md"
+VARIABLES: Final = CHART / "templates" / "_variables.tpl"
 _TABLE: Final = re.compile(r"(?<=<!-- values -->\n).*(?=<!-- /values -->)", re.DOTALL)
 
 _ONLY_IN_SCHEMA: Final = {"global", "enabled"}
@@ -92,6 +96,18 @@ def _places(schema: Values, prefix: str = "") -> Iterator[tuple[str, Values]]:
             yield from _places(place, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", place
+
+
+def render_variables() -> str:
+    """Return the template with the names of k6-sweep's environment variables: a YAML list."""
+    return "\n".join(
+        [
+            "{{/* The variables that k6-sweep reads. Generated from sidecar/k6_sweep/settings/ by `make docs`. */}}",
+            '{{- define "k6-sweep.variables" -}}',
+            *(f"- {variable_name(name)}" for name in options_of(SnapshotSettings)),
+            "{{- end -}}\n",
+        ]
+    )
 
 
 def render_readme() -> str:

@@ -78,6 +78,7 @@ def _from_code() -> dict[Path, str]:
         dashboard.PAGE: dashboard.render_page(),
         chart.SCHEMA: chart.render_schema(),
         chart.README: chart.render_readme(),
+        chart.VARIABLES: chart.render_variables(),
     }
 
 

@@ -49,6 +49,10 @@ GUARD = "a guard is missing, which keeps k6-sweep away from data that is not the
             {"cleanup": {"guards": {"requireMarker": "$MARKER"}}},
             "cleanup.guards.requireMarker is not the name of a key",
         ),
+        *[
+            ({"cleanup": {"extraEnv": [{"name": name, "value": "1"}]}}, f"{name}, which k6-sweep does not know")
+            for name in ("SWEEP_PATERN", "sweep_pattern", "K6_SWEEP_TIMEOUT")
+        ],
         ({"cleanup": {"guards": {}, "preserveExisting": None}}, "missing property 'preserveExisting'"),
         ({"cleanup": {"guards": None}}, "missing property 'guards'"),
         ({"cleanup": {"patterns": None}}, "missing property 'patterns'"),

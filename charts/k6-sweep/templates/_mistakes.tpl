@@ -44,6 +44,12 @@
     {{- $problems = append $problems (printf "cleanup.keep has an entry that is probably not meant so, %q: write a pattern without quotes, blanks, separators, regular expressions and unreplaced names; for such a character in a key, write ?" .) -}}
   {{- end -}}
 {{- end -}}
+{{- $variables := include "k6-sweep.variables" . | fromYamlArray -}}
+{{- range $cleanup.extraEnv -}}
+  {{- if and (regexMatch "(?i)^(K6_)?SWEEP_" (toString .name)) (not (has .name $variables)) -}}
+    {{- $problems = append $problems (printf "cleanup.extraEnv has %s, which k6-sweep does not know and would refuse while k6 runs: docs/settings.md lists its variables" .name) -}}
+  {{- end -}}
+{{- end -}}
 {{- include "k6-sweep.guardMistakes" . | fromYamlArray | concat $problems | toYaml -}}
 {{- end -}}
 

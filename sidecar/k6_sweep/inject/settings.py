@@ -137,12 +137,13 @@ class InjectSettings(Settings):
     requests: tuple[tuple[str, str], ...] = option(
         _FORM,
         TakenBy.INJECT,
-        "Resource requests of k6-sweep's containers, in kubectl's notation: cpu=10m,memory=32Mi.",
+        "Resource requests of k6-sweep's containers, in kubectl's notation: cpu=10m,memory=64Mi.",
         role=Role.NEITHER,
-        why="While it waits, k6-sweep uses no CPU and 18 MiB. A ResourceQuota or LimitRange may ask for more.",
+        why="k6-sweep uses 20 MiB while it waits, and about 50 MiB in a sweep or while it asks the API. A "
+        "ResourceQuota or LimitRange may ask for more.",
         parse=quantities,
         metavar="RESOURCES",
-        shown_default="cpu=10m,memory=32Mi",
+        shown_default="cpu=10m,memory=64Mi",
         default=(),
     )
     limits: tuple[tuple[str, str], ...] = option(

@@ -47,17 +47,17 @@ _UNITS: Final = {unit: 1000.0**power for power, unit in enumerate(("", "k", "M",
 }
 # Measured: 18 MiB and no CPU while it waits, 48 MiB in a sweep, 105 with a snapshot of 10,000,000 keys. Without a CPU
 # limit: a sweep of 1,050,000 keys took 6.8 s, with a limit of 500m 8.9 s, and with 100m 17.5 s.
-_REQUESTS: Final = {"cpu": "10m", "memory": "32Mi"}
+_REQUESTS: Final = {"cpu": "10m", "memory": "64Mi"}
 _LIMITS: Final = {"memory": "256Mi"}
 
 
 def quantities(text: str) -> tuple[tuple[str, str], ...]:
-    """Parse resources in the notation of `kubectl set resources`: cpu=10m,memory=32Mi."""
+    """Parse resources in the notation of `kubectl set resources`: cpu=10m,memory=64Mi."""
     found = []
     for part in text.split(","):
         name, _, quantity = part.strip().partition("=")
         if name not in {"cpu", "memory", "ephemeral-storage"} or not _QUANTITY.fullmatch(quantity):
-            raise ValueError(f"must be such as cpu=10m,memory=32Mi, not {text!r}")
+            raise ValueError(f"must be such as cpu=10m,memory=64Mi, not {text!r}")
         found.append((name, quantity))
     return tuple(found)
 

@@ -203,7 +203,7 @@ def test_resources() -> None:
         "limits": {"memory": "256Mi", "cpu": "500m"},
     }
     for wrong in ("cpu", "cpu=", "gpu=1", "memory=1Zi", "cpu=1,"):
-        assert "must be such as cpu=10m,memory=32Mi" in refusal(job(), "--requests", wrong)
+        assert "must be such as cpu=10m,memory=64Mi" in refusal(job(), "--requests", wrong)
     assert "--requests memory=1Gi is more than the limit 256Mi; set --limits memory=" in refusal(
         job(), "--requests", "memory=1Gi"
     )
