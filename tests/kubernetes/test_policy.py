@@ -163,9 +163,20 @@ def test_the_files_of_a_secret(install: Install, namespace: Namespace) -> None:
     assert plain(made) == plain(asked(namespace, expected))
 
 
+RESTARTS_ALL: Manifest = {
+    "name": "data",
+    "image": "data",
+    "restartPolicy": "Never",
+    "restartPolicyRules": [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [7]}}],
+}
 REFUSED: dict[str, tuple[Manifest, Manifest, str]] = {
     "several pods": ({}, {"parallelism": 3}, "a test in several pods needs one watcher"),
     "restarts": ({"restartPolicy": "OnFailure"}, {}, "restartPolicy must be Never"),
+    "restarts all": (
+        {"initContainers": [RESTARTS_ALL]},
+        {},
+        "an init container has a rule that restarts all containers",
+    ),
     "no k6": ({"containers": [{"name": "app", "image": "shop"}]}, {}, "no container is named k6"),
     "alone": ({"shareProcessNamespace": False}, {}, "k6-sweep must see the processes of this pod"),
     "host's processes": ({"hostPID": True}, {}, "k6-sweep must see the processes of this pod"),

@@ -113,6 +113,11 @@ refuses them. The expressions hold before and after the mutation.
 - name: no-restart
   expression: "{{ $pod }}.restartPolicy == 'Never' && {{ $pod }}.containers.all(c, !has(c.restartPolicy))"
   message: "restartPolicy must be Never, otherwise the kubelet starts k6 again after its end"
+- name: no-restart-of-all
+  expression: >-
+    !has({{ $pod }}.initContainers) || {{ $pod }}.initContainers.all(c, !has(c.restartPolicyRules) || c.restartPolicyRules.all(r,
+    r.action != 'RestartAllContainers'))
+  message: "an init container has a rule that restarts all containers, by which the kubelet starts k6 again: remove it"
 - name: a-k6
   expression: >-
     {{ $pod }}.containers.exists(c, c.name == 'k6' || c.image.matches('(^|/)k6([:@].*)?$') || (has(c.command) && c.command.exists(w,
