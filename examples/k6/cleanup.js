@@ -10,7 +10,8 @@
 //
 // k6 counts these requests in its own http metrics, with the tag name:k6-sweep; thresholds can exclude them.
 //
-// K6_SWEEP_URL and K6_SWEEP_TOKEN give the endpoint and its token. The endpoint's own settings decide which keys it sweeps.
+// K6_SWEEP_URL and K6_SWEEP_TOKEN give the endpoint and its token; a line end after the token, as a Secret made
+// from a file has it, does not matter. The endpoint's own settings decide which keys it sweeps.
 import { check, sleep } from 'k6';
 import exec from 'k6/execution';
 import http from 'k6/http';
@@ -47,7 +48,7 @@ export function cleanup({ url = __ENV.K6_SWEEP_URL, token = __ENV.K6_SWEEP_TOKEN
 function sweep(url, token, order, until) {
   const left = () => Math.max(500, Math.min(10000, until - Date.now())); // time limit for the next answer, in ms
   const params = () => ({
-    headers: { 'X-Admin-Token': token, 'Content-Type': 'application/json', Prefer: 'respond-async' },
+    headers: { 'X-Admin-Token': token.trim(), 'Content-Type': 'application/json', Prefer: 'respond-async' },
     tags: { name: 'k6-sweep' }, // one name for all of these requests in k6's metrics
     responseCallback: http.expectedStatuses({ min: 200, max: 599 }), // an error of k6-sweep is not a failure of the tested system
     timeout: left(),

@@ -100,6 +100,13 @@ def test_the_module(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None
     assert (report_in(returned)["status"], report_in(returned)["deleted"]) == ("complete", 70)
 
 
+def test_a_token_from_a_file(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None:
+    """A Secret made from a file has a line end after the token, which no HTTP header may have."""
+    ended = run_k6(tmp_path, script(), **environment(guide_endpoint) | {"K6_SWEEP_TOKEN": f"{TOKEN}\n"})
+    assert ended.code == 0, ended.output
+    assert keys_of([kinds]) == {b"user:1"}
+
+
 def test_the_example_test(guide_endpoint: Served, kinds: Node, tmp_path: Path) -> None:
     """The example test runs unchanged, and its threshold passes."""
     target = f"http://127.0.0.1:{guide_endpoint.port}/healthz"
