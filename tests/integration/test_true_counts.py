@@ -1,12 +1,13 @@
 """Whatever ends a sweep, its counts are those of the keys that are gone."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from k6_sweep.cluster.connector import Connector
-from k6_sweep.cluster.link import Connect, Link
+from k6_sweep.cluster.link import Connect, Link, Sent
 from k6_sweep.commands.run import sweep_once
 from k6_sweep.demo.keys import write_keys
 from k6_sweep.demo.servers import LocalCluster
@@ -15,7 +16,8 @@ from k6_sweep.report import Report
 from k6_sweep.settings.values import Address
 from k6_sweep.sweep.result import FaultError, Progress
 from k6_sweep.sweep.sweeper import sweep
-from tests.support import Pipeline, keys_of, limited, quiet_log, settings_for, step_between
+from tests.slow_network import Way, behind
+from tests.support import keys_of, limited, quiet_log, settings_for
 
 KEYS = 20_000
 
@@ -37,25 +39,49 @@ def ended_by(cluster: LocalCluster, connect: Connect, on_progress: Callable[[Pro
     return fault.value
 
 
+@dataclass
+class Defect:
+    """Opens links; the one to `broken` fails at a write with a command, after some that succeed."""
+
+    connect: Connect
+    broken: Address
+    succeed: int
+    command: bytes = b"UNLINK"
+
+    def __call__(self, address: Address) -> Link:
+        link = self.connect(address)
+        send, writes = link.send, iter(range(10**9))
+
+        def send_or_fail(commands: Sequence[bytes]) -> Sent:
+            if any(self.command in command for command in commands) and next(writes) >= self.succeed:
+                raise LookupError("a defect")
+            return send(commands)
+
+        if address == self.broken:
+            link.send = send_or_fail  # type: ignore[method-assign]  # only for this link
+        return link
+
+
 @pytest.mark.parametrize("after", [0, 1, 40])
 def test_a_defect_in_the_work_on_one_shard(filled: LocalCluster, after: int) -> None:
     """If a defect ends the work on one shard, the counts of all shards are kept."""
-    connect = Connector(settings_for(filled.url))
-    broken, writes = filled.primaries[0].address, iter(range(10**9))
-
-    def with_defect(pipeline: Pipeline, commands: Sequence[bytes]) -> list[Any]:
-        if any(b"UNLINK" in command for command in commands) and next(writes) >= after:
-            raise LookupError("a defect")
-        return pipeline(commands)
-
-    def connect_with_defect(address: Address) -> Link:
-        link = connect(address)
-        return step_between(link, with_defect) if address == broken else link
-
-    error = ended_by(filled, connect_with_defect)
+    error = ended_by(filled, Defect(Connector(settings_for(filled.url)), filled.primaries[0].address, after))
     assert str(error) == "internal error: LookupError"
     assert error.progress.deleted == error.progress.matched == gone(filled)
     assert KEYS / 2 < error.progress.deleted < KEYS
+
+
+@pytest.mark.parametrize(("listing", "command", "succeed"), [(True, b"UNLINK", 10), (False, b"SCAN", 5)])
+def test_a_defect_while_writes_are_on_their_way(
+    filled: LocalCluster, listing: bool, command: bytes, succeed: int
+) -> None:
+    """The deletes that were sent before the defect, and not answered yet, count: by slots, and by SCAN."""
+    for node in filled.primaries:
+        node.ask("ACL", "SETUSER", "default", f"{'+' if listing else '-'}cluster|getkeysinslot")
+    with behind(filled, Way(delay=0.02)) as far:
+        connect = Defect(Connector(settings_for(far.url)), far.primaries[0].address, succeed, command)
+        error = ended_by(far, connect)
+    assert error.progress.deleted == error.progress.matched == gone(filled) < KEYS
 
 
 def test_a_defect_beside_the_work(filled: LocalCluster) -> None:

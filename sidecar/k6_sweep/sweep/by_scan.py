@@ -3,6 +3,7 @@
 Source: https://redis.io/docs/latest/commands/scan/ (a full iteration returns every key that was there all the time).
 """
 
+from collections import deque
 from collections.abc import Container, Iterator, Sequence
 from typing import Final
 
@@ -12,10 +13,10 @@ from k6_sweep.cluster.link import Link
 from k6_sweep.cluster.scan import SlotCursorError, scan_node, scan_slot
 from k6_sweep.cluster.slots import ALL_SLOTS, key_slot
 from k6_sweep.cluster.window import Window
-from k6_sweep.errors import DeniedError, UnreachableError
+from k6_sweep.errors import UnreachableError
 from k6_sweep.sweep.batch import Batches, Delete, Write, probe_command
 from k6_sweep.sweep.matcher import Counts
-from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
+from k6_sweep.sweep.orders import Orders, Tally
 
 _PROBED_AT_ONCE: Final = 256
 
@@ -30,6 +31,8 @@ class ScanSweep:
         self._clustered = clustered
         self._window = window
         self._batches = Batches(link, orders, tally, window)
+        self._unanswered: deque[Write] = deque()
+        """The deletes whose replies are not counted yet, the oldest first."""
 
     def run(self, slots: Sequence[int]) -> None:
         """Sweep the server; the tally records the finished slots: those that the server owned before and after.
@@ -84,60 +87,52 @@ class ScanSweep:
     def _walk(self, pages: Iterator[list[bytes]], only: Container[int]) -> bool:
         """Sweep the keys on the pages that are in the slots of `only`; return whether it reached the last page."""
         spared: list[Counts] = []
-        writes: list[Write] = []
-        while self._orders.remaining() > 0:
-            try:
+        try:
+            while self._orders.remaining() > 0:
                 page = next(pages, None)
-            except UnreachableError:
-                self._land(writes)
-                raise
-            except exceptions.ResponseError as error:
-                self._land(writes)
-                self._batches.is_clean(ALL_SLOTS[0], error)
-                self._batches.raise_denial()
-                return False
-            self._land(writes)
-            if page is None:
-                for counts in spared:
-                    self._tally.spare(counts)
-                return True
-            split = self._orders.matcher.split([key for key in page if key_slot(key) in only])
-            spared.append(split.spared)
-            if not self._orders.delete:
-                self._tally.count(split.counts)
-                if self._orders.on_found:
-                    self._orders.on_found(split.chosen)
-            else:
-                writes = self._send_deletes(split.chosen)
-        self._land(writes)
+                self._land()  # the replies to the last page's deletes have come before this page
+                if page is None:
+                    for counts in spared:
+                        self._tally.spare(counts)
+                    return True
+                split = self._orders.matcher.split([key for key in page if key_slot(key) in only])
+                spared.append(split.spared)
+                if not self._orders.delete:
+                    self._tally.count(split.counts)
+                    if self._orders.on_found:
+                        self._orders.on_found(split.chosen)
+                else:
+                    self._send_deletes(split.chosen)
+        except exceptions.ResponseError as error:
+            self._land()
+            self._batches.is_clean(ALL_SLOTS[0], error)
+            self._batches.raise_denial()
+            return False
+        except Exception:
+            self._land()  # what has been sent counts, whatever ends the sweep
+            raise
+        self._land()
         return False
 
-    def _send_deletes(self, keys: Sequence[bytes]) -> list[Write]:
+    def _send_deletes(self, keys: Sequence[bytes]) -> None:
         """Send deletes for the keys of one page, as far as the time and the allowance permit."""
         room = self._batches.room
-        writes: list[Write] = []
-        try:
-            for start in range(0, len(keys), room):
-                if write := self._batches.send(self._by_slot(keys[start : start + room])):
-                    writes.append(write)
-                if self._orders.pace.limited:
-                    self._land(writes)  # before k6-sweep waits for the next write
-                    writes = []
-        except (LimitReachedError, UnreachableError, DeniedError):
-            self._land(writes)
-            raise
-        return writes
+        for start in range(0, len(keys), room):
+            if write := self._batches.send(self._by_slot(keys[start : start + room])):
+                self._unanswered.append(write)
+            if self._orders.pace.limited:
+                self._land()  # before k6-sweep waits for the next write
 
-    def _land(self, writes: Sequence[Write]) -> None:
-        """Count the deletes of one page, whose replies have come before those of the next page."""
-        try:
-            for number, write in enumerate(writes, start=1):
-                left = writes[number:]
-                self._batches.land(write)
-        except UnreachableError as error:
-            for write in left:
-                self._batches.lose(write.deletes, error)
-            raise
+    def _land(self) -> None:
+        """Count the deletes that have been sent."""
+        while self._unanswered:
+            try:
+                self._batches.land(self._unanswered.popleft())
+            except UnreachableError as error:
+                for write in self._unanswered:
+                    self._batches.lose(write.deletes, error)
+                self._unanswered.clear()
+                raise
         self._batches.raise_denial()
 
     def _by_slot(self, keys: Sequence[bytes]) -> list[Delete]:

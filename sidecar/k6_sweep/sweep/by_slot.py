@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 from k6_sweep.cluster.link import Link, pack
 from k6_sweep.cluster.replies import is_denied, keys_in
 from k6_sweep.cluster.window import Window
-from k6_sweep.errors import DeniedError, UnreachableError
+from k6_sweep.errors import UnreachableError
 from k6_sweep.sweep.batch import Batches, Delete, Write, probe_command
 from k6_sweep.sweep.count_slots import count_slots, key_lengths
 from k6_sweep.sweep.matcher import Split
-from k6_sweep.sweep.orders import LimitReachedError, Orders, Tally
+from k6_sweep.sweep.orders import Orders, Tally
 
 _GIVE_UP_AFTER: Final = 64
 """After more failed slots in a row than this, k6-sweep stops asking the server."""
@@ -119,8 +119,8 @@ class SlotSweep:
                 for flight in self._flights:
                     self._batches.lose(flight.write.deletes, error)
                 raise stopped or error from None
-            except (DeniedError, ListingDeniedError, LimitReachedError) as error:
-                stopped = stopped or error  # first the replies to what has been sent: its deletes count
+            except Exception as error:  # noqa: BLE001  # raised below: what has been sent counts, whatever ends the sweep
+                stopped = stopped or error
         if stopped:
             raise stopped
 
