@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import urllib3
+from kubernetes.client import ApiClient, Configuration
 
 from k6_sweep.demo.servers import end_with_parent, free_port
 from tests.certificates import Authority
@@ -47,7 +48,12 @@ class KubeApi:
     process: subprocess.Popen[bytes]
 
     def __post_init__(self) -> None:
-        self._pool = urllib3.PoolManager(ca_certs=str(self.folder / "authority.pem"), retries=False, timeout=30)
+        settings = Configuration(
+            host=f"https://127.0.0.1:{self.port}",
+            api_key={"BearerToken": f"Bearer {ADMIN}"},
+            ssl_ca_cert=str(self.folder / "authority.pem"),
+        )
+        self._client = ApiClient(settings)
 
     @classmethod
     def start(cls, folder: Path) -> Self:
@@ -120,8 +126,12 @@ class KubeApi:
         until(self.ready, seconds=90)
 
     def _request(self, method: str, path: str, body: object = None, kind: str = "json") -> urllib3.BaseHTTPResponse:
-        headers = {"Authorization": f"Bearer {ADMIN}", "Content-Type": f"application/{kind}"}
-        return self._pool.request(method, f"https://127.0.0.1:{self.port}{path}", json=body, headers=headers)
+        headers = {"Accept": "application/json", "Content-Type": f"application/{kind}"}
+        request = self._client.param_serialize(
+            method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        response: urllib3.BaseHTTPResponse = self._client.call_api(*request, _request_timeout=30).response
+        return response
 
     def ask(self, method: str, path: str, body: object = None, kind: str = "json") -> dict[str, Any]:
         """Send a request as the administrator.
