@@ -257,7 +257,7 @@ def test_no_such_job(namespace: Namespace, watchers: Watchers, redis_node: Node)
     account = namespace.account(READ_JOBS)
     report = watchers.start(account, "--target", "job/laod-test", "--start-timeout", "1").report()
     assert report["status"] == "unseen"
-    assert "job/laod-test has no pods" in report["errors"][0]
+    assert f"job/laod-test has no pods in namespace {namespace.name}" in report["errors"][0]
     assert kept(redis_node)
 
 

@@ -58,7 +58,7 @@ class ApiServer:
     def __init__(self, login: Login, namespace: str, limit: float = _READ_SECONDS) -> None:
         """Prepare; `limit` is the number of seconds that an answer may take. The first request logs in."""
         self._login = login
-        self._namespace = namespace
+        self.namespace = namespace
         self._limit = limit
         self._client: ApiClient | None = None
         self._logging_in = threading.Lock()
@@ -158,7 +158,7 @@ class ApiServer:
             with heard():  # a plugin that fails now is asked again, and what it had given may still be valid
                 request = client.param_serialize(
                     method,
-                    resource.path(self._namespace),
+                    resource.path(self.namespace),
                     query_params=list(query.items()),
                     header_params={"Accept": "application/json", "Content-Type": "application/json"},
                     body=body,
@@ -181,7 +181,7 @@ class ApiServer:
             text = _message(_read(response))
         except ApiError as error:
             text = str(error)
-        what, who = f"{verb} {resource.plural} in namespace {self._namespace}", self._login.who
+        what, who = f"{verb} {resource.plural} in namespace {self.namespace}", self._login.who
         if response.status == _NOT_LOGGED_IN:
             return ForbiddenError(f"the Kubernetes API does not accept the login of {who} (401: {text})")
         if response.status == _FORBIDDEN:

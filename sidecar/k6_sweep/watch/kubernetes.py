@@ -53,7 +53,8 @@ class KubernetesWatch:
         self._mailbox = Mailbox(self._events.wake)
         self._began = time.monotonic()
         # `kubectl replace --force` deletes a Job before it creates the new one: for a while, absence proves nothing.
-        self._known = TargetState(self._target, self._began + (self._budget.start_timeout or 0.0))
+        absent_from = self._began + (self._budget.start_timeout or 0.0)
+        self._known = TargetState(self._target, self._api.namespace, absent_from)
         self._jobs = LabelledJobs()
         self._strangers: set[str] = set()
         """The containers of pods that lack a container of k6's name."""

@@ -39,9 +39,10 @@ class TargetState:
     changes arrive on different connections, and older news may arrive last.
     """
 
-    def __init__(self, target: Target, believes_absence_from: float = 0.0) -> None:
+    def __init__(self, target: Target, namespace: str, believes_absence_from: float = 0.0) -> None:
         """Prepare; until `believes_absence_from`, a Job or TestRun that was never seen may still appear."""
         self._target = target
+        self._namespace = namespace
         self._believes_absence_from = believes_absence_from
         self.pods: dict[str, K6Pod] = {}
         self._gone: dict[str, float] = {}
@@ -135,7 +136,7 @@ class TargetState:
             told.append(self._controller.reason)
         elif not alive and self.pods and not self._no_more_to_come(now):
             told.append(f"{self._target} may start more pods")
-        return ", ".join([*told, *more]) or f"{self._target} has no pods"
+        return ", ".join([*told, *more]) or f"{self._target} has no pods in namespace {self._namespace}"
 
     def _state(self, pod: K6Pod) -> str:
         if pod.ended:

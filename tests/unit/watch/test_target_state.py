@@ -24,7 +24,7 @@ TWO = [replace(ENDED, uid=uid, name=uid) for uid in "ab"]
 
 
 def known(target: str = "pod/a") -> TargetState:
-    return TargetState(Target.parse(target))
+    return TargetState(Target.parse(target), "load-test")
 
 
 def test_a_pod_that_disappears_may_run_on() -> None:
@@ -125,7 +125,7 @@ def test_a_deleted_job_whose_pods_live_on_is_not_overdue() -> None:
 
 def test_a_job_that_was_gone_before_we_looked() -> None:
     """The pods prove that a Job existed before the watch; after their end it is over once its absence is believed."""
-    it = TargetState(Target.parse("job/x"), believes_absence_from=300)
+    it = TargetState(Target.parse("job/x"), "load-test", believes_absence_from=300)
     it.controller_is(None)
     assert not it.verdict(0).ended
     it.pods_are([RUNS], 0)
@@ -200,7 +200,7 @@ def test_a_job_that_is_created_again_does_not_inherit() -> None:
 def test_the_description_names_what_is_waited_for() -> None:
     """The description names the running pods, or why more may come, or the known facts about the end."""
     it = known("job/x")
-    assert it.waits_for(0) == "job/x has no pods"
+    assert it.waits_for(0) == "job/x has no pods in namespace load-test"
     it.controller_is(replace(JOB, backoff_limit=6))
     it.pods_are([replace(RUNS, uid=uid, name=uid) for uid in "edcba"], 0)
     assert it.waits_for(0) == "pod a: running, pod b: running, pod c: running, and 2 other pods"
