@@ -52,6 +52,17 @@ def test_events_are_documented() -> None:
         assert listed[event] - shared <= {"traceback"}, event
 
 
+def test_events_in_texts_exist() -> None:
+    """Every event that a page or an example names in a line of the log is one of the code's."""
+    found = [
+        (path.relative_to(ROOT), event)
+        for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.*"))
+        for event in re.findall(r'\bevent"?\s*[:=]\s*"([^"]+)"', path.read_text())
+    ]
+    assert {event for _, event in found} >= {LogEvent.DONE, LogEvent.PATTERN_COUNTED}
+    assert [each for each in found if each[1] not in set(LogEvent)] == []
+
+
 def test_queries_ask_for_what_there_is() -> None:
     """The events and statuses in the queries for Loki and CloudWatch exist."""
     queries = "".join(re.findall(r"```(?:logql|text)\n(.*?)```", PAGE, re.DOTALL))
