@@ -53,6 +53,17 @@ GUARD = "a guard is missing, which keeps k6-sweep away from data that is not the
             ({"cleanup": {"extraEnv": [{"name": name, "value": "1"}]}}, f"{name}, which k6-sweep does not know")
             for name in ("SWEEP_PATERN", "sweep_pattern", "K6_SWEEP_TIMEOUT")
         ],
+        *[
+            ({part: {key: [{"name": "A", "value": "1"}, item]}}, f"at '/{part}/{key}/1{place}': {said}")
+            for part, key in (("cleanup", "extraEnv"), ("k6", "env"))
+            for item, place, said in (
+                ({"name": "B", "value": 1}, "/value", "got number, want string"),
+                ({"name": "B", "value": True}, "/value", "got boolean, want string"),
+                ({"name": "B", "valueFrom": "secret"}, "/valueFrom", "got string, want object"),
+                ({"name": 1}, "/name", "got number, want string"),
+                ({"value": "1"}, "", "missing property 'name'"),
+            )
+        ],
         ({"cleanup": {"guards": {}, "preserveExisting": None}}, "missing property 'preserveExisting'"),
         ({"cleanup": {"guards": None}}, "missing property 'guards'"),
         ({"cleanup": {"patterns": None}}, "missing property 'patterns'"),
@@ -162,3 +173,13 @@ def test_any_guard_will_do(rendered: Callable[..., Rendered], guards: dict[str, 
     """Each guard is enough, and so is the explicit choice of none."""
     assert rendered(cleanup={"guards": guards}).test_pod
     assert rendered(cleanup={"guards": {}, "preserveExisting": True}).test_pod
+
+
+def test_every_form_of_a_variable(rendered: Callable[..., Rendered]) -> None:
+    """A variable may have a value, a source, or neither: then it is empty."""
+    source = {"secretKeyRef": {"name": "secret", "key": "word"}}
+    env = [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": source}, {"name": "C"}]
+    pod = rendered(cleanup={"extraEnv": env}, k6={"env": env}).test_pod
+    (k6,) = pod["containers"]
+    (sidecar,) = pod["initContainers"]
+    assert k6["env"] == sidecar["env"][-3:] == env
