@@ -65,8 +65,9 @@ def test_the_token_is_a_file(api: Api) -> None:
 
 @pytest.mark.parametrize("secret", ["", "certificate"])
 def test_probes_and_monitor_reach_it(api: Api, secret: str) -> None:
-    """Probes have a port of their own. With a certificate the monitor uses HTTPS; variables name the mounted files."""
-    made = api(api={"tls": {"existingSecret": secret}, "serviceMonitor": {"enabled": True}})
+    """Probes and the monitor have a port of their own, without TLS. Variables name the files of the certificate."""
+    monitored = {"serviceMonitor": {"enabled": True}, "networkPolicy": {"namespaces": ["monitoring"]}}
+    made = api(api={"tls": {"existingSecret": secret}, **monitored})
     ours = container(made)
     assert ours["startupProbe"]["httpGet"] == ours["livenessProbe"]["httpGet"]
     probes = [ours[probe]["httpGet"] for probe in ("readinessProbe", "livenessProbe")]
@@ -79,12 +80,13 @@ def test_probes_and_monitor_reach_it(api: Api, secret: str) -> None:
     assert env.get("SWEEP_TLS_KEY_FILE") == ("/etc/k6-sweep-tls/tls.key" if secret else None)
     assert ("/etc/k6-sweep-tls" in [mount["mountPath"] for mount in ours["volumeMounts"]]) is bool(secret)
     (endpoint,) = made.of("ServiceMonitor")["spec"]["endpoints"]
-    assert endpoint.get("scheme") == ("https" if secret else None)
+    assert endpoint == {"targetPort": "probes", "interval": "30s"}
 
 
 def test_everything_chooses_its_pods(api: Api) -> None:
     """Service, policy, budget and monitor select the Deployment's pods and their port."""
-    made = api(api={"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}})
+    monitored = {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}
+    made = api(api={**monitored, "networkPolicy": {"namespaces": ["monitoring"]}})
     labels = made.of("Deployment")["spec"]["template"]["metadata"]["labels"]
     chosen = [
         made.of("Deployment")["spec"]["selector"]["matchLabels"],
@@ -110,6 +112,10 @@ def test_only_chosen_namespaces_are_admitted(api: Api) -> None:
     assert rule["ports"] == [{"port": "http", "protocol": "TCP"}]
     by_name = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}
     assert rule["from"] == [{"podSelector": {}}, by_name]
+    monitored = {"serviceMonitor": {"enabled": True}, "networkPolicy": {"namespaces": ["shop"]}}
+    same, probes = api(api=monitored).of("NetworkPolicy")["spec"]["ingress"]
+    assert same == rule
+    assert probes == {"ports": [{"port": "probes", "protocol": "TCP"}], "from": [by_name]}
     assert "NetworkPolicy" not in api(api={"networkPolicy": {"enabled": False}}).kinds()
 
 
@@ -136,6 +142,11 @@ def test_it_reaches_only_what_it_needs(api: Api) -> None:
             {"ingress": {"enabled": True, "host": "a.b"}},
             {},
             "network policy does not admit the controller of api.ingress",
+        ),
+        (
+            {"serviceMonitor": {"enabled": True}},
+            {},
+            "does not admit the Prometheus of api.serviceMonitor: add its namesp",
         ),
         ({"ingress": {"enabled": True}}, {}, "would take the requests for every host: set api.ingress.host"),
         ({"httpRoute": {"enabled": True}}, {}, "api.httpRoute needs a Gateway and a host"),
@@ -191,7 +202,9 @@ def test_where_its_pods_run(api: Api) -> None:
 def test_relabelings(api: Api) -> None:
     """The ServiceMonitor has the relabelings."""
     relabelings = {"relabelings": [{"targetLabel": "a"}], "metricRelabelings": [{"action": "drop"}]}
-    made = api(api={"serviceMonitor": {"enabled": True, **relabelings}})
+    made = api(
+        api={"serviceMonitor": {"enabled": True, **relabelings}, "networkPolicy": {"namespaces": ["monitoring"]}}
+    )
     (endpoint,) = made.of("ServiceMonitor")["spec"]["endpoints"]
     assert relabelings.items() <= endpoint.items()
 

@@ -41,8 +41,11 @@
   {{- if and $enabled (not $.Values.api.enabled) -}}
     {{- $problems = append $problems (printf "api.%s.enabled leads to no endpoint, because api.enabled is false: set both to true, or both to false" $name) -}}
   {{- end -}}
+{{- end -}}
+{{- $clients := dict "the controller of api.ingress" .Values.api.ingress.enabled "the controller of api.httpRoute" .Values.api.httpRoute.enabled "the Prometheus of api.serviceMonitor" .Values.api.serviceMonitor.enabled -}}
+{{- range $client, $enabled := $clients -}}
   {{- if and $enabled $.Values.api.networkPolicy.enabled (not $.Values.api.networkPolicy.namespaces) -}}
-    {{- $problems = append $problems (printf "the endpoint's network policy does not admit the controller of api.%s: add its namespace to api.networkPolicy.namespaces, or set api.networkPolicy.enabled to false" $name) -}}
+    {{- $problems = append $problems (printf "the endpoint's network policy does not admit %s: add its namespace to api.networkPolicy.namespaces, or set api.networkPolicy.enabled to false" $client) -}}
   {{- end -}}
 {{- end -}}
 {{- if and .Values.api.ingress.enabled (not .Values.api.ingress.host) -}}
