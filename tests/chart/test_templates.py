@@ -313,6 +313,24 @@ def test_the_network_policy_is_about_our_pods_only(rendered: Render) -> None:
     assert "NetworkPolicy" not in rendered().kinds()
 
 
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("redis://redis", [6379]),
+        ("rediss://redis:7000/1", [6379, 7000]),
+        ("redis://[fe80::1]", [6379]),
+        ("redis://[fe80::1%eth0]:7000", [6379, 7000]),
+        ("redis+sentinel://a,b:5000,[::1]:5001/master/2", [6379, 26379, 5000, 5001]),
+        ("unix:///run/redis:7000", [6379]),
+    ],
+)
+def test_the_network_policy_opens_the_ports_of_redis(rendered: Render, url: str, ports: list[int]) -> None:
+    """The policy opens the ports in Redis's address, with its scheme's usual one, besides those of the value."""
+    made = rendered(cleanup={"redis": {"url": url}}, networkPolicy={"enabled": True})
+    _, redis = made.of("NetworkPolicy")["spec"]["egress"]
+    assert redis["ports"] == [{"port": port, "protocol": "TCP"} for port in ports]
+
+
 def test_the_helm_test_checks(rendered: Render) -> None:
     """`helm test` runs `check`, with the labels and annotations of the pods."""
     pod = rendered().of("Pod")
