@@ -377,6 +377,9 @@ def test_k6_as_one_wants_it(rendered: Render) -> None:
             for kind in ("extraContainers", "extraInitContainers")
             for extra in (
                 {"image": "grafana/k6", "restartPolicy": "OnFailure"},
+                {"image": "k6:1@sha256:0", "restartPolicy": "Always"},
+                {"image": "shop", "command": ["sh", "-c", "sleep 9; k6 run a"], "restartPolicy": "Always"},
+                {"image": "x/k6", "restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart"}]},
                 {"image": "mock", "restartPolicy": "Never", "restartPolicyRules": [{"action": "RestartAllContainers"}]},
             )
         ],
@@ -391,6 +394,18 @@ def test_what_cannot_be_meant_is_refused(rendered: Render, values: dict[str, Any
     """The chart refuses contradictory values with the reason and the solution."""
     with pytest.raises(HelmRefusedError, match=said):
         rendered(**values)
+
+
+def test_a_helper_may_restart(rendered: Render) -> None:
+    """A container that only has k6 in the name of a file may have a restart policy of its own."""
+    otel = {
+        "name": "otel",
+        "image": "otel/k6-collector",
+        "args": ["--config=/etc/k6/otel.yaml"],
+        "command": ["/k6/otel"],
+    }
+    made = rendered(k6={"extraInitContainers": [{**otel, "restartPolicy": "Always"}]})
+    assert [each["name"] for each in made.test_pod["initContainers"]] == ["otel", "k6-sweep"]
 
 
 def test_each_component_may_run_elsewhere(rendered: Render) -> None:

@@ -163,6 +163,11 @@ def test_the_files_of_a_secret(install: Install, namespace: Namespace) -> None:
     assert plain(made) == plain(asked(namespace, expected))
 
 
+K6: Manifest = {"name": "k6", "image": "grafana/k6"}
+RESTARTS_ON_7: Manifest = {
+    "restartPolicy": "Never",
+    "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "In", "values": [7]}}],
+}
 RESTARTS_ALL: Manifest = {
     "name": "data",
     "image": "data",
@@ -172,11 +177,13 @@ RESTARTS_ALL: Manifest = {
 REFUSED: dict[str, tuple[Manifest, Manifest, str]] = {
     "several pods": ({}, {"parallelism": 3}, "a test in several pods needs one watcher"),
     "restarts": ({"restartPolicy": "OnFailure"}, {}, "restartPolicy must be Never"),
-    "restarts all": (
-        {"initContainers": [RESTARTS_ALL]},
-        {},
-        "an init container has a rule that restarts all containers",
-    ),
+    "restarts all": ({"initContainers": [RESTARTS_ALL]}, {}, "a container has a rule that restarts all containers"),
+    "a helper restarts all": ({"containers": [K6, RESTARTS_ALL]}, {}, "a container has a rule that restarts all"),
+    "k6 restarts": ({"containers": [{**K6, "restartPolicy": "OnFailure"}]}, {}, "restartPolicy must be Never"),
+    "k6 has a rule": ({"containers": [{**K6, **RESTARTS_ON_7}]}, {}, "restartPolicy must be Never"),
+    "k6 never restarts": ({"containers": [{**K6, "restartPolicy": "Never"}]}, {}, ""),
+    "a helper restarts": ({"containers": [K6, {**RESTARTS_ALL, **RESTARTS_ON_7}]}, {}, ""),
+    "a helper has a policy": ({"containers": [K6, {"name": "a", "image": "b", "restartPolicy": "OnFailure"}]}, {}, ""),
     "no k6": ({"containers": [{"name": "app", "image": "shop"}]}, {}, "no container is named k6"),
     "alone": ({"shareProcessNamespace": False}, {}, "k6-sweep must see the processes of this pod"),
     "host's processes": ({"hostPID": True}, {}, "k6-sweep must see the processes of this pod"),

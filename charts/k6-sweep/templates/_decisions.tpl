@@ -5,6 +5,18 @@
 {{- if or .Values.cleanup.enabled .Values.cleanupJob.enabled .Values.api.enabled .Values.policy.enabled }}true{{ end -}}
 {{- end -}}
 
+{{/* A container runs k6 if it is named so, or if this matches its image or a word of its command: k6-sweep.runsK6, and in CEL k6-sweep.celRunsK6. */}}
+{{- define "k6-sweep.k6Image" -}}(^|/)k6([:@].*)?${{- end -}}
+{{- define "k6-sweep.k6Word" -}}(^|[/ ;&|])[a-z0-9._-]*k6( |$){{- end -}}
+
+{{/* "true" if a container runs k6. Takes the container. */}}
+{{- define "k6-sweep.runsK6" -}}
+{{- if or (eq (toString .name) "k6") (regexMatch (include "k6-sweep.k6Image" .) (toString .image)) -}}true
+{{- else -}}
+{{- range .command }}{{ if regexMatch (include "k6-sweep.k6Word" $) (toString .) }}true{{ end }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "k6-sweep.clusterHasNative" -}}
 {{- if semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
 {{- end -}}

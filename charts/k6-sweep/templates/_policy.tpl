@@ -100,6 +100,11 @@ JSONPatch{op: "add", path: {{ first . | toJson }}, value: {{ include "k6-sweep.c
 ^{{ . | replace "[!" "[^" | replace "*" ".*" | replace "?" "." }}$
 {{- end -}}
 
+{{/* Whether a container c runs k6, as CEL. */}}
+{{- define "k6-sweep.celRunsK6" -}}
+(c.name == 'k6' || c.image.matches('{{ include "k6-sweep.k6Image" . }}') || (has(c.command) && c.command.exists(w, w.matches('{{ include "k6-sweep.k6Word" . }}'))))
+{{- end -}}
+
 {{/*
 What a labelled Job must be, as a YAML list: name, expression, message. The mutating policy leaves other Jobs as they are; the validating one
 refuses them. The expressions hold before and after the mutation.
@@ -111,17 +116,17 @@ refuses them. The expressions hold before and after the mutation.
   expression: "!has(object.spec.parallelism) || object.spec.parallelism == 1"
   message: "a test in several pods needs one watcher beside it, not a sidecar in each pod: set parallelism to 1, or see docs/kubernetes.md"
 - name: no-restart
-  expression: "{{ $pod }}.restartPolicy == 'Never' && {{ $pod }}.containers.all(c, !has(c.restartPolicy))"
+  expression: >-
+    {{ $pod }}.restartPolicy == 'Never' && {{ $pod }}.containers.all(c, !{{ include "k6-sweep.celRunsK6" . }} ||
+    ((!has(c.restartPolicy) || c.restartPolicy == 'Never') && !has(c.restartPolicyRules)))
   message: "restartPolicy must be Never, otherwise the kubelet starts k6 again after its end"
 - name: no-restart-of-all
   expression: >-
-    !has({{ $pod }}.initContainers) || {{ $pod }}.initContainers.all(c, !has(c.restartPolicyRules) || c.restartPolicyRules.all(r,
-    r.action != 'RestartAllContainers'))
-  message: "an init container has a rule that restarts all containers, by which the kubelet starts k6 again: remove it"
+    ({{ $pod }}.containers + (has({{ $pod }}.initContainers) ? {{ $pod }}.initContainers : [])).all(c, !has(c.restartPolicyRules) ||
+    c.restartPolicyRules.all(r, r.action != 'RestartAllContainers'))
+  message: "a container has a rule that restarts all containers, by which the kubelet starts k6 again: remove it"
 - name: a-k6
-  expression: >-
-    {{ $pod }}.containers.exists(c, c.name == 'k6' || c.image.matches('(^|/)k6([:@].*)?$') || (has(c.command) && c.command.exists(w,
-    w.matches('(^|[/ ;&|])[a-z0-9._-]*k6( |$)'))))
+  expression: {{ printf "%s.containers.exists(c, %s)" $pod (include "k6-sweep.celRunsK6" .) | quote }}
   message: "no container is named k6, has an image named k6, or has a command with k6 in it"
 - name: processes-are-shared
   expression: "(!has({{ $pod }}.shareProcessNamespace) || {{ $pod }}.shareProcessNamespace) && (!has({{ $pod }}.hostPID) || !{{ $pod }}.hostPID)"

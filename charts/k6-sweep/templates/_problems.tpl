@@ -20,7 +20,7 @@
   {{- $problems = append $problems "serviceAccount.annotations has no account to annotate: set serviceAccount.create to true, or annotate the existing account yourself" -}}
 {{- end -}}
 {{- range concat .Values.k6.extraInitContainers .Values.k6.extraContainers -}}
-  {{- $mayRestartK6 := and (contains "k6" (toJson (list .image .command .args))) (has .restartPolicy (list "Always" "OnFailure")) -}}
+  {{- $mayRestartK6 := and (include "k6-sweep.runsK6" .) (or (has .restartPolicy (list "Always" "OnFailure")) .restartPolicyRules) -}}
   {{- if and $cleanup.enabled (or $mayRestartK6 (contains "RestartAllContainers" (toJson .restartPolicyRules))) -}}
     {{- $problems = append $problems (printf "container %s has a restartPolicy or restartPolicyRules of its own, by which the kubelet starts a k6 again after its end: remove them" .name) -}}
   {{- end -}}
