@@ -85,14 +85,16 @@ def component(manifest: Manifest) -> str:
     return str(manifest["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
-def render(*values: Path, binary: str = "helm4", version: str = NEWEST, chart: Path = CHART) -> Rendered:
+def render(
+    *values: Path, binary: str = "helm4", version: str = NEWEST, chart: Path = CHART, release: str = "test-release"
+) -> Rendered:
     """Render the chart for a version of Kubernetes.
 
     Raises:
         HelmRefusedError: The chart refuses these values.
     """
     files = [word for path in (REGISTRY, *values) for word in ("--values", str(path))]
-    named = ("test-release", str(chart), "--namespace", "load-test", "--kube-version", version)
+    named = (release, str(chart), "--namespace", "load-test", "--kube-version", version)
     return Rendered(manifests(run_helm(binary, "template", *named, *files)))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.helm import HelmRefusedError, Rendered, env_of, render, written
+from tests.chart.helm import BINARIES, HelmRefusedError, Rendered, env_of, render, written
 
 Api = Callable[..., Rendered]
 
@@ -161,6 +161,35 @@ def test_what_is_refused(api: Api, api_values: dict[str, object], cleanup: dict[
     """The chart refuses values that cannot work or that set no guard."""
     with pytest.raises(HelmRefusedError, match=said):
         api(api=api_values, cleanup=cleanup)
+
+
+@pytest.mark.parametrize(
+    ("release", "fullname", "service"),
+    [
+        ("9am", "", None),
+        ("load.test", "", None),
+        ("load-9", "", "load-9-k6-sweep-api"),
+        ("9am", "load", "load-api"),
+        ("load", "load.9", None),
+    ],
+)
+@pytest.mark.parametrize("binary", BINARIES)
+def test_the_service_has_a_name_that_kubernetes_accepts(
+    binary: str, release: str, fullname: str, service: str | None, tmp_path: Path
+) -> None:
+    """A release's name that makes no name of a Service is refused; fullnameOverride is the remedy."""
+    values = {
+        "fullnameOverride": fullname,
+        "k6": {"enabled": False},
+        "cleanup": {"redis": {"url": "redis://r"}, "patterns": ["test:*"], "guards": {"maxKeys": 5}},
+        "api": {"enabled": True, "existingSecret": "token"},
+    }
+    if service:
+        made = render(written(tmp_path, values), binary=binary, release=release)
+        assert made.of("Service")["metadata"]["name"] == service
+        return
+    with pytest.raises(HelmRefusedError, match=f"have the name {fullname or release}.*-api, .*set fullnameOverride"):
+        render(written(tmp_path, values), binary=binary, release=release)
 
 
 def test_ways_from_outside(api: Api) -> None:

@@ -371,6 +371,14 @@ def test_k6_as_one_wants_it(rendered: Render) -> None:
         ),
         ({"k6": {"enabled": False}}, "sweeps after the test of this release, but k6.enabled is false"),
         ({"k6": {"script": "export default 1"}}, "k6.script and k6.existingConfigMap both bring the script"),
+        *[
+            (values, f'{place}.registry is "{registry}", but')
+            for registry in ("https://registry.example", "registry.example/", "oci://registry.example/a")
+            for place, values in (
+                ("image", {"image": {"registry": registry}}),
+                ("k6.image", {"k6": {"image": {"registry": registry}}}),
+            )
+        ],
         ({"serviceAccount": {"annotations": {"a": "b"}}}, "serviceAccount.annotations has no account to annotate"),
         *[
             ({"k6": {kind: [{"name": "again", **extra}]}}, "container again has a restartPolicy or restartPolicyRules")

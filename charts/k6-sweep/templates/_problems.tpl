@@ -8,6 +8,14 @@
 {{- if and (include "k6-sweep.sweeps" .) (not .Values.image.registry) -}}
   {{- $problems = append $problems (printf "image.registry is empty, and no image of k6-sweep is published: build one in a checkout with docker build -t REGISTRY/%s:%s . (or buildah bud), push it to your registry, and set image.registry to REGISTRY" .Values.image.repository .Chart.AppVersion) -}}
 {{- end -}}
+{{- range $name, $registry := dict "image.registry" .Values.image.registry "k6.image.registry" .Values.k6.image.registry -}}
+  {{- if regexMatch "://|/$" $registry -}}
+    {{- $problems = append $problems (printf "%s is %q, but the name of an image has no scheme, and the chart adds the slash after the registry: write it as HOST, HOST:PORT or HOST/PATH" $name $registry) -}}
+  {{- end -}}
+{{- end -}}
+{{- if and .Values.api.enabled (not (regexMatch "^[a-z][-a-z0-9]*$" (include "k6-sweep.apiName" .))) -}}
+  {{- $problems = append $problems (printf "the endpoint's Service would have the name %s, but it must begin with a letter, and have only lower-case letters, digits and -: set fullnameOverride to such a name" (include "k6-sweep.apiName" .)) -}}
+{{- end -}}
 {{- if and .Values.cleanupJob.enabled (not .Values.cleanupJob.schedule) .Values.k6.enabled -}}
   {{- $problems = append $problems "cleanupJob.enabled without cleanupJob.schedule sweeps at once, while the test of the same release runs: set cleanup.enabled instead, or set k6.enabled to false" -}}
 {{- end -}}
