@@ -185,6 +185,33 @@ def test_an_account_of_ones_own(rendered: Render) -> None:
     assert own.of("ServiceAccount")["metadata"]["name"] == own.test_pod["serviceAccountName"] == "load-test-sweep"
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"cleanup": {"enabled": False}},
+        {"k6": {"parallelism": 2}},
+        {"version": "1.28"},
+        {"testRun": {"enabled": True}},
+    ],
+)
+def test_the_toggle_does_not_change_the_tests_account(rendered: Render, values: dict[str, Any]) -> None:
+    """k6's pods have the existing account in every form, and no token that they would not have without it."""
+    for account, name in (({"name": "mine"}, "mine"), ({}, None)):
+        made = rendered(**values, serviceAccount=account)
+        if "testRun" in values:
+            runner = made.of("TestRun")["spec"]["runner"]
+            assert (runner.get("serviceAccountName"), runner["automountServiceAccountToken"]) == (name, "false")
+            continue
+        assert made.test_pod.get("serviceAccountName") == name
+        assert made.test_pod["automountServiceAccountToken"] is False
+    theirs = {"enabled": True, "spec": {"runner": {"serviceAccountName": "theirs"}}}
+    made = rendered(testRun=theirs, serviceAccount={"name": "mine"})
+    assert made.of("TestRun")["spec"]["runner"]["serviceAccountName"] == "theirs"
+    own = rendered(k6={"parallelism": 2}, serviceAccount={"name": "mine", "create": True})
+    assert "serviceAccountName" not in own.test_pod
+
+
 def test_a_test_in_several_pods_has_one_watcher(rendered: Render) -> None:
     """A test in several pods has no sidecar, but one Job that waits for it and may read only that Job."""
     made = rendered(k6={"parallelism": 4}, watcher={"backoffLimit": 5, "ttlSecondsAfterFinished": 60})

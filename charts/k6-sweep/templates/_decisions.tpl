@@ -101,10 +101,15 @@ one container, and 12,288 for all containers of a pod.
 {{- end -}}
 {{- end -}}
 
+{{/* The account that is not of this chart; empty if there is none. k6's pods have it, too, so that the toggle does not change the test's identity. */}}
+{{- define "k6-sweep.existingAccount" -}}
+{{- if not .Values.serviceAccount.create }}{{ .Values.serviceAccount.name }}{{ end -}}
+{{- end -}}
+
 {{/* Service account of k6-sweep's pods; empty for the namespace's default. */}}
 {{- define "k6-sweep.serviceAccountName" -}}
 {{- if not .Values.serviceAccount.create -}}
-{{- .Values.serviceAccount.name -}}
+{{- include "k6-sweep.existingAccount" . -}}
 {{- else if include "k6-sweep.needsServiceAccount" . -}}
 {{- default (include "k6-sweep.besideName" .) .Values.serviceAccount.name -}}
 {{- end -}}
