@@ -37,6 +37,7 @@ class Connection(H11Protocol):
     """Bytes that came since the latest answer."""
     _unread = 0
     """Bytes of the request that came after its answer."""
+    _lost = False
 
     def __init__(self, config: uvicorn.Config, state: ServerState, crowd: Crowd, address: str) -> None:
         """Store the arguments; `address` is the client's, as the crowd groups it."""
@@ -52,8 +53,9 @@ class Connection(H11Protocol):
         """Close the connection at once."""
         if self.transport is not None:
             # A reset: otherwise the system remembers each ended connection for a minute.
-            with contextlib.suppress(OSError):
-                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            if (connected := self.transport.get_extra_info("socket")) is not None:  # None: TLS has just ended
+                with contextlib.suppress(OSError):
+                    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             # Not close(), which first sends what is left, and so waits for the client.
             self.transport.abort()
         elif self.opening:
@@ -76,6 +78,12 @@ class Connection(H11Protocol):
                 return
         self._received += len(data)
         super().data_received(data)
+        if self._is_between_requests() and self.timeout_keep_alive_task is None:
+            # That was the rest of a request whose answer was sent early. uvicorn has stopped its timer.
+            self._received = 0
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
         self._watch()
         self._count()
 
@@ -83,6 +91,8 @@ class Connection(H11Protocol):
         """Let the next request begin."""
         self._unread = 0
         self.cycle.body = bytearray()  # what came together with the headers
+        # The headers: the connection may be idle from now on, and then its bytes do not count.
+        self.headers = self.scope = self.cycle.scope = None  # type: ignore[assignment]  # uvicorn does the same at the start
         if not self._trusted and self.conn.their_state is h11.DONE and self.conn.trailing_data[0]:
             # Hundreds of requests in one packet would have their turn before the next client's first one.
             self.transport.close()
@@ -109,11 +119,13 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Free the connection's place."""
         self._crowd.leave(self)
+        self._lost = True
         self._unwatch()
+        self._unset_keepalive_if_required()  # uvicorn's timer runs on after a reset, and would hold this object
         super().connection_lost(exc)
         # No circles of objects: thousands of connections would wait for the garbage collector.
         self.app_state.clear()
-        self.opening = self.cycle = self.scope = None  # type: ignore[assignment]  # uvicorn does the same at the start
+        self.opening = self.cycle = self.scope = self.headers = None  # type: ignore[assignment]  # as above
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP, if no answer was begun: uvicorn would try it in any case, and log a traceback."""
@@ -139,8 +151,14 @@ class Connection(H11Protocol):
         self._crowd.trust(self)
         self._watch()
 
+    def _is_between_requests(self) -> bool:
+        idle = self.conn.our_state is self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        return idle and self.cycle is not None and not self.transport.is_closing()
+
     def _watch(self) -> None:
         """Run the timer while the client has to do something; for the first request, from the connection on."""
+        if self._lost:
+            return
         state = self.conn.their_state
         begun = self.cycle is None or bool(self.conn.trailing_data[0])
         sends = state is h11.SEND_BODY or (state is h11.IDLE and begun)
