@@ -1,6 +1,7 @@
 """The FastAPI application: its routes, and the answers to errors."""
 
 import asyncio
+import contextlib
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final
@@ -19,8 +20,9 @@ from k6_sweep.api.gate import TOKEN, Gate
 from k6_sweep.api.problems import failure, problem, running
 from k6_sweep.api.service import RETRY, Service, Serving
 from k6_sweep.api.shown import shown
-from k6_sweep.api.sweeps import BusyError, InUseError, StoppingError, Sweep
+from k6_sweep.api.sweeps import Sweep
 from k6_sweep.api.tokens import Tokens
+from k6_sweep.api.turned_away import BusyError, InUseError, StoppingError
 from k6_sweep.api.wire import Order, SweepAnswer
 from k6_sweep.log import Log
 from k6_sweep.patterns import Pattern
@@ -50,6 +52,9 @@ async def clean(order: Order, request: Request, response: Response, service: Ser
         "token": audit["token"],
         "token_name": audit["token_name"],
     }
+    while (pending := service.sweeps.pending) is not None:  # BusyError names the sweep that turns it away, if one does
+        with contextlib.suppress(InUseError):
+            await asyncio.shield(asyncio.wrap_future(pending.admitted))
     sweep = service.sweeps.begin(wanted, order.counts_only, asked_by)
     audit["sweep"] = sweep.id
     # Also with respond-async: a sweep of another replica is a 409 at once, not a failure that the caller finds later.

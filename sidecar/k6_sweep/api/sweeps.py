@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from k6_sweep.api.journal import Journal
 from k6_sweep.api.lock import LOCKED_FOR, Lock, kept
+from k6_sweep.api.turned_away import BusyError, InUseError, StoppingError
 from k6_sweep.cluster.history import Record
 from k6_sweep.cluster.lock import Holder
 from k6_sweep.errors import RedisError
@@ -29,28 +30,6 @@ _OVERRUN: Final = 0.5
 
 Work = Callable[[Settings, Log, TimeLimit, OnProgress], Report]
 """Runs one sweep; the arguments are those of `commands.run.sweep_once` without the pod."""
-
-
-class BusyError(Exception):
-    """A sweep is running, here or on another replica."""
-
-    def __init__(self, running: Holder) -> None:
-        super().__init__(f"{running} is running; retry when it has ended")
-        self.running = running
-
-
-class InUseError(Exception):
-    """A test is running whose keys the sweep would delete."""
-
-    def __init__(self, test: str, will_sweep: bool) -> None:
-        """Explain; `will_sweep` is whether a running test's watcher will delete the keys of the request."""
-        advice = "its watcher will delete these keys when it has ended" if will_sweep else "retry when it has ended"
-        super().__init__(f"the test of {test} is running and uses these keys; {advice}")
-        self.will_sweep = will_sweep
-
-
-class StoppingError(Exception):
-    """The server is shutting down and starts no more sweeps."""
 
 
 class Sweep:
@@ -152,6 +131,12 @@ class Sweeps:
             if len(self._latest) > REMEMBERED:
                 self._latest.popitem(last=False)
         return sweep
+
+    @property
+    def pending(self) -> Sweep | None:
+        """The sweep that has begun, and that another replica's sweep or a test may still turn away."""
+        running = self._running
+        return running if running and not running.admitted.done() else None
 
     def find(self, sweep_id: str) -> Sweep | None:
         """Return a sweep by its id; None if this server never had it or has forgotten it."""

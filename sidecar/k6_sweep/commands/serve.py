@@ -11,7 +11,8 @@ from k6_sweep.api.listener import bind
 from k6_sweep.api.readiness import Readiness
 from k6_sweep.api.server import Server, clients, log_libraries, probes
 from k6_sweep.api.service import Service
-from k6_sweep.api.sweeps import InUseError, Sweeps
+from k6_sweep.api.sweeps import Sweeps
+from k6_sweep.api.turned_away import InUseError
 from k6_sweep.budget import ASSUMED_GRACE_PERIOD, Budget
 from k6_sweep.cluster.connector import Connector
 from k6_sweep.cluster.endpoint_keys import EndpointKeys

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -38,13 +39,19 @@ DEFAULT = "send {} for the configured patterns"
 Message = MutableMapping[str, Any]
 
 
-class FreeLock:
-    """A lock that is always free: no other replica sweeps."""
+class FakeLock:
+    """A lock that another replica may hold; Redis answers when it may."""
+
+    def __init__(self) -> None:
+        self.holder: Holder | None = None
+        self.answers = threading.Event()
+        self.answers.set()
 
     def take(self, holder: Holder, seconds: float) -> Holder | None:
         assert holder
         assert seconds
-        return None
+        assert self.answers.wait(60)
+        return self.holder
 
     def renew(self, holder: Holder, seconds: float) -> None:
         assert holder
@@ -74,12 +81,17 @@ def logged() -> io.StringIO:
 
 
 @pytest.fixture
-def app(tmp_path: Path, logged: io.StringIO) -> FastAPI:
+def lock() -> FakeLock:
+    return FakeLock()
+
+
+@pytest.fixture
+def app(tmp_path: Path, logged: io.StringIO, lock: FakeLock) -> FastAPI:
     (tmp_path / "token").write_text("sesame")
     settings = settings_for("redis://h", "--admin-token-file", str(tmp_path / "token"), command="serve")
     log = open_log("json", "debug", stream=logged)
     journal = Journal(NoHistory(), "load/pod-1", log)
-    sweeps = Sweeps(settings, lambda *_: Report(Status.COMPLETE), FreeLock(), log, journal)
+    sweeps = Sweeps(settings, lambda *_: Report(Status.COMPLETE), lock, log, journal)
     return make_app(Service(settings, sweeps, journal, Readiness(settings, no_redis), ServerMetrics()), log)
 
 
@@ -140,6 +152,23 @@ def body(*parts: bytes, ends: bool = True) -> Iterator[Message]:
 def endless() -> Iterator[Message]:
     while True:
         yield {"type": "http.request", "body": CHUNK, "more_body": True}
+
+
+def test_an_answer_names_a_sweep_that_exists(app: FastAPI, lock: FakeLock) -> None:
+    """Of two requests at once, none learns of the other's sweep, which another replica's turns away."""
+    lock.holder = Holder("abcdef", "load/pod-2", 1_000_000_000.0)
+    lock.answers.clear()
+    both = [Asked(body(b"{}")), Asked(body(b"{}"))]
+
+    async def run() -> None:
+        answers = [asyncio.create_task(app(scope_of(TOKEN), each.receive, each.send)) for each in both]
+        while not all(each.read for each in both):  # noqa: ASYNC110  # nothing of the application wakes a test
+            await asyncio.sleep(0.01)
+        lock.answers.set()
+        await asyncio.gather(*answers)
+
+    asyncio.run(run())
+    assert [(each.code, json.loads(each.answer[1]["body"])["id"]) for each in both] == [(409, "abcdef")] * 2
 
 
 def test_the_document_marks_the_operations_that_need_the_token(app: FastAPI) -> None:

@@ -1,10 +1,11 @@
 """A connection of the endpoint keeps nothing of what it has answered, and always has an end."""
 
 import asyncio
+import contextlib
 import socket
 import struct
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import uvicorn
@@ -26,8 +27,9 @@ async def refuse(scope: dict[str, Any], receive: object, send: Send) -> None:  #
     await send({"type": "http.response.body", "body": ANSWER})
 
 
-async def connected() -> tuple[Connection, socket.socket]:
-    """Return a connection of the endpoint, and its client's socket, which reads and writes at once."""
+@contextlib.asynccontextmanager
+async def connected() -> AsyncIterator[tuple[list[Connection], socket.socket]]:
+    """Yield a connection of the endpoint, in a list that alone holds it, and its client's socket."""
     config = uvicorn.Config(
         refuse, loop="asyncio", ws="none", lifespan="off", log_config=None, timeout_keep_alive=KEEP_ALIVE
     )
@@ -38,9 +40,14 @@ async def connected() -> tuple[Connection, socket.socket]:
     listening.close()
     for each in (client, accepted):
         each.setblocking(False)
-    connection = Connection(config, ServerState(), Crowd(10, 10**6), "127.0.0.1")
-    await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted)
-    return connection, client
+    made = [Connection(config, ServerState(), Crowd(10, 10**6), "127.0.0.1")]
+    transport = (await asyncio.get_running_loop().connect_accepted_socket(lambda: made[0], accepted))[0]
+    try:
+        yield made, client
+    finally:
+        client.close()
+        transport.abort()
+        await asyncio.sleep(0)  # the loop closes its socket
 
 
 async def answered(client: socket.socket, request: bytes) -> None:
@@ -55,10 +62,9 @@ def test_an_idle_connection_holds_no_headers() -> None:
     """After an answer, the headers of its request are gone: idle connections are counted without them."""
 
     async def run() -> None:
-        connection, client = await connected()
-        await answered(client, HEADERS + b"{}")
-        assert [connection.headers, connection.scope, connection.cycle.scope] == [None] * 3
-        client.close()
+        async with connected() as ((connection,), client):
+            await answered(client, HEADERS + b"{}")
+            assert [connection.headers, connection.scope, connection.cycle.scope] == [None] * 3
 
     asyncio.run(run())
 
@@ -67,15 +73,14 @@ def test_a_reset_connection_is_gone() -> None:
     """No timer holds a connection that its client has reset."""
 
     async def run() -> None:
-        connection, client = await connected()
-        await answered(client, HEADERS + b"{}")
-        gone = weakref.ref(connection)
-        del connection
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        client.close()
-        for _ in range(10):
-            await asyncio.sleep(0.01)
-        assert gone() is None
+        async with connected() as (made, client):
+            await answered(client, HEADERS + b"{}")
+            connection = weakref.ref(made.pop())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            for _ in range(10):
+                await asyncio.sleep(0.01)
+            assert connection() is None
 
     asyncio.run(run())
 
@@ -84,11 +89,9 @@ def test_a_body_after_its_answer() -> None:
     """A connection whose body came after the answer is closed when it has been idle, like any other."""
 
     async def run() -> None:
-        _, client = await connected()
-        await answered(client, HEADERS)
-        await asyncio.get_running_loop().sock_sendall(client, b"{}")
-        async with asyncio.timeout(10 * KEEP_ALIVE):
+        async with connected() as (_, client), asyncio.timeout(10 * KEEP_ALIVE):
+            await answered(client, HEADERS)
+            await asyncio.get_running_loop().sock_sendall(client, b"{}")
             assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
-        client.close()
 
     asyncio.run(run())

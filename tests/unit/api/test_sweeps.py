@@ -10,7 +10,8 @@ import pytest
 
 from k6_sweep.api.journal import Journal
 from k6_sweep.api.lock import LOCKED_FOR
-from k6_sweep.api.sweeps import REMEMBERED, BusyError, InUseError, StoppingError, Sweeps
+from k6_sweep.api.sweeps import REMEMBERED, Sweeps
+from k6_sweep.api.turned_away import BusyError, InUseError, StoppingError
 from k6_sweep.cluster.history import Record
 from k6_sweep.cluster.lock import Holder
 from k6_sweep.errors import UnreachableError
