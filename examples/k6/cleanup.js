@@ -54,14 +54,15 @@ function sweep(url, token, order, until) {
     timeout: left(),
   });
   const base = url.replace(/\/+$/, '');
-  const givesUp = Date.now() + 1000 * PATIENCE;
+  let givesUp = Infinity; // PATIENCE after the first refusal in a row
   let started;
   let pause = 1;
   for (;;) {
     started = http.post(`${base}${PATH}`, JSON.stringify(order), params());
     // A running test, perhaps this one, has a watcher that will delete these keys at its end: nothing is left to do.
     if (started.status === 409 && (parsed(started) || {}).will_sweep) return { report: { status: 'handed-over', matched: 0 }, deleted_count: 0 };
-    if (!mayRetry(started) || Date.now() >= (started.error_code === REFUSED ? Math.min(until, givesUp) : until)) break;
+    givesUp = started.error_code === REFUSED ? Math.min(givesUp, Date.now() + 1000 * PATIENCE) : Infinity;
+    if (!mayRetry(started) || Date.now() >= Math.min(until, givesUp)) break;
     sleep(pause);
     pause = Math.min(5, pause * 1.5);
   }

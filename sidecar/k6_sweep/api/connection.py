@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import struct
+from http import HTTPStatus
 from typing import Any, Final
 
 import h11
@@ -12,7 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from k6_sweep.api.crowd import Crowd
-from k6_sweep.api.gate import LONGEST_HEADERS, MOST_BYTES
+from k6_sweep.api.gate import LONGEST_HEADERS, MOST_BYTES, TOO_LONG
+from k6_sweep.api.problems import PROBLEM_JSON, details
 
 REQUEST_SECONDS: Final = 10.0
 """Time limit in seconds for receiving a whole request with its body, from its connection or its first byte.
@@ -127,7 +130,7 @@ class Connection(H11Protocol):
         self.app_state.clear()
         self.opening = self.cycle = self.scope = self.headers = None  # type: ignore[assignment]  # as above
 
-    def send_400_response(self, msg: str) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's signature
         """Answer what is not HTTP, if no answer was begun: uvicorn would try it in any case, and log a traceback."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
@@ -135,11 +138,18 @@ class Connection(H11Protocol):
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.close()
         elif len(self.conn.trailing_data[0]) > LONGEST_HEADERS:
-            answer = h11.Response(status_code=431, headers=[(b"connection", b"close"), (b"content-length", b"0")])
-            self.transport.write((self.conn.send(answer) or b"") + (self.conn.send(h11.EndOfMessage()) or b""))
-            self.transport.close()
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_LONG)
         else:
-            super().send_400_response(msg)
+            self._refuse(HTTPStatus.BAD_REQUEST, "this is not valid HTTP/1")
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer, as the application would, what cannot reach it, and close the connection."""
+        body = json.dumps(details(status, detail, "/") | {"error": detail}).encode()
+        headers = [("Content-Type", PROBLEM_JSON), ("Content-Length", str(len(body))), ("Connection", "close")]
+        answer = h11.Response(status_code=status, reason=status.phrase.encode(), headers=headers)
+        for event in (answer, h11.Data(body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def _count(self) -> None:
         if not self.transport.is_closing():

@@ -19,6 +19,7 @@ MOST_BYTES: Final = 64 * 1024
 """The size limit of a request's body; a longer one gets status 413."""
 LONGEST_HEADERS: Final = 32 * 1024
 """The size limit of a request's line and headers together; longer ones get status 431."""
+TOO_LONG: Final = f"the headers are longer than {LONGEST_HEADERS} bytes"
 TOKEN_HEADER: Final = "X-Admin-Token"  # noqa: S105  # the header's name, not a token
 TOKEN: Final = Security(APIKeyHeader(name=TOKEN_HEADER, auto_error=False, description="The admin token."))
 """Declares in the OpenAPI document that a route needs the token; `Gate` checks it."""
@@ -84,7 +85,7 @@ class Gate:
             )
         # h11 has the same limit, but only for headers that come in several parts.
         if sum(len(name) + len(value) + 4 for name, value in headers.raw) > LONGEST_HEADERS:
-            return problem(scope, 431, f"the headers are longer than {LONGEST_HEADERS} bytes", headers=_CLOSE)
+            return problem(scope, 431, TOO_LONG, headers=_CLOSE)
         # RFC 9112, section 6.3: such a message may smuggle a second request past a proxy.
         if guarded and _is_ambiguous(headers):
             return problem(scope, 400, "both Content-Length and Transfer-Encoding are set; send one", headers=_CLOSE)

@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from k6_sweep.api.connection import REQUEST_SECONDS, Connection
 from k6_sweep.api.crowd import Crowd, group_of
+from k6_sweep.api.throttle import Throttle
 from k6_sweep.errors import SettingsError
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.settings.values import Address
@@ -43,6 +44,7 @@ class Listener:
         self._bound = bound
         self._crowd = Crowd(most, _MOST_BYTES)
         self._log = log
+        self._throttle = Throttle()
 
     def start(self, state: ServerState) -> None:
         """Begin to accept; the event loop runs."""
@@ -72,7 +74,9 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptor or memory is free
-                self._log.warning(LogEvent.SERVER_PROBLEM, problem=f"cannot accept a connection: {error.strerror}")
+                if self._throttle.passes("accept") is not None:
+                    problem = f"cannot accept a connection: {error.strerror}"
+                    self._log.warning(LogEvent.SERVER_PROBLEM, problem=problem)
                 self._crowd.shrink()
                 loop.remove_reader(self._bound)
                 loop.call_later(_REST, self._attend)

@@ -12,6 +12,8 @@ from k6_sweep.settings.all import Settings
 
 _FRESH: Final = 2.0
 """Seconds for which an answer is reused."""
+_MOST_WAITING: Final = 100
+"""Requests that wait for one answer; each holds its headers, also when its client has gone."""
 
 
 class Readiness:
@@ -24,14 +26,21 @@ class Readiness:
         self._problem: str | None = None
         self._asked = float("-inf")
         self._one_at_a_time = asyncio.Lock()
+        self._waiting = 0
 
     async def problem(self) -> str | None:
         """Return why Redis cannot be used; None if it can."""
-        async with self._one_at_a_time:
-            if time.monotonic() > self._asked + _FRESH:
-                self._problem = await asyncio.to_thread(self._ask)
-                self._asked = time.monotonic()
-            return self._problem
+        if self._waiting >= _MOST_WAITING:
+            return "Redis has not answered yet"
+        self._waiting += 1
+        try:
+            async with self._one_at_a_time:
+                if time.monotonic() > self._asked + _FRESH:
+                    self._problem = await asyncio.to_thread(self._ask)
+                    self._asked = time.monotonic()
+                return self._problem
+        finally:
+            self._waiting -= 1
 
     def _ask(self) -> str | None:
         kept, self._link = self._link, None

@@ -9,8 +9,8 @@ from k6_sweep.settings import mistakes
 _SHORT: Final = 16
 """Characters of a token; 16 random ones cannot be guessed over a network."""
 _NAME: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
-"""The log has the names. So they are shorter than a token of `openssl rand`: a line with the two in the wrong order is
-an error, and no token gets into the log.
+"""The log has the names, so a line with the two in the wrong order is an error: its name is too long, or its token is
+shorter than a safe one, and the name is not.
 """
 
 
@@ -66,6 +66,11 @@ def tokens_in(content: bytes, source: str) -> tuple[list[Token], list[str]]:
         elif names and not _NAME.fullmatch(names[0]):
             problem = (
                 f"{source}: the name in {place} must have 1 to 32 letters, digits and . _ -; write NAME TOKEN, or TOKEN"
+            )
+        elif names and len(token) < _SHORT <= len(names[0]):
+            problem = (
+                f"{source}: {place} has a long name and a short token, as if it were TOKEN NAME; write NAME TOKEN, "
+                f"with a token of {_SHORT} characters or more"
             )
         elif token in places:
             problem = f"{source}: {place} has the same token as {places[token]}; remove one of them"

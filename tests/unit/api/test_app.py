@@ -171,6 +171,23 @@ def test_an_answer_names_a_sweep_that_exists(app: FastAPI, lock: FakeLock) -> No
     assert [(each.code, json.loads(each.answer[1]["body"])["id"]) for each in both] == [(409, "abcdef")] * 2
 
 
+def test_readiness_has_no_queue_without_an_end(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Redis does not answer, 100 requests wait for it; more get their answer at once."""
+    answers = threading.Event()
+    monkeypatch.setattr(Readiness, "_ask", lambda _: answers.wait(60) and None)
+    many = [Asked(body(b"")) for _ in range(110)]
+
+    async def run() -> None:
+        waiting = [asyncio.create_task(app(scope_of({}, "GET", "/readyz"), each.receive, each.send)) for each in many]
+        await asyncio.wait(waiting, timeout=1)
+        assert sum(bool(each.answer) for each in many) == 10
+        answers.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(run())
+    assert sorted(each.code for each in many) == [200] * 100 + [503] * 10
+
+
 def test_the_document_marks_the_operations_that_need_the_token(app: FastAPI) -> None:
     """Exactly the operations that the OpenAPI document marks refuse a request without the token."""
     for path, operations in app.openapi()["paths"].items():

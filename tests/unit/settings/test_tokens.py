@@ -16,7 +16,7 @@ SOURCE = "--admin-token-file"
         (LONG + b"\r\n", ["line 1"], [LONG]),
         (b" " + LONG + b" ", ["line 1"], [LONG]),
         (b"ci " + LONG, ["ci"], [LONG]),
-        (b"ci \t " + LONG + b"\r\nlaptop.of-jane_2 b\n#c\n", ["ci", "laptop.of-jane_2", "line 3"], [LONG, b"b", b"#c"]),
+        (b"ci \t " + LONG + b"\r\nof-jane_2.lap b\n#c\n", ["ci", "of-jane_2.lap", "line 3"], [LONG, b"b", b"#c"]),
     ],
 )
 def test_a_file_has_one_token_a_line(content: bytes, names: list[str], tokens: list[bytes]) -> None:
@@ -53,6 +53,7 @@ def test_each_short_token_has_its_warning() -> None:
         (b"ci secret word", [": line 1 has more than a name and a token"]),
         (b"# secret", [": the name in line 1 must have 1 to 32 letters, digits and . _ -"]),
         (LONG * 4 + b" ci", [": the name in line 1 must have 1 to 32 letters, digits and . _ -"]),
+        (LONG[:16] + b" ci", [": line 1 has a long name and a short token"]),
         (b"ci secret\njane secret", [": line 2 has the same token as line 1; remove one of them"]),
         (b"ci secret\nci second", [": line 2 has the same name as line 1; give each token its own"]),
         (b"secret second\nfirst secret", [": a name is also a token; choose another"]),
