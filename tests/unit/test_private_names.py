@@ -238,14 +238,14 @@ def test_hiredis_reads_with_the_given_options() -> None:
 def test_uvicorn_calls_what_is_overridden(name: str) -> None:
     """H11Protocol has the methods that k6-sweep overrides to detect a slow request."""
     assert callable(getattr(H11Protocol, name, None)), (
-        f"uvicorn's H11Protocol no longer has {name}, by which _Prompt in api/server.py times a request"
+        f"uvicorn's H11Protocol no longer has {name}, by which Connection in api/connection.py times a request"
     )
 
 
 def test_uvicorn_calls_the_overridden_end_of_a_cycle() -> None:
     """uvicorn looks up the method that ends a request's cycle on the protocol, so that it calls an override."""
     assert "on_response_complete" in names_in(H11Protocol.handle_events), (
-        "uvicorn's H11Protocol no longer hands on_response_complete to a request's cycle: _Prompt in api/server.py "
+        "uvicorn's H11Protocol no longer hands on_response_complete to a request's cycle: api/connection.py "
         "would not notice that an answer is complete"
     )
 
@@ -258,18 +258,27 @@ def test_uvicorn_shows_what_it_reads() -> None:
         protocol = H11Protocol(config, ServerState(), {}, loop)
     finally:
         loop.close()
-    for name in ("conn", "loop", "transport", "cycle"):
+    for name in (
+        "conn",
+        "loop",
+        "transport",
+        "cycle",
+        "scope",
+        "headers",
+        "timeout_keep_alive",
+        "timeout_keep_alive_task",
+    ):
         assert hasattr(protocol, name), (
-            f"uvicorn's H11Protocol no longer has {name}, which _Prompt in api/server.py reads"
+            f"uvicorn's H11Protocol no longer has {name}, which Connection in api/connection.py reads"
         )
     assert isinstance(protocol.conn, h11.Connection), "uvicorn's H11Protocol.conn is no longer an h11.Connection"
     assert protocol.cycle is None, (
-        "uvicorn's H11Protocol.cycle is no longer None before the first request, by which _Prompt in api/server.py "
+        "uvicorn's H11Protocol.cycle is no longer None before the first request, by which api/connection.py "
         "knows that a connection is new"
     )
     assert (protocol.conn.their_state, protocol.conn.trailing_data[0]) == (h11.IDLE, b""), (
         "h11's Connection no longer says by their_state and trailing_data how much of a request is there, which "
-        "_Prompt in api/server.py asks"
+        "Connection in api/connection.py asks"
     )
 
 

@@ -124,7 +124,8 @@ class Connection(H11Protocol):
         self._crowd.leave(self)
         self._lost = True
         self._unwatch()
-        self._unset_keepalive_if_required()  # uvicorn's timer runs on after a reset, and would hold this object
+        if self.timeout_keep_alive_task is not None:  # uvicorn lets it run on after a reset: it would hold this object
+            self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
         # No circles of objects: thousands of connections would wait for the garbage collector.
         self.app_state.clear()
