@@ -53,10 +53,12 @@ def test_where_the_counts_are_without_the_pod(tmp_path: Path) -> None:
 
 
 def test_a_deadline_takes_the_message(tmp_path: Path) -> None:
-    """With activeDeadlineSeconds, the notes recommend the Event, unless it is on."""
+    """With activeDeadlineSeconds, the notes recommend the Event, unless it is on, or a watcher has the counts."""
     deadline = {"k6": {"activeDeadlineSeconds": 600}}
     assert "Set cleanup.emitEvent to true" in with_values(tmp_path, "guide", **deadline)
     assert "Set cleanup.emitEvent" not in with_values(tmp_path, "guide", **deadline, cleanup={"emitEvent": True})
+    off = with_values(tmp_path, "distributed", **deadline, cleanup={"emitEvent": False})
+    assert "Set cleanup.emitEvent" not in off
 
 
 def test_the_init_containers_are_named(tmp_path: Path) -> None:

@@ -240,11 +240,21 @@ def test_a_test_run_and_its_watcher(rendered: Render) -> None:
             "parallelism": 2,
             "env": [{"name": "A", "value": "b"}],
             "extraVolumes": [{"name": "data"}],
+            "extraInitContainers": [{"name": "first"}],
         },
         podLabels={"a": "b"},
         tolerations=[{"key": "load"}],
         testRun={"enabled": True, "spec": {"parallelism": 7, "runner": {"image": "mine"}}},
     )
+    contexts = {
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containerSecurityContext": {
+            "runAsUser": 12345,
+            "runAsGroup": 12345,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
     assert made.of("TestRun")["spec"] == {
         "parallelism": 7,
         "cleanup": "post",
@@ -257,19 +267,30 @@ def test_a_test_run_and_its_watcher(rendered: Render) -> None:
             "metadata": {"labels": {"a": "b"}},
             "tolerations": [{"key": "load"}],
             "volumes": [{"name": "data"}],
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
             "env": [{"name": "A", "value": "b"}],
-            "containerSecurityContext": {
-                "runAsUser": 12345,
-                "runAsGroup": 12345,
-                "allowPrivilegeEscalation": False,
-                "capabilities": {"drop": ["ALL"]},
-            },
+            "initContainers": [{"name": "first"}],
+            **contexts,
         },
+        "starter": contexts,
     }
     (container,) = made.of("Job")["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["watch", "--target", "testrun/load-test"]
     assert made.of("Role")["rules"][0]["resources"] == ["testruns"]
+
+
+def test_no_pod_of_a_test_run_is_without_a_security_context(rendered: Render) -> None:
+    """Starter and initializer have the runner's security contexts, on top of fields of their own."""
+    own = {
+        "runner": {"securityContext": {"runAsUser": 5000}},
+        "starter": {"image": "mine", "securityContext": {"runAsUser": 5001}},
+        "initializer": {"image": "mine"},
+    }
+    spec = rendered(testRun={"enabled": True, "spec": own}).of("TestRun")["spec"]
+    for pod, user in (("runner", 5000), ("starter", 5001), ("initializer", 5000)):
+        assert spec[pod]["securityContext"]["runAsUser"] == user
+        assert spec[pod]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec[pod]["containerSecurityContext"] == spec["runner"]["containerSecurityContext"]
+    assert (spec["starter"]["image"], spec["initializer"]["image"]) == ("mine", "mine")
 
 
 def test_a_cleanup_job_now_or_again_and_again(rendered: Render) -> None:
@@ -419,6 +440,14 @@ def test_k6_as_one_wants_it(rendered: Render) -> None:
             )
         ],
         ({"k6": {"command": ["sh"]}, "testRun": {"enabled": True}}, "a TestRun cannot use k6.command"),
+        *[
+            ({"k6": {name: value}, "testRun": {"enabled": True}}, f"a TestRun has no field for k6.{name}: remove it")
+            for name, value in (
+                ("activeDeadlineSeconds", 60),
+                ("backoffLimit", 1),
+                ("extraContainers", [{"name": "more", "image": "more"}]),
+            )
+        ],
         ({"k6": {"args": ["a b"]}, "testRun": {"enabled": True}}, "with a space in it"),
         ({"k6": {"securityContext": {"runAsUser": None}, "podSecurityContext": {"runAsUser": 64001}}}, "must differ"),
         ({"cleanupJob": {"enabled": True}}, "sweeps at once, while the test of the same release runs"),

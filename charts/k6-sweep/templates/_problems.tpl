@@ -65,6 +65,11 @@
 {{- if and .Values.testRun.enabled .Values.k6.command -}}
   {{- $problems = append $problems "a TestRun cannot use k6.command: set k6.args instead" -}}
 {{- end -}}
+{{- range $name := list "activeDeadlineSeconds" "backoffLimit" "extraContainers" -}}
+  {{- if and $.Values.testRun.enabled (get $.Values.k6 $name) -}}
+    {{- $problems = append $problems (printf "a TestRun has no field for k6.%s: remove it, or set testRun.enabled to false" $name) -}}
+  {{- end -}}
+{{- end -}}
 {{- if and .Values.testRun.enabled (regexMatch "\\s" (join "" .Values.k6.args)) -}}
   {{- $problems = append $problems "k6.args has an argument with a space in it, but a TestRun has one text for all arguments: use an environment variable (k6.env) instead" -}}
 {{- end -}}
