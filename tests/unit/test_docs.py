@@ -28,6 +28,7 @@ ELSEWHERE = {
     "--cluster",
     "--tls",
     "--set",
+    "--show-only",
     "--from-file",
     "--from-literal",
     "--insecure",
