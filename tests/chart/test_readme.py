@@ -9,7 +9,18 @@ import pytest
 from ruamel.yaml import YAML
 
 from k6_sweep.inject.command import inject
-from tests.chart.helm import BINARIES, ROOT, HelmRefusedError, env_of, manifests, render, written
+from tests.chart.helm import (
+    BINARIES,
+    CHART,
+    REGISTRY,
+    ROOT,
+    HelmRefusedError,
+    env_of,
+    manifests,
+    render,
+    run_helm,
+    written,
+)
 
 PAGES = ("README.md", "charts/k6-sweep/README.md")
 
@@ -51,3 +62,19 @@ def test_the_inject_line_makes_the_sidecar() -> None:
     (sidecar,) = made["spec"]["template"]["spec"]["initContainers"]
     assert sidecar["image"] == "registry.example/k6-sweep:1.0.0"
     assert env_of(sidecar)["SWEEP_PATTERN"] == "queue:*\ndedupe:*"
+
+
+def test_the_jobs_have_the_names_of_the_report_page(tmp_path: Path) -> None:
+    """docs/report.md names the Jobs of the README's test, with a sidecar and with a watcher, of inject and of Helm."""
+    (names,) = re.findall(r"the README's Jobs are (.*?):\n", (ROOT / "docs/report.md").read_text(), re.DOTALL)
+    (block,) = re.findall(r"```yaml\n# values\.yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    values = YAML(typ="safe").load(block)
+    several = written(tmp_path, {**values, "k6": {**values["k6"], "parallelism": 2}})
+    command = ("template", "load-test", str(CHART), "-n", "load-test", "-f", str(REGISTRY), "-f", str(several))
+    of_helm = manifests(run_helm("helm4", *command))
+    job = re.sub("name: queue-load-test", "name: load-test", (ROOT / "examples/guide-before.yaml").read_text())
+    watched = job.replace("spec:\n", "spec:\n  parallelism: 2\n", 1)
+    options = ("--image", "x", "--redis-url", "redis://redis", "--pattern", "test:*", "--max-keys", "9")
+    of_inject = manifests(inject(["-f", "-", *options], {}, io.StringIO(watched)).text)
+    jobs = [sorted(each["metadata"]["name"] for each in made if each["kind"] == "Job") for made in (of_inject, of_helm)]
+    assert re.findall(r"`([a-z0-9-]+)`", names) == [*jobs[0], *jobs[1]]
