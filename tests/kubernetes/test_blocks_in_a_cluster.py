@@ -114,6 +114,33 @@ def test_the_helm_form_is_removed(prepared: Path) -> None:
     assert got(prepared, "job") == []
 
 
+def test_upgrades(prepared: Path) -> None:
+    """`helm upgrade` changes no Job, creates one that is gone, and changes an endpoint, a schedule and the policy."""
+    page = (ROOT / "README.md").read_text()
+    (values,) = re.findall(r"```yaml\n(# values\.yaml\n.*?)```", page, re.DOTALL)
+    (prepared / "values.yaml").write_text(values)
+    chart = "load-test charts/k6-sweep -n load-test -f values.yaml --set image.registry=registry.example"
+    uid = "kubectl get job load-test-k6-sweep -n load-test -o jsonpath='{.metadata.uid}'"
+    assert shell(f"helm install {chart}", prepared).returncode == 0
+    before = shell(uid, prepared).stdout
+    assert "immutable" in shell(f"helm upgrade {chart},image.tag=newer", prepared).stderr
+    assert shell(f"helm upgrade {chart}", prepared).returncode == 0
+    assert shell(uid, prepared).stdout == before
+    gone = shell(f"kubectl delete job load-test-k6-sweep -n load-test && helm upgrade {chart}", prepared)
+    assert gone.returncode == 0, gone.stderr
+    assert shell(uid, prepared).stdout not in {"", before}
+    assert shell("helm uninstall load-test -n load-test", prepared).returncode == 0
+
+    chart += ",k6.enabled=false,cleanup.enabled=false,api.enabled=true,api.existingSecret=x"
+    chart += ",cleanupJob.enabled=true,cleanupJob.schedule=@daily,policy.enabled=true"
+    upgraded = shell(f"helm install {chart} && helm upgrade {chart},image.tag=newer", prepared)
+    assert upgraded.returncode == 0, upgraded.stderr
+    images = "jsonpath={..containers[*].image}"
+    found = shell(f"kubectl get deployments,cronjobs -n load-test -o '{images}'", prepared).stdout.split()
+    assert found == ["registry.example/k6-sweep:newer"] * 2
+    assert shell("helm uninstall load-test -n load-test", prepared).returncode == 0
+
+
 @pytest.fixture
 def ended_pod(prepared: Path) -> Path:
     """A pod whose native sidecar has ended with a message."""
