@@ -108,7 +108,7 @@ def test_a_test_that_fails_is_swept(
 def test_exit_code_of_a_missing_script(user: ClusterUser) -> None:
     """k6's exit code 255 is reported as what it is: k6 did not start the test.
 
-    The API has the code of each end; a k6 of a few hundredths of a second may be gone before k6-sweep opens its process.
+    The API has the code of each end; a k6 that ends within a tenth of a second may be gone before k6-sweep sees it.
     """
     user.install(user.values(k6={"args": ["--no-such-flag"]}, cleanup={"detector": "kubernetes"}))
     message = user.wait_for_message()
