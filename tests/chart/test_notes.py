@@ -61,6 +61,18 @@ def test_a_deadline_takes_the_message(tmp_path: Path) -> None:
     assert "Set cleanup.emitEvent" not in off
 
 
+def test_labelled_jobs(tmp_path: Path) -> None:
+    """The notes of a label policy have the command for a Job's counts, and no test that the guard would refuse."""
+    text = with_values(tmp_path, "policy")
+    assert "kubectl -n NAMESPACE get pod -l job-name=JOB -o jsonpath=" in text
+    assert "helm test test-release -n load-test" in text
+    elsewhere = with_values(tmp_path, "policy", cleanup={"guards": {"allowedNamespaces": ["shop-*"]}})
+    assert "helm test" not in elsewhere
+    assert "Nothing cleans up" not in elsewhere
+    assert "helm test" in with_values(tmp_path, "policy", cleanup={"guards": {"allowedNamespaces": [], "maxKeys": 1}})
+    assert "job-name=JOB" not in with_values(tmp_path, "guide")
+
+
 def test_the_init_containers_are_named(tmp_path: Path) -> None:
     """If an init container of k6-sweep can stop the test, the notes name it and the command for its log."""
     text = with_values(tmp_path, "preserve-existing")

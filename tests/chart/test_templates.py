@@ -1,5 +1,6 @@
 """The objects that each template makes of its values."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -493,6 +494,32 @@ def test_each_component_may_run_elsewhere(rendered: Render) -> None:
     for name in ("load-test-sweep", "load-test-cleanup"):
         assert (pods[name]["nodeSelector"], pods[name]["priorityClassName"]) == ({"pool": "tools"}, "low")
         assert not {"tolerations", "affinity"} & pods[name].keys()
+
+
+@pytest.mark.parametrize(
+    ("policy", "globs", "about", "not_about"),
+    [
+        (False, ["load-*", "shop"], ["load-test"], ["load-a", "shop"]),
+        (True, ["load-*", "s?op", "[!a-k]x"], ["load-test", "load-a", "shop", "lx"], ["x-load-a", "shopping", "bx"]),
+        (True, ["shop"], ["load-test", "shop"], ["load-a"]),
+        (True, [], ["load-test", "anything"], []),
+    ],
+)
+def test_the_alerts_are_about_the_namespaces_that_it_sweeps(
+    rendered: Render, policy: bool, globs: list[str], about: list[str], not_about: list[str]
+) -> None:
+    """The alerts match the release's namespace, and those in which labelled Jobs get the sidecar."""
+    made = rendered(
+        cleanup={"enabled": not policy, "guards": {"allowedNamespaces": globs, "maxKeys": 5}},
+        k6={"enabled": not policy},
+        policy={"enabled": policy},
+        monitoring={"prometheusRule": {"enabled": True, "noSweepHours": 24}},
+    )
+    (group,) = made.of("PrometheusRule")["spec"]["groups"]
+    for rule in group["rules"]:
+        ((operator, found),) = set(re.findall(r'namespace(=~?)"([^"]*)"', rule["expr"]))
+        found = found if operator == "=~" else re.escape(found)
+        assert [name for name in (*about, *not_about) if re.fullmatch(found, name)] == about
 
 
 def test_objects_of_ones_own(rendered: Render) -> None:
