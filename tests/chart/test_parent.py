@@ -7,21 +7,27 @@ from typing import Any
 
 import pytest
 
-from tests.chart.helm import BINARIES, ROOT, Rendered, render, run_helm, written
+from tests.chart.helm import BINARIES, ROOT, HelmRefusedError, Rendered, render, run_helm, written
 
 SWEEP = "k6-sweep"
 
 
-@pytest.fixture(params=BINARIES)
-def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Rendered]:
-    """Render the example with its dependency, as after `helm dependency build`."""
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """A copy of the example, before `helm dependency update`."""
     chart = tmp_path / "examples" / "parent-chart"
     shutil.copytree(ROOT / "examples" / "parent-chart", chart)
     shutil.copytree(ROOT / "charts", tmp_path / "charts")
-    run_helm(request.param, "dependency", "update", str(chart))
+    return chart
+
+
+@pytest.fixture(params=BINARIES)
+def parent(request: pytest.FixtureRequest, tmp_path: Path, example: Path) -> Callable[..., Rendered]:
+    """Render the example with its dependency, as after `helm dependency build`."""
+    run_helm(request.param, "dependency", "update", str(example))
 
     def with_values(version: str = "1.30", **values: object) -> Rendered:
-        return render(written(tmp_path, {SWEEP: values}), binary=request.param, version=version, chart=chart)
+        return render(written(tmp_path, {SWEEP: values}), binary=request.param, version=version, chart=example)
 
     return with_values
 
@@ -65,3 +71,33 @@ def test_switched_off(parent: Callable[..., Rendered]) -> None:
     rendered = parent(cleanup={"enabled": False})
     assert rendered.kinds() == ["Job"]
     assert "SWEEP_" not in str(rendered.manifests)
+
+
+def replaced(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize("binary", BINARIES)
+def test_an_alias(binary: str, example: Path) -> None:
+    """With an alias, the alias is the key of the context and of the values."""
+    replaced(example / "Chart.yaml", "  - name: k6-sweep\n", "  - name: k6-sweep\n    alias: sweep\n")
+    replaced(example / "values.yaml", "k6-sweep:\n", "sweep:\n")
+    run_helm(binary, "dependency", "update", str(example))
+    with pytest.raises(HelmRefusedError, match="needs the context of this chart: pass it index"):
+        render(binary=binary, chart=example)
+    replaced(example / "templates/job.yaml", 'index .Subcharts "k6-sweep"', 'index .Subcharts "sweep"')
+    assert [each["name"] for each in job_pod(render(binary=binary, chart=example))["initContainers"]] == [SWEEP]
+
+
+@pytest.mark.parametrize("binary", BINARIES)
+@pytest.mark.parametrize(
+    "template", ["podSpec", "podSpec.initContainers", "podSpec.volumes", "nativeSidecar", "container"]
+)
+def test_the_context_of_another_chart(binary: str, template: str, example: Path) -> None:
+    """A template that gets the parent's own context is refused in a sentence."""
+    run_helm(binary, "dependency", "update", str(example))
+    (example / "templates" / "job.yaml").write_text(f'{{{{ include "k6-sweep.{template}" . }}}}\n')
+    with pytest.raises(HelmRefusedError, match="needs the context of this chart: pass it index"):
+        render(binary=binary, chart=example)

@@ -112,7 +112,7 @@ def documented() -> set[str]:
 
 def test_every_message_is_documented() -> None:
     """The page lists exactly the messages of the code and the chart, with `…` for what varies."""
-    formats = re.findall(r'append \$problems \(?(?:printf )?"((?:[^"\\]|\\.)*)"', CHART)
+    formats = re.findall(r'(?:append \$problems|fail(?= ")) \(?(?:printf )?"((?:[^"\\]|\\.)*)"', CHART)
     chart = {in_short(re.sub(r"%[sdvq]", "…", text)) for text in formats}
     assert documented() - messages() - chart == set()
     assert (messages() | chart) - documented() == set()

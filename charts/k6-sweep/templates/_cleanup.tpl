@@ -197,6 +197,7 @@ extra container may run a k6: the sweep must wait for that one, whatever its use
 
 {{/* One container of the test's pod. Takes a dict: context, name, args, and form if it is a sidecar. */}}
 {{- define "k6-sweep.podContainer" -}}
+{{- include "k6-sweep.ourContext" .context -}}
 {{- $more := dict "inTheTestsPod" true "containers" (include "k6-sweep.containerCount" .context | int) -}}
 {{- with .form -}}
   {{- $_ := set $more "env" (include "k6-sweep.sidecarEnv" (list $.context .) | trim) -}}

@@ -1,7 +1,15 @@
 {{/* Refuses values that contradict each other. */}}
 
+{{/* Fails if "." is not the context of this chart. */}}
+{{- define "k6-sweep.ourContext" -}}
+{{- if not (and . .Values .Values.cleanupJob) -}}
+{{- fail "a template of k6-sweep needs the context of this chart: pass it index .Subcharts with the name of the dependency, or with its alias if it has one" -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Fails with all problems of the values that the schema cannot find. */}}
 {{- define "k6-sweep.validate" -}}
+{{- include "k6-sweep.ourContext" . -}}
 {{- $cleanup := .Values.cleanup -}}
 {{- $distributed := or .Values.testRun.enabled (gt (int .Values.k6.parallelism) 1) -}}
 {{- $problems := include "k6-sweep.mistakes" . | fromYamlArray -}}
