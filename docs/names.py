@@ -1,7 +1,8 @@
 """Copies the registry, the project page and the version to all files that name them.
 
 They come from `k6_sweep/names.py` and pyproject.toml. `make docs` copies them. Before a release,
-`python -m docs.names --registry REGISTRY --project URL` replaces them everywhere, also in `k6_sweep/names.py`.
+`python -m docs.names --registry REGISTRY --project URL` replaces them everywhere, also in `k6_sweep/names.py`. It
+refuses while a text is left that is right only before the first release.
 """
 
 import argparse
@@ -25,6 +26,11 @@ _HOST: Final = r"[a-z0-9-]+(?:\.[a-z0-9-]+)+(?:/[a-z0-9._-]+)*"
 _IMAGE: Final = re.compile(rf"(?<![a-z0-9/.]){_HOST}/k6-sweep:\d+\.\d+\.\d+")
 _SET: Final = re.compile(rf"(--set image\.registry=|image: {{registry: ){_HOST}(?=}}    # where|\n| )")
 _VERSION: Final = re.compile(r"^(version|appVersion): .*$", re.MULTILINE)
+_UNRELEASED: Final = re.compile(
+    r"\b(?:no|not|nothing)(?:\s+\S+){0,4}?\s+published\b|where you pushed|\b(?:from|in) a checkout"
+    r"|docker (?:build|push) |\bbuild the new image",
+    re.IGNORECASE,
+)
 _DEFAULT: Final = re.compile(r'^(  # -- Registry of k6-sweep\'s image.*\n  registry:) ".*"$', re.MULTILINE)
 
 
@@ -70,12 +76,26 @@ def stale(registry: str = names.REGISTRY, project: str = names.PROJECT) -> dict[
     return new
 
 
+def unreleased() -> Iterator[str]:
+    """Yield file, line and text of what users read and what is right only before the first release."""
+    for path in (*files(), *sorted(ROOT.glob("sidecar/**/*.py"))):
+        place = path.relative_to(ROOT)
+        if place.parts[0] == "tests" or path == NAMES:  # its messages depend on what is published
+            continue
+        text = path.read_text(encoding="utf-8")
+        lines = {text[: found.start()].count("\n"): " ".join(found[0].split()) for found in _UNRELEASED.finditer(text)}
+        for line, words in lines.items():
+            yield f"{place}:{line + 1}: {words}"
+
+
 def main() -> None:
     """Change the names everywhere."""
     parser = argparse.ArgumentParser(prog="python -m docs.names")
     parser.add_argument("--registry", required=True, help="registry and folder of the image, without https://")
     parser.add_argument("--project", required=True, help="address of the repository's page")
     given = parser.parse_args()
+    if is_published(given.registry) and (left := list(unreleased())):
+        parser.exit(1, "\n".join(["correct these texts, which are right only before the first release:", *left, ""]))
     for path, text in stale(given.registry, given.project).items():
         path.write_text(text, encoding="utf-8")
     text = NAMES.read_text(encoding="utf-8")

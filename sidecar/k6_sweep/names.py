@@ -1,6 +1,6 @@
 """The registry and the project page: here, and copied from here by `make docs`. The version is in pyproject.toml.
 
-Nothing is published yet. So both have names that nobody can register (RFC 2606), and messages show how to build.
+While nothing is published, both have names that cannot be registered (RFC 2606), and messages show how to build.
 `python -m docs.names --registry … --project …` replaces them; the release workflow does that before it builds.
 """
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from docs.names import ROOT, files, renamed, stale, version
+import docs.names
+from docs.names import ROOT, files, main, renamed, stale, unreleased, version
 from k6_sweep import names
 from k6_sweep.errors import SettingsError
 from k6_sweep.inject.command import inject
@@ -47,6 +48,77 @@ def test_a_release_renames_everything() -> None:
     readme = new[ROOT / "README.md"]
     assert "--set image.registry=registry.corp/team/repo" in readme
     assert renamed(ROOT / "README.md", readme, names.REGISTRY, names.PROJECT) == (ROOT / "README.md").read_text()
+
+
+BEFORE = (
+    "- **Where is the image?** Not published yet: build it",
+    "No image is published yet, so none has a name",
+    "required, because no image is published: build one",
+    "no image of k6-sweep is published: build one in a checkout",
+    "required while no\n  image is published",
+    "Nothing is published yet.",
+    "image: {registry: registry.example}    # where you pushed the image",
+    "install the command from a checkout, build the image",
+    "(`pip install '.[aws]'` in a checkout)",
+    "docker build -t registry.example/k6-sweep:1.0.0 .",
+    "docker push registry.example/k6-sweep:1.0.0",
+    "Read the changes, build the new image",
+)
+"""Texts that are right only before the first release."""
+ALSO_AFTER = re.compile(
+    r"publish(es|er|ing)|could publish|published rules|AWS's published|is_published\(|Publish the report|the checkout",
+    re.IGNORECASE,
+)
+
+
+def in_a_checkout(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let docs/names.py see a checkout whose README has this text."""
+    (folder / "README.md").write_text(text)
+    (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    (folder / "names.py").write_text(f'REGISTRY = "{names.REGISTRY}"\n')
+    monkeypatch.setattr(docs.names, "ROOT", folder)
+    monkeypatch.setattr(docs.names, "NAMES", folder / "names.py")
+    monkeypatch.setattr("sys.argv", ["names", "--registry", "registry.corp/team", "--project", "https://git.corp/team"])
+
+
+@pytest.mark.parametrize("text", BEFORE)
+def test_a_release_stops_at_a_text_of_before(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The release's names are refused, with file and line, while a text is right only before; nothing is changed."""
+    in_a_checkout(tmp_path, f"# k6-sweep\n\n{text}\n", monkeypatch)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    assert "\nREADME.md:3: " in capsys.readouterr().err
+    assert names.REGISTRY in (tmp_path / "names.py").read_text()
+
+
+def test_a_release_goes_on_without_such_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without such a text, the names are changed."""
+    in_a_checkout(tmp_path, f"The image is {names.REGISTRY}/k6-sweep:1.0.0.\n", monkeypatch)
+    main()
+    assert (tmp_path / "README.md").read_text() == f"The image is registry.corp/team/k6-sweep:{version()}.\n"
+    assert "registry.corp/team" in (tmp_path / "names.py").read_text()
+
+
+def test_no_text_of_before_is_missed() -> None:
+    """Each line that users read about a checkout or what is published stops a release, or is right after it, too."""
+    found = {":".join(each.split(":")[:2]) for each in unreleased()}
+    missed = [
+        f"{path.relative_to(ROOT)}:{number}: {line}"
+        for path in READ
+        if path.name != "names.py"
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(
+            r"publish|checkout|docker (build|push) |pushed the image|(your|own) registry|registry of yours",
+            line,
+            re.IGNORECASE,
+        )
+        and f"{path.relative_to(ROOT)}:{number}" not in found
+        and not ALSO_AFTER.search(line)
+    ]
+    assert missed == []
 
 
 def test_inject_asks_for_an_image() -> None:

@@ -80,6 +80,18 @@ def test_workflows_may_only_read(path: Path) -> None:
     assert more == writing.get(path.stem, set())
 
 
+@pytest.mark.parametrize(
+    ("job", "step"), {"pypi": "gh-action-pypi-publish", "image": "build-push-action", "chart": "helm push"}.items()
+)
+def test_nothing_is_published_before_the_names_are_given(job: str, step: str) -> None:
+    """A job that publishes runs docs.names first, or needs a job that runs it: it refuses texts of before a release."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    before = [str(each) for need in jobs[job]["needs"] for each in jobs[need].get("steps", [])]
+    own = [str(each) for each in jobs[job]["steps"]]
+    (at,) = [number for number, each in enumerate(own) if step in each]
+    assert "-m docs.names --registry" in "".join([*before, *own[:at]])
+
+
 def test_notes_come_from_the_changelog() -> None:
     """The release's notes are the version's part of CHANGELOG.md; a version without one stops the release."""
     run = [str(ROOT / ".github/notes")]
