@@ -42,9 +42,16 @@ class LastRuns(Collector):
         if kind == _LAST and report.status is Status.COMPLETE:
             self._succeeded = ended
 
+    def note_earlier(self, report: Report, ended: float) -> None:
+        """Store a report from before this process, unless it has one of this kind: give it the newest ones first."""
+        kind = _kind(report)
+        self._latest.setdefault(kind, (report, ended))
+        if kind == _LAST and report.status is Status.COMPLETE and self._succeeded is None:
+            self._succeeded = ended
+
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the metrics of the stored reports."""
-        for kind, (report, ended) in self._latest.items():
+        for kind, (report, ended) in list(self._latest.items()):  # another thread may store one meanwhile
             yield from _families(kind, report, ended)
         if self._succeeded is not None:
             yield _gauge(
@@ -98,6 +105,7 @@ class ServerMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._last = LastRuns()
+        self.note_earlier = self._last.note_earlier
         self.registry.register(self._last)
         self._sweeps = Counter("k6_sweep_sweeps", "Sweeps that ended, by status.", ["status"], registry=self.registry)
         self._deleted = Counter("k6_sweep_deleted_keys", "Keys that this endpoint deleted.", registry=self.registry)

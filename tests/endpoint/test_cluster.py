@@ -149,6 +149,42 @@ def test_a_killed_replicas_sweep_counts_as_killed(cluster: LocalCluster) -> None
         assert [line["state"] for line in _lines_of(second).values()] == ["complete", "incomplete"]
 
 
+def test_an_alert_survives_a_restart(cluster: LocalCluster) -> None:
+    """After a restart or a kill, an endpoint shows how the newest sweep of its namespace ended, until the next one."""
+    write_keys(cluster, [b"test:%d" % number for number in range(3000)])
+    incomplete = 'k6_sweep_last_status{status="incomplete"}'
+    options = ("--max-rate", "40")
+    here, elsewhere = {"POD_NAMESPACE": "load", "POD_NAME": "one"}, {"POD_NAMESPACE": "other", "POD_NAME": "two"}
+    with served(cluster.url, *options, env=here) as first:
+        place = first.post(headers={"Prefer": "respond-async"}).headers["location"]
+        until(lambda: first.ask("GET", place).body["deleted_count"] > 0)
+        first.ask("DELETE", place)
+        until(lambda: first.metric(incomplete) == 1)
+        ended = first.metric("k6_sweep_last_end_timestamp_seconds")
+    with served(cluster.url, env={**here, "POD_NAME": "three"}) as again:
+        until(lambda: again.metric(incomplete) == 1)
+        assert again.metric("k6_sweep_last_end_timestamp_seconds") == pytest.approx(ended, abs=30)
+        assert again.metric('k6_sweep_sweeps_total{status="incomplete"}') == 0
+        with served(cluster.url, env=elsewhere) as other:
+            until(lambda: bool(other.events("preflight passed")))
+            assert other.post().code == 200
+            assert again.metric(incomplete) == 1
+    write_keys(cluster, [b"test:%d" % number for number in range(3000)])
+    with served(cluster.url, *options, env=here) as killed:
+        until(lambda: killed.metric(incomplete) == 1)
+        assert killed.post({"dry_run": True}).code == 200
+        place = killed.post(headers={"Prefer": "respond-async"}).headers["location"]
+        until(lambda: killed.ask("GET", place).body["deleted_count"] > 0)
+        killed.process.kill()
+    with served(cluster.url, env=here) as last:
+        until(
+            lambda: last.metric("k6_sweep_last_end_timestamp_seconds") > ended + 0.01 and last.metric(incomplete) == 1
+        )
+        assert last.metric("k6_sweep_last_success_timestamp_seconds") == 0
+        assert last.post().code == 200
+        assert last.metric(incomplete) == 0
+
+
 def test_an_end_survives_its_replica(cluster: LocalCluster) -> None:
     """The list is of all replicas, and a sweep's end stays readable when its replica has ended; no key is named."""
     write_keys(cluster, [b"test:key-%d" % number for number in range(100)])

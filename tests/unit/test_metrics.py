@@ -149,3 +149,22 @@ def test_a_server_adds_up() -> None:
     assert found["k6_sweep_http_requests_total", "200,GET,/healthz"] == 1
     assert found["k6_sweep_last_status", "failed"] == 1
     assert found["k6_sweep_last_success_timestamp_seconds", ""] <= found["k6_sweep_last_end_timestamp_seconds", ""]
+
+
+def test_earlier_sweeps_give_way() -> None:
+    """Of the sweeps before a start, the newest of each kind is shown, without counts, until the server sweeps."""
+    metrics = ServerMetrics()
+    last = "k6_sweep_last_"
+    for status, ended in ((Status.INCOMPLETE, 30.0), (Status.COMPLETE, 20.0), (Status.COMPLETE, 10.0)):
+        metrics.note_earlier(Report(status), ended)
+    metrics.note_earlier(Report(Status.DRY_RUN, dry_run=True), 5.0)
+    found = samples(generate_latest(metrics.registry).decode())
+    assert (found[f"{last}status", "incomplete"], found[f"{last}end_timestamp_seconds", ""]) == (1, 30)
+    assert found[f"{last}success_timestamp_seconds", ""] == 20
+    assert found[f"{last}dry_run_end_timestamp_seconds", ""] == 5
+    assert found["k6_sweep_sweeps_total", "incomplete"] == 0
+    assert not [name for name, _ in found if name in {f"{last}deleted_keys", f"{last}exact"}]
+    metrics.note_sweep(Report(Status.REFUSED))
+    metrics.note_earlier(Report(Status.COMPLETE), 40.0)
+    found = samples(generate_latest(metrics.registry).decode())
+    assert (found[f"{last}status", "refused"], found[f"{last}success_timestamp_seconds", ""]) == (1, 20)

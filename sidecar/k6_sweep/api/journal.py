@@ -53,7 +53,16 @@ class Journal:
         """
         return self._history.read()
 
+    def of_here(self) -> list[Record]:
+        """Return the latest sweeps of the replicas in this namespace, or on this host; raise as `read` does."""
+        return [each for each in self.read() if _place(each.who) == _place(self.who)]
+
     def find(self, sweep_id: str) -> Record | None:
         """Return a sweep by its id, or None; raise as `read` does. Only for an id that can exist, it asks Redis."""
         found = self.read() if _ID.fullmatch(sweep_id) else []
         return next((each for each in found if each.id == sweep_id), None)
+
+
+def _place(who: str) -> str:
+    """Return the namespace of a pod, or the host of a process elsewhere."""
+    return who.partition("/")[0]

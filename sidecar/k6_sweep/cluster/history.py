@@ -47,6 +47,12 @@ class Record:
         return Status(self.report["status"])
 
     @property
+    def ended(self) -> float:
+        """About when it ended, in seconds since 1970."""
+        seconds = self.report.get("seconds")
+        return self.since + (seconds if isinstance(seconds, (int, float)) else 0)
+
+    @property
     def began(self) -> str:
         """When it began, in the format of the report."""
         return in_utc(self.since)

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import threading
+import time
 from typing import Final
 
 from k6_sweep.api.app import make_app, make_probe_app
 from k6_sweep.api.journal import Journal
 from k6_sweep.api.listener import bind
+from k6_sweep.api.lock import LOCKED_FOR
 from k6_sweep.api.readiness import Readiness
 from k6_sweep.api.server import Server, clients, log_libraries, probes
 from k6_sweep.api.service import Service
@@ -23,6 +25,7 @@ from k6_sweep.commands.lookout import lookout_of, who
 from k6_sweep.commands.progress import ProgressLines
 from k6_sweep.commands.run import sweep_once
 from k6_sweep.commands.used_snapshot import note_use
+from k6_sweep.errors import RedisError
 from k6_sweep.lifecycle import Events
 from k6_sweep.log import Log, LogEvent
 from k6_sweep.metrics import ServerMetrics
@@ -90,7 +93,7 @@ def serve(context: Context) -> Report:
         tls = settings.tls_cert_file is not None
         log.info(LogEvent.LISTENING, host=host, port=port, tls=tls, probe_port=probe_port)
         # Beside the server: without Redis, /healthz must still answer.
-        threading.Thread(target=_try_redis, args=(context,), daemon=True).start()
+        threading.Thread(target=_start, args=(context, journal, metrics), daemon=True).start()
         asyncio.run(Server(listeners, lambda: sweeps.may_end).serve())
         sweeps.join()
     return Report(Status.STOPPED, totals=sweeps.totals)
@@ -106,6 +109,21 @@ def _stop_by_signal(settings: Settings, sweeps: Sweeps, events: Events) -> None:
 
     events.on_signal = stop
     stop()  # the signal may have come before
+
+
+def _start(context: Context, journal: Journal, metrics: ServerMetrics) -> None:
+    _try_redis(context)
+    with contextlib.suppress(RedisError):  # if Redis does not answer, the log has it already
+        _show_earlier(journal, metrics)
+
+
+def _show_earlier(journal: Journal, metrics: ServerMetrics) -> None:
+    """Let the metrics show how the newest sweeps before this start ended: an alert about one must not end with it."""
+    if any(each.status is Status.SWEEPING for each in journal.of_here()):
+        time.sleep(LOCKED_FOR + 1)  # if its replica was killed, perhaps this one, it has lost its lock by then
+    for each in journal.of_here():
+        if each.status is not Status.SWEEPING:
+            metrics.note_earlier(Report(each.status, dry_run=each.dry_run), each.ended)
 
 
 def _try_redis(context: Context) -> None:

@@ -311,3 +311,15 @@ def test_a_sweep_that_cannot_be_noted(work: FakeWork, lock: FakeLock, history: F
     lines = [line for line in map(json.loads, stream.getvalue().splitlines()) if line["event"] == "sweep not recorded"]
     assert len(lines) == 2
     assert "OOM" in lines[0]["problem"]
+
+
+@pytest.mark.parametrize(
+    ("who", "here"),
+    [("load/pod-1", ["load/pod-1", "load/pod-2"]), ("loader-7", ["loader-7"]), ("load", ["load/pod-1", "load/pod-2"])],
+)
+def test_sweeps_of_here(who: str, here: list[str]) -> None:
+    """The sweeps of a namespace's pods, or of a host, are not those of another one that uses the same list."""
+    history = FakeHistory()
+    for number, each in enumerate(("load/pod-1", "load-2/pod-1", "load/pod-2", "loader-7", "loader")):
+        history.note(Record(f"{number}", each, number, dry_run=False, report={"status": "complete", "errors": []}))
+    assert sorted(each.who for each in Journal(history, who, quiet_log()).of_here()) == here
