@@ -112,9 +112,9 @@ def _stop_by_signal(settings: Settings, sweeps: Sweeps, events: Events) -> None:
 
 
 def _start(context: Context, journal: Journal, metrics: ServerMetrics) -> None:
-    _try_redis(context)
-    with contextlib.suppress(RedisError):  # if Redis does not answer, the log has it already
+    with contextlib.suppress(RedisError):  # if Redis does not answer, the next lines log it
         _show_earlier(journal, metrics)
+    _try_redis(context)
 
 
 def _show_earlier(journal: Journal, metrics: ServerMetrics) -> None:
