@@ -216,7 +216,9 @@ def test_the_page_beside_kubectl(laptop: Laptop, redis_node: Node) -> None:
         }
     )
     with ThreadPoolExecutor() as beside:
-        running = beside.submit(shell, text, folder, {"KUBECONFIG": str(laptop.kubeconfig)})
+        running = beside.submit(
+            shell, text, folder, {"KUBECONFIG": str(laptop.kubeconfig), "KUBECACHEDIR": str(folder / "cache")}
+        )
 
         def uid() -> str | None:
             assert not running.done(), running.result()

@@ -103,7 +103,7 @@ def _after(context: Context, events: Events, budget: Budget, k6: K6Outcome, regi
 
 def _why_unseen(settings: Settings, events: Events, k6: K6Outcome) -> str:
     if k6.ended:
-        why = "k6 never ran"
+        why = "k6 was over before it was seen, or never ran"
     elif events.first_signal is not None:
         why = f"{events.signalled_by} stopped the wait before k6 appeared"
     else:

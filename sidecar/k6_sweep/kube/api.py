@@ -85,8 +85,10 @@ class ApiServer:
         while True:
             with self._request("GET", "list", resource, query) as response:
                 body = _read(response)
+            if "items" not in body:  # such as {}: it does not mean that there are no objects
+                raise ApiError(f"the Kubernetes API sent something else than a list of {resource.plural}")
             metadata = body.get("metadata") or {}
-            items += body.get("items") or []
+            items += body["items"] or []
             if not metadata.get("continue"):
                 return items, str(metadata.get("resourceVersion", ""))
             query["continue"] = metadata["continue"]

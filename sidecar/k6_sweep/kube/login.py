@@ -21,7 +21,9 @@ from yaml import YAMLError
 
 from k6_sweep.kube.own_pod import Account
 
-UNUSABLE: Final = (ConfigException, OAuth2Error, OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError)
+UNUSABLE: Final = (
+    *(ConfigException, OAuth2Error, OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, YAMLError),
+)
 """What the package raises if files or answers of others do not have the form that it expects."""
 _LONGEST: Final = 500
 """Characters of an exec plugin's own words in a message."""
@@ -97,7 +99,9 @@ class ByKubeconfig:
             self._loader(folder).load_and_set(configuration)
         # The package only logs that a plugin failed, and goes on without a login.
         if complaints:
-            raise LoginError(f"the login of {self.who} failed: {'; '.join(complaints)[:_LONGEST]}")
+            # On a terminal the plugin's words go there, and the package fails on the words that it does not have.
+            words = ["its plugin wrote why to the terminal" if "NoneType" in each else each for each in complaints]
+            raise LoginError(f"the login of {self.who} failed: {'; '.join(words)[:_LONGEST]}")
 
     def _loader(self, folder: str | None = None) -> KubeConfigLoader:
         path = self.path or KUBE_CONFIG_DEFAULT_LOCATION or "~/.kube/config"
@@ -128,13 +132,13 @@ def log_in(login: Login) -> ApiClient:
     with _explained(login.who), ExitStack() as files:
         login.load(configuration, files)
         context = _tls(configuration)
-    # Their content is in `context`, and files of a kubeconfig's keys must not stay on the disk.
-    configuration.ssl_ca_cert = configuration.cert_file = configuration.key_file = None
-    # urllib3's own three retries would make a request last four times its time limit.
-    configuration.retries = False
-    if not configuration.verify_ssl:  # the kubeconfig asks for it, and each request would print a warning
-        disable_warnings(InsecureRequestWarning)
-    client = ApiClient(configuration)
+        # Their content is in `context`, and files of a kubeconfig's keys must not stay on the disk.
+        configuration.ssl_ca_cert = configuration.cert_file = configuration.key_file = None
+        # urllib3's own three retries would make a request last four times its time limit.
+        configuration.retries = False
+        if not configuration.verify_ssl:  # the kubeconfig asks for it, and each request would print a warning
+            disable_warnings(InsecureRequestWarning)
+        client = ApiClient(configuration)  # a proxy-url may be of a kind that it does not know
     client.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
     client.user_agent = "k6-sweep"
     return client

@@ -19,6 +19,8 @@ from k6_sweep.watch.labelled_jobs import LabelledJobs
 from k6_sweep.watch.outcome import K6Outcome
 from k6_sweep.watch.target_state import TargetState
 
+SILENCE: Final = 60.0
+"""Seconds without any news after which the watch reports that; the API's time limits are shorter."""
 LATE_NEWS: Final = 10.0
 """Seconds that the kubelet may take to report a change to the API server: it repeats a failed report after 10 s.
 
@@ -97,6 +99,7 @@ class KubernetesWatch:
             if verdict.seen and facts.seen is None:
                 self._log.info(LogEvent.K6_RUNNING, target=str(self._target))
                 facts = replace(facts, seen=now)
+            self._notice_silence(now)
             self._tell_wait(now)
             facts = replace(
                 facts,
@@ -110,11 +113,18 @@ class KubernetesWatch:
             step, until = self._budget.decide(facts, now)
             if step is not Step.WAIT:
                 return replace(self._outcome(facts, now), broken_off=step is Step.STOP)
-            self._events.wait([], min(until, verdict.changes) - now)
+            self._events.wait([], min(until, verdict.changes, now + SILENCE) - now)
 
     def _look(self) -> None:
         for follower in self._followers:
             follower.look()
+
+    def _notice_silence(self, now: float) -> None:
+        """Report a follower that brings neither lists nor trouble: requests have time limits, but a login has none."""
+        for resource in (follower.resource for follower in self._followers):
+            if resource not in self._troubles and now - self._asked.get(resource, self._began) > SILENCE:
+                why = f"no list of {resource.plural} for {SILENCE:g} s; the login may wait for an input"
+                self._take_in_trouble(NoNews(resource, why, lasting=False))
 
     def _is_confirmed(self, thought: float) -> bool:
         """Whether lists that were requested after the time `thought` have arrived and still show the end.

@@ -36,6 +36,7 @@ BAD_LISTS: dict[str, Answer] = {
     "redirect": (302, {"Location": "https://elsewhere.invalid/"}, ""),
     "not JSON": (200, {}, "<html>a proxy's page</html>"),
     "no object": (200, {}, "[]"),
+    "no list": (200, {}, "{}"),
     "cut off": (200, {"Content-Length": "1000"}, '{"items": ['),
 }
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import ssl
 import sys
 import tempfile
@@ -251,3 +252,23 @@ def test_a_proxy_is_for_the_way_out_of_the_cluster(scripted: Scripted, monkeypat
     scripted.answers = [LIST]
     scripted.api().list(PODS, {})
     assert scripted.logins == ["bearer secret"]
+
+
+def test_a_plugin_that_fails_on_a_terminal(
+    kubeconfig: Kubeconfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal the plugin's words go there, and the message refers to them."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    failing = kubeconfig(plugin(tmp_path, "sys.exit('run: example login')"))
+    with Path(os.devnull).open() as empty:
+        monkeypatch.setattr(sys, "stdin", empty)
+        with pytest.raises(LoginError, match="its plugin wrote why to the terminal"):
+            log_in(failing)
+
+
+@pytest.mark.filterwarnings("ignore:SOCKS support")
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "bastion:3128"])
+def test_a_proxy_that_the_package_does_not_know(kubeconfig: Kubeconfig, proxy: str) -> None:
+    """A proxy of another kind than HTTP is a reason, not a defect."""
+    with pytest.raises(LoginError, match=r"the login of the user of context 'staging' failed"):
+        log_in(kubeconfig({"token": "t"}, **{"insecure-skip-tls-verify": True, "proxy-url": proxy}))
