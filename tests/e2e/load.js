@@ -1,4 +1,5 @@
-// A load test that writes KEYS keys of its own, runs for SECONDS more, and can fail in the ways that tests need.
+// A load test that writes KEYS keys of its own, runs for SECONDS more (of several pods, each longer than the one before), and can fail in the ways
+// that tests need.
 import redis from 'k6/experimental/redis';
 import { sleep } from 'k6';
 import { Counter } from 'k6/metrics';
@@ -22,5 +23,5 @@ export default async function () {
   while (hog.length < Number(__ENV.HOG_MIB || 0)) {
     hog.push(new Uint8Array(1048576).fill(1));
   }
-  sleep(Number(__ENV.SECONDS));
+  sleep(Number(__ENV.SECONDS) * (1 + Number(__ENV.JOB_COMPLETION_INDEX || 0)));
 }

@@ -21,7 +21,7 @@ def test_the_pod_is_deleted_during_the_test(user: ClusterUser) -> None:
     user.kubectl("delete", "pod", "-l", f"job-name={NAME}", "--wait=false")
     assert "2000 keys deleted" in user.wait_for_event("Swept")
     assert user.keys() == 0
-    until(lambda: not user.pods(f"job-name={NAME}") or not user.messages())
+    until(lambda: not user.pods(f"job-name={NAME}"), 120)
 
 
 def test_the_pod_is_deleted_during_the_sweep(user: ClusterUser) -> None:
