@@ -227,6 +227,7 @@ def test_a_test_in_several_pods_has_one_watcher(rendered: Render) -> None:
     assert "SWEEP_FAILURE_POLICY" not in env_of(container)
     assert watcher["spec"]["podReplacementPolicy"] == "Failed"
     assert (watcher["spec"]["backoffLimit"], watcher["spec"]["ttlSecondsAfterFinished"]) == (5, 60)
+    assert [each["action"] for each in watcher["spec"]["podFailurePolicy"]["rules"]] == ["Ignore"]
     assert made.of("Role")["rules"] == [
         {"apiGroups": ["batch"], "resources": ["jobs"], "resourceNames": ["load-test"], "verbs": ["list", "watch"]},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},

@@ -16,6 +16,9 @@ _MESHES: Final = ("istio.io/", "linkerd.io/", "kuma.io/", "consul.hashicorp.com/
 _JOBS_OWN: Final = ("job-name", "controller-uid", "batch.kubernetes.io/", "app.kubernetes.io/managed-by", "k6-sweep/")
 """The beginnings of labels that a controller sets, or that name the object that they are on."""
 
+_DRAINED: Final = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+"""A long test may outlast many drains, and each of them would count as a failure. A schema requires `status`."""
+
 
 def target_of(workload: Workload, *, by_label: bool) -> Target | None:
     """Return what the watcher of a test waits for; None if the test runs in one pod and gets a sidecar.
@@ -65,6 +68,7 @@ def watcher(cleanup: Cleanup, workload: Workload, target: Target, namespace: str
         "spec": {
             # A watcher that is stopped while k6 runs sweeps nothing: the Job starts another.
             "backoffLimit": 3,
+            "podFailurePolicy": {"rules": [_DRAINED]},
             # Else a second watcher sweeps while the first one ends, and neither counts all keys.
             **({"podReplacementPolicy": "Failed"} if cleanup.knows_native else {}),
             **({} if seconds is None else {"ttlSecondsAfterFinished": seconds}),

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 
@@ -51,6 +52,16 @@ def test_it_runs_where_the_test_runs() -> None:
     assert template["annotations"] == {"sidecar.istio.io/inject": "false"}
     assert template["labels"].items() >= {"team": "perf", "app.kubernetes.io/name": "k6-sweep"}.items()
     assert not template["labels"].keys() & {"app", "job-name"}
+
+
+@pytest.mark.parametrize("version", ["1.27", "1.37"])
+def test_a_drain_does_not_count(version: str) -> None:
+    """The watcher's Job starts another one after each drain of its node; another failure counts."""
+    *_, watcher, _ = out(job(parallelism=3), "--kube-version", version)
+    condition = {"type": "DisruptionTarget", "status": "True"}
+    assert watcher["spec"]["podFailurePolicy"] == {"rules": [{"action": "Ignore", "onPodConditions": [condition]}]}
+    assert watcher["spec"]["backoffLimit"] == 3
+    kubernetes_validate.validate(watcher, version, strict=True)
 
 
 def test_the_runner_of_a_test_run_is_followed() -> None:
