@@ -9,6 +9,7 @@ from k6_sweep.inject.cleanup import Cleanup, Manifest
 from k6_sweep.inject.hooks import HELM
 from k6_sweep.inject.permissions import beside, rules
 from k6_sweep.inject.render import in_block
+from k6_sweep.inject.repeats import repeats
 from k6_sweep.inject.watcher import watcher
 from k6_sweep.inject.workload import Workload
 from k6_sweep.kube.pods import restarts_all
@@ -42,11 +43,18 @@ def reasons_against(
 
 
 def _watcher_reasons(workload: Workload, cleanup: Cleanup, namespace: str | None, target: Target) -> Iterator[str]:
+    if found := repeats(workload):
+        yield (
+            f"it may run k6 more than once ({', '.join(found)}), and its watcher would sweep between two of the pods; "
+            "remove that, or add no watcher, and sweep with k6-sweep run in an exit handler (docs/kubernetes.md)"
+        )
+        return
     if workload.creates_by_others and workload.kind not in _RUNS:
         by_hand = replace(cleanup, env={**cleanup.env, "SWEEP_K6_CONTAINER": "\n".join(workload.like_k6)})
         manifests = watcher(by_hand, workload, target, namespace or "default")
         yield (
-            f"a {workload.kind} starts its pods later, perhaps often; create this watcher together with each run:\n"
+            f"a {workload.kind} starts its pods later, perhaps often; if a run has only one pod with k6 (no retry, no "
+            "loop, no second use), create this watcher together with each run:\n"
             + "---\n".join(map(in_block, manifests))
         )
         return

@@ -111,8 +111,14 @@ class Workload:
         metadata = mapping(place.get("metadata"))
         spec = place if self.creates_by_others else mapping(place.get("spec"))
         if self.shape == "Workflow":
-            spec = {**mapping(mapping(self.owner).get("spec")), **spec}
+            spec = {**self.workflow, **spec}
         return PodsOf(spec, mapping(metadata.get("labels")), mapping(metadata.get("annotations")))
+
+    @property
+    def workflow(self) -> Manifest:
+        """The spec of the workflow that it is a template of, which a CronWorkflow has one level deeper."""
+        spec = mapping(mapping(self.owner).get("spec"))
+        return mapping(spec.get("workflowSpec", spec))
 
     @property
     def labelled(self) -> list[Manifest]:
