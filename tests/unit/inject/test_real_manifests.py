@@ -362,7 +362,9 @@ def test_what_is_run_later_is_refused_with_its_watcher(manifest: dict[str, Any],
     said = refusal(json.dumps(manifest))
     _, _, text = said.partition("together with each run:\n")
     *_, watcher = YAML(typ="safe").load_all(text)
-    (found,) = watcher["spec"]["template"]["spec"]["containers"]
+    pod = watcher["spec"]["template"]["spec"]
+    assert pod.get("nodeSelector") == (None if manifest["kind"] == "Task" else {"pool": "load"})
+    (found,) = pod["containers"]
     assert found["args"] == ["watch", "--target", target]
     assert {"name": "SWEEP_K6_CONTAINER", "value": container} in found["env"]
 
