@@ -22,6 +22,14 @@ CRD_FILE = "K6_SWEEP_TESTRUN_CRD"
 _NUMBERS = itertools.count()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what kubectl and Helm remember of each API server out of the home directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECACHEDIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @contextlib.contextmanager
 def running_api() -> Iterator[KubeApi]:
     with tempfile.TemporaryDirectory(prefix="k6-sweep-", dir="/dev/shm") as place:

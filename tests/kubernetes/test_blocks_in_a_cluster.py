@@ -43,7 +43,7 @@ def folder(api: KubeApi, tmp_path: Path) -> Iterator[Path]:
     access = f"--server https://127.0.0.1:{api.port} --certificate-authority {api.folder / 'authority.pem'}"
     helm_access = f"--kube-apiserver https://127.0.0.1:{api.port} --kube-ca-file {api.folder / 'authority.pem'}"
     programs = {
-        "kubectl": f'exec {ROOT}/.tools/kubectl {access} --token {ADMIN} --cache-dir {api.folder}/kubectl "$@"',
+        "kubectl": f'exec {ROOT}/.tools/kubectl {access} --token {ADMIN} "$@"',
         "helm": f'exec {ROOT}/.tools/helm4 {helm_access} --kube-token {ADMIN} "$@"',
         "docker": f'echo "$@" >>{tmp_path}/docker',
         "openssl": "echo 0123",

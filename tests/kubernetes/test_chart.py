@@ -31,7 +31,7 @@ def kubectl(api: KubeApi, *arguments: str, given: str | None = None) -> str:
     """Run kubectl as the administrator."""
     access = ("--server", f"https://127.0.0.1:{api.port}", "--certificate-authority", api.folder / "authority.pem")
     done = subprocess.run(
-        [ROOT / ".tools" / "kubectl", *access, "--token", ADMIN, "--cache-dir", api.folder / "kubectl", *arguments],
+        [ROOT / ".tools" / "kubectl", *access, "--token", ADMIN, *arguments],
         input=given,
         capture_output=True,
         text=True,

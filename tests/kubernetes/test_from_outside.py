@@ -216,9 +216,7 @@ def test_the_page_beside_kubectl(laptop: Laptop, redis_node: Node) -> None:
         }
     )
     with ThreadPoolExecutor() as beside:
-        running = beside.submit(
-            shell, text, folder, {"KUBECONFIG": str(laptop.kubeconfig), "KUBECACHEDIR": str(folder / "cache")}
-        )
+        running = beside.submit(shell, text, folder, {"KUBECONFIG": str(laptop.kubeconfig)})
 
         def uid() -> str | None:
             assert not running.done(), running.result()
