@@ -375,7 +375,7 @@ def test_the_network_policy_is_about_our_pods_only(rendered: Render) -> None:
     ],
 )
 def test_the_network_policy_opens_the_ports_of_redis(rendered: Render, url: str, ports: list[int]) -> None:
-    """The policy opens the ports in Redis's address, with its scheme's usual one, besides those of the value."""
+    """The policy opens the ports in Redis's address, with its scheme's usual one, and those of the value."""
     made = rendered(cleanup={"redis": {"url": url}}, networkPolicy={"enabled": True})
     _, redis = made.of("NetworkPolicy")["spec"]["egress"]
     assert redis["ports"] == [{"port": port, "protocol": "TCP"} for port in ports]

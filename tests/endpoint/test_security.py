@@ -318,6 +318,8 @@ def test_the_document_keeps_its_word(url: str) -> None:
             def ask(case: schemathesis.Case[Any]) -> None:
                 response = case.call(headers={"X-Admin-Token": TOKEN})
                 asked.add(response.status_code)
+                if response.status_code == 200:  # its check sends a wrong token: 10 a second get 403, more get 429
+                    time.sleep(0.1)
                 case.validate_response(response, checks=CHECKED)
 
             ask()

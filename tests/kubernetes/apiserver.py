@@ -99,7 +99,7 @@ class KubeApi:
                 command,
                 stdout=log,
                 stderr=log,
-                preexec_fn=end_with_parent,  # noqa: PLW1509  # as above
+                preexec_fn=end_with_parent,  # noqa: PLW1509  # it only makes one system call
             )
 
     def ready(self) -> bool:

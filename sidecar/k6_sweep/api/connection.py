@@ -129,7 +129,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
         # No circles of objects: thousands of connections would wait for the garbage collector.
         self.app_state.clear()
-        self.opening = self.cycle = self.scope = self.headers = None  # type: ignore[assignment]  # as above
+        self.opening = self.cycle = self.scope = self.headers = None  # type: ignore[assignment]  # as at uvicorn's start
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's signature
         """Answer what is not HTTP, if no answer was begun: uvicorn would try it in any case, and log a traceback."""

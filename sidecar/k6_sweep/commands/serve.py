@@ -119,9 +119,11 @@ def _start(context: Context, journal: Journal, metrics: ServerMetrics) -> None:
 
 def _show_earlier(journal: Journal, metrics: ServerMetrics) -> None:
     """Let the metrics show how the newest sweeps before this start ended: an alert about one must not end with it."""
-    if any(each.status is Status.SWEEPING for each in journal.of_here()):
+    found = journal.of_here()
+    if any(each.status is Status.SWEEPING for each in found):
         time.sleep(LOCKED_FOR + 1)  # if its replica was killed, perhaps this one, it has lost its lock by then
-    for each in journal.of_here():
+        found = journal.of_here()
+    for each in found:
         if each.status is not Status.SWEEPING:
             metrics.note_earlier(Report(each.status, dry_run=each.dry_run), each.ended)
 

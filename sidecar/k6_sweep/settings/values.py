@@ -165,7 +165,7 @@ def _may_be_path(text: str) -> bool:
 def secret_file(text: str) -> Path:
     """Parse the path of a file with a secret; a text that names no file may be the secret itself: never repeat it."""
     folder = os.path.dirname(text)  # noqa: PTH120  # pathlib raises an error for a text that is too long for a path
-    if os.path.exists(text) or (len(folder) > 1 and os.path.isabs(text) and os.path.isdir(folder)):  # noqa: PTH110, PTH112, PTH117  # as above
+    if os.path.exists(text) or (len(folder) > 1 and os.path.isabs(text) and os.path.isdir(folder)):  # noqa: PTH110, PTH112, PTH117  # for the same reason: too long
         return readable_file(text)
     raise ValueError("is a file that cannot be read: it does not exist; give a path, not the secret itself")
 

@@ -130,13 +130,13 @@ class TargetState:
         """Return in words what the watch waits for, or what is known if it waits for nothing."""
         alive = self.alive(now)
         pods = alive or ([] if self._controller and self._controller.reason else list(self.pods.values()))
-        told = [f"pod {pod.name}: {self._state(pod)}" for pod in sorted(pods, key=lambda pod: pod.name)[:3]]
+        parts = [f"pod {pod.name}: {self._state(pod)}" for pod in sorted(pods, key=lambda pod: pod.name)[:3]]
         more = [f"and {len(pods) - 3} other pods"] if len(pods) > 3 else []  # noqa: PLR2004  # the pods that are listed
         if not alive and self._controller and self._controller.reason:
-            told.append(self._controller.reason)
+            parts.append(self._controller.reason)
         elif not alive and self.pods and not self._no_more_to_come(now):
-            told.append(f"{self._target} may start more pods")
-        return ", ".join([*told, *more]) or f"{self._target} has no pods in namespace {self._namespace}"
+            parts.append(f"{self._target} may start more pods")
+        return ", ".join([*parts, *more]) or f"{self._target} has no pods in namespace {self._namespace}"
 
     def _state(self, pod: K6Pod) -> str:
         if pod.ended:
